@@ -1,0 +1,324 @@
+"""Manifest tables to records: reading, checking, splitting, and labels as arrays."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from input_pipeline import columns
+from input_pipeline.tables import ManifestError, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One example: a stretch of an audio file with what is known about it.
+
+    Attributes:
+        id: unique within its manifest.
+        path: absolute path of the audio file, which need not exist.
+        text: caption, empty if there is none.
+        labels: label names, empty if unknown.
+        split: the split as the table writes it, empty if it has none.
+        group: records of one group never go to different splits when splits are drawn.
+        start: seconds into the file.
+        duration: seconds, None for the rest of the file.
+        targets: regression targets in the order of the target columns, NaN where missing.
+    """
+
+    id: str
+    path: Path
+    text: str = ""
+    labels: tuple[str, ...] = ()
+    split: str = ""
+    group: str = ""
+    start: float = 0.0
+    duration: float | None = None
+    targets: tuple[float, ...] = ()
+
+
+def read_manifest(
+    path: str | Path,
+    *,
+    root: str | Path | None = None,
+    text_column: str = "text",
+    label_column: str = "",
+    target_columns: Sequence[str] = (),
+    split_column: str = "split",
+    group_column: str = "group",
+    hold_out: str = "",
+    allow_outside: bool = False,
+) -> list[Record]:
+    """Read a CSV, TSV, JSON, JSON Lines or Parquet table of audio files.
+
+    Args:
+        path: the table; its column `path` is required, every other one optional.
+        root: folder that relative audio paths start from; the table's own folder by default.
+        text_column: column with captions.
+        label_column: column with labels separated by `|` (or lists); `labels` or `label` if empty.
+        target_columns: columns with numbers; an empty cell is a missing target.
+        split_column: column with split names.
+        group_column: column with groups.
+        hold_out: `column=value`: records whose column has this value become split "test", and
+            records that were "test" without it are dropped.
+        allow_outside: accept audio paths outside `root`.
+
+    Returns:
+        N records in the order of the table.
+
+    Raises:
+        ManifestError: the table, a row or a field cannot be used.
+    """
+    table = Table(Path(path))
+    paths, starts = table.strings("path"), columns.starts(table)
+    targets = [table.numbers(column) for column in target_columns]
+    records = map(
+        Record,
+        columns.ids(table, paths, starts),
+        columns.audio_paths(table, paths, Path(root) if root else table.file.parent, allow_outside),
+        table.strings(text_column, required=text_column not in ("", "text")),
+        columns.labels(table, label_column),
+        table.strings(split_column, required=split_column not in ("", "split")),
+        table.strings(group_column, required=group_column not in ("", "group")),
+        starts,
+        columns.durations(table),
+        zip(*targets, strict=True) if targets else repeat(()),
+    )
+    if not hold_out:
+        return list(records)
+    held = columns.held_out(table, hold_out)
+    return [
+        replace(record, split="test") if is_held else record
+        for record, is_held in zip(records, held, strict=True)
+        if is_held or record.split != "test"
+    ]
+
+
+def read_manifests(paths: Sequence[str | Path], **options: Any) -> list[list[Record]]:
+    """Read several manifests with the same options (see `read_manifest`)."""
+    return [read_manifest(path, **options) for path in paths]
+
+
+def split_records(
+    records: Sequence[Record],
+    *,
+    train: str = "train",
+    val: str = "val",
+    test: str = "test",
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+) -> dict[str, list[Record]]:
+    """Divide records into train, val and test.
+
+    Splits that the records name are used as they are, and records without one among them are
+    train. A missing val is drawn from train; where no record has a split all three are drawn. Draws
+    hash the group of a record (its id if it has none), so they depend on nothing else in the table
+    and keep groups together; a split that the hash leaves empty gets the one group nearest to it.
+
+    Args:
+        records: N records.
+        train: the records' own name for train.
+        val: the records' own name for val.
+        test: the records' own name for test.
+        val_fraction: share of the groups to draw for val, 0 to draw none.
+        test_fraction: share of the groups to draw for test where no record has a split.
+
+    Returns:
+        Records under the keys "train", "val" and "test"; val and test can be empty (`require`).
+
+    Raises:
+        ManifestError: train or val is missing while the records have splits with other names.
+        ValueError: the fractions are not shares that leave room for train.
+    """
+    if min(val_fraction, test_fraction) < 0 or val_fraction + test_fraction >= 1:
+        raise ValueError(
+            f"val_fraction {val_fraction} and test_fraction {test_fraction} must be at least 0 "
+            "and leave some of the records for train"
+        )
+    sizes = Counter(record.split for record in records)
+    names = [record.split or train for record in records]
+    if set(sizes) <= {""}:
+        drawn = _draw(map(_key, records), {test: test_fraction, val: val_fraction})
+        names = [drawn.get(_key(record), train) for record in records]
+    else:
+        _refuse_other_names(sizes, {"train": train, "val": val, "test": test}, val_fraction)
+        if val not in sizes:
+            ours = [name == train for name in names]
+            keys = (_key(record) for record, is_ours in zip(records, ours, strict=True) if is_ours)
+            drawn = _draw(keys, {val: val_fraction})
+            names = [
+                drawn.get(_key(record), train) if is_ours else name
+                for record, name, is_ours in zip(records, names, ours, strict=True)
+            ]
+    return {
+        key: [record for record, name in zip(records, names, strict=True) if name == wanted]
+        for key, wanted in (("train", train), ("val", val), ("test", test))
+    }
+
+
+def require(splits: Mapping[str, list[Record]], name: str) -> list[Record]:
+    """Return the records of a split that must not be empty.
+
+    Args:
+        splits: what `split_records` returned.
+        name: "train", "val" or "test".
+
+    Raises:
+        ManifestError: the split has no records; names those that have, with the way out.
+    """
+    if splits.get(name):
+        return splits[name]
+    sizes = ", ".join(f"{key} {len(members)}" for key, members in splits.items())
+    other = next((key for key in ("val", "test", "train") if splits.get(key)), "NAME")
+    raise ManifestError(
+        f"split '{name}' has no records (records per split: {sizes}); add rows with this split "
+        f"to the manifest or name another, e.g. --config.data.{name}_split={other}"
+    )
+
+
+def label_names(splits: Mapping[str, Sequence[Record]], task: str) -> list[str]:
+    """List the labels of the train split in natural order ("2" before "10").
+
+    Args:
+        splits: what `split_records` returned.
+        task: "single_label" or "multi_label".
+
+    Returns:
+        C label names; a label's place is its column in `label_matrix`.
+
+    Raises:
+        ManifestError: train has no labels, a label occurs outside train only, or a record has
+            several labels in a single-label task.
+        ValueError: another task.
+    """
+    if task not in ("single_label", "multi_label"):
+        raise ValueError(f"task '{task}' has no label names; use single_label or multi_label")
+    if task == "single_label":
+        for split, members in splits.items():
+            several = next((record for record in members if len(record.labels) > 1), None)
+            if several:
+                raise ManifestError(
+                    f"record '{several.id}' of split '{split}', field 'labels': "
+                    f"{len(several.labels)} labels ({', '.join(several.labels)}) in a single_label "
+                    "task; keep one of them, or use the multi_label task"
+                )
+    known = {label for record in splits["train"] for label in record.labels}
+    if not known:
+        raise ManifestError(
+            f"none of the {len(splits['train'])} records of split 'train' has a label; add "
+            "a column 'label' or 'labels', or name the column with --config.data.label_column"
+        )
+    for split, members in splits.items():
+        for record in members:
+            for label in record.labels:
+                if label not in known:
+                    raise ManifestError(
+                        f"label '{label}' occurs in split '{split}' (record '{record.id}') but "
+                        "never in train; drop those rows, or move examples of it into train"
+                    )
+    return sorted(known, key=_natural)
+
+
+def label_matrix(records: Sequence[Record], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Write labels as zeros and ones.
+
+    Args:
+        records: N records.
+        names: C label names (`label_names`).
+
+    Returns:
+        labels: (N, C) float32, 1 where the record has the label.
+        mask: (N,) float32, 0 for a record without any label.
+
+    Raises:
+        ManifestError: a record has a label that is not among the names.
+    """
+    places = {name: column for column, name in enumerate(names)}
+    labels = np.zeros((len(records), len(names)), np.float32)
+    for row, record in enumerate(records):
+        for label in record.labels:
+            if label not in places:
+                raise ManifestError(
+                    f"record '{record.id}', field 'labels': '{label}' is none of the "
+                    f"{len(names)} known labels; drop the row, or correct its label"
+                )
+            labels[row, places[label]] = 1.0
+    return labels, labels.any(axis=1).astype(np.float32)
+
+
+def target_matrix(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+    """Write regression targets as an array.
+
+    Args:
+        records: N records with K targets each.
+
+    Returns:
+        targets: (N, K) float32, 0 where missing.
+        mask: (N,) float32, 0 for a record with a missing target.
+
+    Raises:
+        ManifestError: the records have no targets, or not all the same number.
+    """
+    widths = {len(record.targets) for record in records}
+    if len(widths) > 1 or 0 in widths:
+        raise ManifestError(
+            f"records have {' or '.join(map(str, sorted(widths)))} targets; read every manifest "
+            "with the same non-empty --config.data.target_columns"
+        )
+    targets = np.array([record.targets for record in records], np.float32)
+    targets = targets.reshape(len(records), max(widths, default=0))
+    mask = ~np.isnan(targets).any(axis=1)
+    return np.nan_to_num(targets, nan=0.0), mask.astype(np.float32)
+
+
+def _key(record: Record) -> str:
+    """Return what decides a drawn split."""
+    return record.group or record.id
+
+
+def _draw(keys: Iterable[str], fractions: Mapping[str, float]) -> dict[str, str]:
+    """Draw splits for groups by their hash; groups that are not in the result stay in train."""
+    places = {
+        key: int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
+        for key in set(keys)
+    }
+    ordered = sorted(places, key=lambda key: (places[key], key))
+    drawn: dict[str, str] = {}
+    below = 0.0
+    for name, fraction in fractions.items():
+        if fraction == 0:
+            continue
+        count = sum(below <= place < below + fraction for place in places.values())
+        below += fraction
+        start = len(drawn)
+        end = min(start + max(count, 1), len(ordered) - 1)
+        drawn.update(dict.fromkeys(ordered[start:end], name))
+    return drawn
+
+
+def _refuse_other_names(
+    sizes: Mapping[str, int], wanted: Mapping[str, str], val_fraction: float
+) -> None:
+    """Refuse to leave out records of an unknown split while a split that we need is missing."""
+    others = sorted(set(sizes) - set(wanted.values()) - {""})
+    for key in ("train", "val"):
+        missing = wanted[key] not in sizes and not (key == "train" and "" in sizes)
+        if others and missing and (key == "train" or val_fraction > 0):
+            present = ", ".join(f"{name or '(none)'} {size}" for name, size in sizes.items())
+            raise ManifestError(
+                f"no record has the split '{wanted[key]}' (records per split: {present}); "
+                f"name yours, e.g. --config.data.{key}_split={others[0]}, or drop those rows"
+            )
+
+
+def _natural(label: str) -> tuple[list[str | int], str]:
+    """Sort key that compares runs of digits as numbers."""
+    parts = re.split(r"(\d+)", label)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], label

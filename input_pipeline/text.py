@@ -1,0 +1,247 @@
+"""Text to token ids: cleaning, training a SentencePiece vocabulary, and ALBERT tokenizers."""
+
+from __future__ import annotations
+
+import io
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from transformers import AlbertTokenizer
+
+SPECIAL_PIECES = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
+VOCABULARY_FILE = "spiece.model"
+
+_DELETED = str.maketrans("", "", ',?.!-;:"%')
+# SentencePiece drops longer texts without a word; its own default is shorter than some lyrics.
+_MAX_TEXT_BYTES = 1 << 20
+
+
+def clean(text: str) -> str:
+    """Apply ATBERT's text rule: delete `, ? . ! - ; : " %`, lowercase, collapse whitespace.
+
+    The reference also appends one space, which the tokenizer drops again. Composing (Unicode NFC)
+    comes first, so that an accented letter is one character however it was typed.
+
+    Args:
+        text: any text.
+
+    Returns:
+        The cleaned text, empty if nothing is left.
+    """
+    composed = text if text.isascii() else unicodedata.normalize("NFC", text)
+    return " ".join(composed.translate(_DELETED).lower().split())
+
+
+def train_sentencepiece(
+    texts: Iterable[str], model_path: str | Path, vocab_size: int = 8000
+) -> Path:
+    """Train a unigram SentencePiece model with ALBERT's special pieces.
+
+    Ids 0 to 4 are `<pad> <unk> [CLS] [SEP] [MASK]`. Texts are cleaned first (`clean`) and empty
+    ones dropped. The same texts in the same order give the same file.
+
+    Args:
+        texts: the training captions.
+        model_path: where to write the model, by convention `.../spiece.model`.
+        vocab_size: largest number of pieces; a small corpus gives fewer.
+
+    Returns:
+        The path of the written model.
+
+    Raises:
+        ValueError: there is no text, or `vocab_size` is too small for the characters of the texts.
+    """
+    import sentencepiece
+
+    cleaned = [text for text in map(clean, texts) if text]
+    if not cleaned:
+        raise ValueError(
+            f"{model_path}: no text to train a vocabulary on, every text is empty; "
+            "give the manifest a text column with captions or use an existing tokenizer"
+        )
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(cleaned),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocab_size,
+            hard_vocab_limit=False,
+            character_coverage=0.99995,  # ALBERT's; every character of a small corpus is kept
+            max_sentence_length=_MAX_TEXT_BYTES,
+            pad_id=0,
+            unk_id=1,
+            bos_id=-1,
+            eos_id=-1,
+            pad_piece=SPECIAL_PIECES[0],
+            unk_piece=SPECIAL_PIECES[1],
+            control_symbols=list(SPECIAL_PIECES[2:]),
+            num_threads=1,  # the order of float sums, hence the pieces, depends on the threads
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"{model_path}: SentencePiece cannot build {vocab_size} pieces from {len(cleaned)} "
+            f"texts: {str(error).rsplit('] ', 1)[-1].strip() or error}"
+        ) from error
+    path = Path(model_path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(model.getvalue())
+    return path
+
+
+def load_tokenizer(name_or_path: str | Path) -> AlbertTokenizer:
+    """Load an ALBERT tokenizer from a SentencePiece file, a local folder or a hub name.
+
+    Only a name that is no local path is looked up on the Hugging Face hub.
+
+    Args:
+        name_or_path: a `*.model` file, a folder with `tokenizer.json` or `spiece.model`, or a name
+            such as `albert-base-v2`.
+
+    Returns:
+        The tokenizer; it lowercases, and `[MASK]` written out in a text is plain characters.
+
+    Raises:
+        FileNotFoundError: a path that does not exist, or a folder without tokenizer files.
+        ValueError: the file is not a unigram SentencePiece model with ALBERT's special pieces.
+        OSError: the hub does not have the name or cannot be reached.
+    """
+    path = Path(name_or_path)
+    if path.is_file():
+        return _from_sentencepiece(path)
+    if path.is_dir():
+        if (path / "tokenizer.json").is_file():
+            return _albert_class().from_pretrained(
+                str(path), local_files_only=True, split_special_tokens=True
+            )
+        if (path / VOCABULARY_FILE).is_file():
+            return _from_sentencepiece(path / VOCABULARY_FILE)
+        raise FileNotFoundError(
+            f"{path}: neither tokenizer.json nor {VOCABULARY_FILE} in this folder; "
+            "point to a folder written by save_tokenizer or to a SentencePiece .model file"
+        )
+    name = str(name_or_path)
+    looks_local = name.startswith((".", "~", "/")) or name.count("/") > 1 or "\\" in name
+    if looks_local or path.suffix in (".model", ".json"):
+        raise FileNotFoundError(
+            f"{name}: no such tokenizer file or folder; check the path, or give a hub name "
+            "such as albert-base-v2"
+        )
+    tokenizer = _albert_class().from_pretrained(name, split_special_tokens=True)
+    # Where transformers finds no files it makes a vocabulary of the special pieces alone.
+    if len(tokenizer) <= len(SPECIAL_PIECES):
+        raise OSError(
+            f"{name}: no such file or folder, and no ALBERT vocabulary of this name on the hub or "
+            "in its cache; check the name and the network, or give a local path"
+        )
+    return tokenizer
+
+
+def save_tokenizer(tokenizer: AlbertTokenizer, folder: str | Path) -> Path:
+    """Write the tokenizer files to a folder that `load_tokenizer` reads without a network.
+
+    Args:
+        tokenizer: what `load_tokenizer` returned.
+        folder: made if it does not exist.
+
+    Returns:
+        The folder.
+    """
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(str(path))
+    return path
+
+
+def tokenize(
+    tokenizer: AlbertTokenizer, texts: Sequence[str], max_length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Clean texts and turn them into `[CLS] ... [SEP]` ids of one length.
+
+    Args:
+        tokenizer: what `load_tokenizer` returned.
+        texts: N texts; one with nothing left after cleaning is a missing text.
+        max_length: L, at least 3; longer texts lose their end and keep `[SEP]`.
+
+    Returns:
+        token_ids: (N, L) int32, padded with `<pad>`.
+        token_mask: (N, L) float32, 1 on tokens and 0 on padding; all 0 for a missing text.
+
+    Raises:
+        ValueError: `max_length` has no room for a token between `[CLS]` and `[SEP]`.
+    """
+    if max_length < 3:
+        raise ValueError(f"max_length is {max_length}: [CLS], a token and [SEP] need at least 3")
+    token_ids = np.full((len(texts), max_length), tokenizer.pad_token_id, np.int32)
+    token_mask = np.zeros((len(texts), max_length), np.float32)
+    if not len(texts):
+        return token_ids, token_mask
+    encoded = tokenizer(
+        [clean(text) for text in texts],
+        truncation=True,
+        max_length=max_length,
+        return_attention_mask=False,
+        return_token_type_ids=False,
+    )["input_ids"]
+    for row, ids in enumerate(encoded):
+        # Two ids are [CLS] and [SEP] around nothing: no text, a missing modality.
+        if len(ids) > 2:
+            token_ids[row, : len(ids)] = ids
+            token_mask[row, : len(ids)] = 1.0
+    return token_ids, token_mask
+
+
+def _albert_class() -> type[AlbertTokenizer]:
+    """Import transformers only where a tokenizer is needed: it takes more than a second."""
+    # Without PyTorch the import prints advice about models, and no model of theirs is used here.
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    from transformers import AlbertTokenizer
+
+    return AlbertTokenizer
+
+
+def _from_sentencepiece(path: Path) -> AlbertTokenizer:
+    """Build the tokenizer from the pieces of a SentencePiece file.
+
+    `AlbertTokenizer.from_pretrained` registers SentencePiece's user-defined symbols (ALBERT's
+    brackets, dot and dash) as added tokens, which cut words and put a space after each: "5.00"
+    then gets other ids than SentencePiece gives. Passing the pieces themselves avoids that.
+    """
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()
+    try:
+        proto.ParseFromString(path.read_bytes())
+    except Exception as error:
+        raise ValueError(
+            f"{path}: not a SentencePiece model ({error}); give the spiece.model of an ALBERT "
+            "checkpoint or one written by train_sentencepiece"
+        ) from error
+    pieces = [(piece.piece, piece.score) for piece in proto.pieces]
+    first = tuple(piece for piece, _ in pieces[: len(SPECIAL_PIECES)])
+    if first != SPECIAL_PIECES or proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
+        raise ValueError(
+            f"{path}: not a unigram SentencePiece model that starts with the pieces "
+            f"{' '.join(SPECIAL_PIECES)} (it starts with {' '.join(first)}); give the spiece.model "
+            "of an ALBERT checkpoint or one written by train_sentencepiece"
+        )
+    return _albert_class()(
+        vocab=pieces,
+        # ALBERT's English vocabulary was learnt from text without accents; one learnt from
+        # Swedish or Korean has pieces that stripping would make unreachable.
+        keep_accents=any(_has_marks(piece) for piece, _ in pieces),
+        _spm_precompiled_charsmap=proto.normalizer_spec.precompiled_charsmap or None,
+        split_special_tokens=True,
+    )
+
+
+def _has_marks(piece: str) -> bool:
+    """Say whether decomposing (NFKD) changes a piece: accented letters and Hangul syllables."""
+    return not piece.isascii() and unicodedata.normalize("NFKD", piece) != piece
