@@ -1,0 +1,74 @@
+"""A table of results, written once and shown on the terminal and in the report alike."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells under named columns; a cell is text, a number or None for undefined."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for position, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise ValueError(
+                    f"table '{self.title}', row {position}: {len(row)} cells under "
+                    f"{len(self.columns)} columns"
+                )
+
+    @property
+    def numeric(self) -> list[bool]:
+        """For each column whether it holds nothing but numbers, which are aligned to the right."""
+        return [
+            bool(self.rows) and all(is_number(row[position]) for row in self.rows)
+            for position in range(len(self.columns))
+        ]
+
+
+def format_cell(cell: Any) -> str:
+    """Returns what people read: four significant digits, a dash for None and for NaN."""
+    if cell is None:
+        return "–"
+    if isinstance(cell, bool | np.bool_):
+        return "yes" if cell else "no"
+    if isinstance(cell, numbers.Integral):
+        return f"{int(cell):,}"
+    if isinstance(cell, numbers.Real):
+        return _format_real(float(cell))
+    return str(cell)
+
+
+def is_number(cell: Any) -> bool:
+    """Says whether a cell is aligned as numbers are; an undefined number is one."""
+    return cell is None or (isinstance(cell, numbers.Real) and not isinstance(cell, bool))
+
+
+def print_table(table: Table, console: Console | None = None) -> None:
+    """Prints a table on the terminal; square brackets in cells are text, not markup."""
+    shown = RichTable(title=Text(table.title), caption=Text(table.note) if table.note else None)
+    for column, numeric in zip(table.columns, table.numeric, strict=True):
+        shown.add_column(Text(column), justify="right" if numeric else "left")
+    for row in table.rows:
+        shown.add_row(*(Text(format_cell(cell)) for cell in row))
+    (console or Console()).print(shown)
+
+
+def _format_real(value: float) -> str:
+    if not np.isfinite(value):
+        return "–"
+    # Scores between 0 and 1 line up with the same number of decimals, large ones need fewer.
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 10 or value == 0 else f"{value:,.4g}"
