@@ -1,0 +1,235 @@
+"""Records -> batches of numpy arrays through tf.data; a batch is a pure function of its step."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+
+import ml_collections
+import numpy as np
+import tensorflow as tf
+
+from input_pipeline.audio import AudioError, Reader
+from input_pipeline.bad_records import BadRecords
+from input_pipeline.contract import Normalization
+from input_pipeline.dataset import Dataset, Split
+from input_pipeline.features import (
+    Augmentation,
+    augment_waveform,
+    log_mel,
+    normalize,
+    spec_augment,
+)
+from input_pipeline.mixture import Mixture
+
+Batch = dict[str, np.ndarray]
+
+# Clips that the statistics of a data set are measured on, evenly taken from the training split.
+MEASURED_CLIPS = 2000
+
+
+class Batches:
+    """Makes the batches of a data set.
+
+    Args:
+        config: The whole config; `data`, `augmentation` and `seed` matter here.
+        dataset: The records and the contract.
+        bad_records: Collects files that cannot be read.
+    """
+
+    def __init__(
+        self, config: ml_collections.ConfigDict, dataset: Dataset, bad_records: BadRecords
+    ) -> None:
+        # TensorFlow only reads: it must never take an accelerator's memory.
+        tf.config.set_visible_devices([], "GPU")
+        self.dataset = dataset
+        self.bad_records = bad_records
+        self.augmentation = Augmentation(**config.augmentation)
+        self.seed = config.seed
+        self.threads = config.data.threads or os.cpu_count() or 1
+        contract = dataset.contract
+        self.reader = Reader(
+            contract.spectrogram.sample_rate, contract.segmenting, config.data.memory_mb
+        )
+
+    def train(
+        self, split: str, batch_size: int, start_step: int = 0, *, process: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
+        """Endless augmented batches, from `start_step` on.
+
+        The record at each place of the stream follows from (seed, place) by a stateless shuffle,
+        and its crop and augmentation from (seed, epoch, record), so starting at a step costs
+        nothing, and gives what a run that never stopped would get.
+
+        Args:
+            split: 'train', 'val' or 'test'.
+            batch_size: B, over all processes.
+            start_step: Number of batches to leave out.
+            process: Index and number of processes; each gets its own rows of every batch.
+
+        Raises:
+            sources.ManifestError: if the split is empty.
+        """
+        records = self.dataset.split(split)
+        mixture = Mixture(records.sizes, records.mixture, self.seed)
+        index, count = process
+        rows = batch_size // count
+
+        def place(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            step, row = number // rows, number % rows
+            return mixture.locate(step * batch_size + index * rows + row)
+
+        places = tf.data.Dataset.range(start_step * rows, np.iinfo(np.int64).max).map(place)
+        return self._batches(places, records, rows, augment=True)
+
+    def evaluation(self, split: str, batch_size: int) -> Iterator[Batch]:
+        """All chunks of all records of a split, once; the last batch is padded with `valid` 0.
+
+        Args:
+            split: 'train', 'val' or 'test'.
+            batch_size: B.
+
+        Raises:
+            sources.ManifestError: if the split is empty.
+        """
+        records = self.dataset.split(split)
+        return self.chunks(records, batch_size, self._chunk_counts(records))
+
+    def chunks(self, split: Split, batch_size: int, counts: np.ndarray) -> Iterator[Batch]:
+        """The first `counts` (N,) chunks of each record, in order."""
+        record = np.repeat(np.arange(len(counts)), counts)
+        chunk = np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts)
+        places = tf.data.Dataset.from_tensor_slices((record, chunk.astype(np.int64)))
+        return self._batches(places, split, batch_size, augment=False)
+
+    def steps(self, split: str, batch_size: int) -> int:
+        """Number of batches that `evaluation` gives."""
+        return -(-int(self._chunk_counts(self.dataset.split(split)).sum()) // batch_size)
+
+    def _chunk_counts(self, split: Split) -> np.ndarray:
+        segmenting = self.dataset.contract.segmenting
+        if segmenting.layout == "spaced":
+            return np.ones(len(split.records), np.int64)
+
+        def count(record: object) -> int:
+            try:
+                return segmenting.chunks(self.reader.duration(record))
+            except AudioError:
+                return 1  # meets the reader once, which reports it
+
+        return np.array([count(record) for record in split.records], np.int64)
+
+    def _load(self, split: Split, record: int, epoch_or_chunk: int, position: float) -> tuple:
+        """Segments (S, N), their mask (S,) and whether the file was readable."""
+        entry = split.records[record]
+        try:
+            if position < 0:
+                waveform, mask = self.reader.segments(entry, int(epoch_or_chunk))
+            else:
+                waveform, mask = self.reader.segments(entry, position=float(position))
+            return waveform, mask, np.float32(1)
+        except AudioError as error:
+            self.bad_records.add(entry, error)
+        segmenting = self.dataset.contract.segmenting
+        length = segmenting.samples(self.reader.sample_rate)
+        mask = np.zeros(segmenting.segments, np.float32)
+        return np.zeros((segmenting.segments, length), np.float32), mask, np.float32(0)
+
+    def _example(
+        self, split: Split, record: tf.Tensor, epoch_or_chunk: tf.Tensor, augment: bool
+    ) -> dict[str, tf.Tensor]:
+        """One example, from where it stands in the data set to its log-mel (S, F, T)."""
+        contract = self.dataset.contract
+        seed = tf.stack([tf.constant(self.seed, tf.int64), epoch_or_chunk])
+        seeds = tf.unstack(
+            tf.random.split(tf.random.experimental.stateless_fold_in(seed, record), 3)
+        )
+        position = tf.constant(-1.0)
+        if augment:
+            draw = tf.random.stateless_uniform([], seeds[0])
+            position = draw if self.augmentation.random_crop else tf.constant(0.0)
+        waveform, mask, readable = tf.numpy_function(
+            lambda *place: self._load(split, *place),
+            [record, epoch_or_chunk, position],
+            (tf.float32, tf.float32, tf.float32),
+            stateful=False,
+        )
+        segments = contract.segmenting.segments
+        samples = contract.segmenting.samples(contract.spectrogram.sample_rate)
+        waveform, mask = (
+            tf.ensure_shape(waveform, [segments, samples]),
+            tf.ensure_shape(mask, [segments]),
+        )
+        if augment:
+            waveform = augment_waveform(waveform, mask, self.augmentation, seeds[1])
+        values = log_mel(waveform, contract.spectrogram)
+        mean, std = contract.normalization.arrays(contract.spectrogram.n_mels)
+        values = normalize(values, mask, mean, std)
+        if augment:
+            values = spec_augment(values, self.augmentation, seeds[2])
+        return {
+            "log_mel": values,
+            "segment_mask": mask,
+            "record": tf.cast(record, tf.int32),
+            "valid": tf.ensure_shape(readable, []),
+        }
+
+    def _batches(
+        self, places: tf.data.Dataset, split: Split, batch_size: int, *, augment: bool
+    ) -> Iterator[Batch]:
+        examples = places.map(
+            lambda record, other: self._example(split, record, other, augment),
+            num_parallel_calls=self.threads,
+            deterministic=True,
+        )
+        stream = examples.batch(batch_size).prefetch(2)
+        for batch in stream.as_numpy_iterator():
+            yield _pad(_with_tables(batch, split), batch_size)
+
+
+def _with_tables(batch: Batch, split: Split) -> Batch:
+    """Adds the rows of the split's own arrays."""
+    rows = batch["record"]
+    return batch | {
+        "token_ids": split.token_ids[rows],
+        "token_mask": split.token_mask[rows],
+        "labels": split.labels[rows],
+        "label_mask": split.label_mask[rows] * batch["valid"],
+    }
+
+
+def _pad(batch: Batch, batch_size: int) -> Batch:
+    """Fills a last batch with copies of its first row that have `valid` and `label_mask` 0."""
+    missing = batch_size - len(batch["valid"])
+    if not missing:
+        return batch
+    batch = {key: np.concatenate([x, np.repeat(x[:1], missing, 0)]) for key, x in batch.items()}
+    batch["valid"][-missing:] = 0
+    batch["label_mask"][-missing:] = 0
+    return batch
+
+
+def measure(config: ml_collections.ConfigDict, dataset: Dataset) -> Normalization:
+    """Mean and deviation of each mel band over the training split.
+
+    Taken over the frames of the first chunk of up to 2000 records, padded segments left out.
+    """
+    plain = dataclasses.replace(
+        dataset, contract=dataclasses.replace(dataset.contract, normalization=Normalization("none"))
+    )
+    source = Batches(config, plain, BadRecords(None))
+    split = dataset.split("train")
+    counts = np.zeros(len(split.records), np.int64)
+    counts[:: -(-len(counts) // MEASURED_CLIPS)] = 1
+    bands = dataset.contract.spectrogram.n_mels
+    weight, total, squares = 0.0, np.zeros(bands), np.zeros(bands)
+    for batch in source.chunks(split, 32, counts):
+        mask = batch["segment_mask"] * batch["valid"][:, None]
+        values = batch["log_mel"].astype(np.float64)
+        weight += mask.sum() * values.shape[-1]
+        total += np.einsum("bsft,bs->f", values, mask)
+        squares += np.einsum("bsft,bs->f", values**2, mask)
+    if not weight:
+        raise AudioError("not one file of the training split could be read as audio")
+    mean = total / weight
+    std = np.sqrt(np.maximum(squares / weight - mean**2, 1e-6))
+    return Normalization("dataset", tuple(mean.tolist()), tuple(std.tolist()))

@@ -1,0 +1,112 @@
+"""The preprocessing contract: what a model must be fed, and what its answers mean.
+
+Training writes it beside the weights; evaluation and prediction read it back, so that both apply
+exactly the same preprocessing.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+
+from input_pipeline.segmenting import Segmenting
+from input_pipeline.spectrogram import Spectrogram
+
+FILE = "contract.json"
+TOKENIZER = "tokenizer"
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """How a log-mel is normalised.
+
+    Attributes:
+        kind: 'dataset' (each band by the training split's statistics), 'clip' or 'none'.
+        mean: (F,) mean of each band; empty unless kind is 'dataset'.
+        std: (F,) deviation of each band.
+    """
+
+    kind: str = "dataset"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("dataset", "clip", "none"):
+            raise ValueError(f"normalization is {self.kind!r}; use 'dataset', 'clip' or 'none'")
+
+    def arrays(self, bands: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Mean and std (F,), float32; (None, None) where each clip is normalised by its own."""
+        if self.kind == "clip":
+            return None, None
+        if self.kind == "none":
+            return np.zeros(bands, np.float32), np.ones(bands, np.float32)
+        return np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """What the columns of the labels mean.
+
+    Attributes:
+        task: 'single_label', 'multi_label', 'regression', or '' where there are none.
+        names: Name of each column, in order, C.
+        mean: (C,) of each regression target over the training split; empty otherwise.
+        std: (C,) of each regression target.
+    """
+
+    task: str = ""
+    names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Contract:
+    """Everything between a file on disk and the model's input, and from its output to a name.
+
+    Attributes:
+        spectrogram: Of every segment.
+        segmenting: Of every clip.
+        normalization: Of every log-mel.
+        max_tokens: L, the length that token ids are padded or cut to.
+        vocabulary: Number of tokens, V.
+        labels: Of the outputs.
+    """
+
+    spectrogram: Spectrogram
+    segmenting: Segmenting
+    normalization: Normalization
+    max_tokens: int
+    vocabulary: int
+    labels: Labels
+
+    def save(self, folder: Path) -> None:
+        """Writes `contract.json` into `folder`."""
+        text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
+        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Contract":
+        """Reads `contract.json` from `folder`.
+
+        Raises:
+            FileNotFoundError: if there is none; the message says what a checkpoint folder is.
+        """
+        path = folder / FILE
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{folder}: no {FILE} here, so this is not a checkpoint folder; give the --workdir"
+                " of a training run"
+            )
+        values = json.loads(path.read_text(encoding="utf-8"))
+        kinds = {
+            "spectrogram": Spectrogram,
+            "segmenting": Segmenting,
+            "normalization": Normalization,
+            "labels": Labels,
+        }
+        for name, kind in kinds.items():
+            lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
+            values[name] = kind(**lists)
+        return cls(**values)

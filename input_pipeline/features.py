@@ -1,0 +1,147 @@
+"""Waveform -> log-mel and its augmentation, as stateless TensorFlow ops on one example."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from input_pipeline.spectrogram import CLIP_EPSILON, Spectrogram
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """What training does to a clip; every amount 0 is off.
+
+    Attributes:
+        random_crop: Cut at a random place instead of the beginning (see `Segmenting.starts`).
+        time_shift: Largest circular shift of the whole clip, as a share of its padded length.
+        gain_db: Largest change of level up or down, in dB.
+        noise_snr_db: White noise is added at a random ratio between this and 30 dB above it.
+        noise_probability: Share of the clips that noise is added to.
+        frequency_masks: Number of SpecAugment masks over mel bands, the same for all segments.
+        frequency_mask_size: Largest share of the bands under one mask.
+        time_masks: Number of SpecAugment masks over frames in each segment.
+        time_mask_size: Largest share of the frames under one mask.
+    """
+
+    random_crop: bool = True
+    time_shift: float = 0.0
+    gain_db: float = 0.0
+    noise_snr_db: float = 20.0
+    noise_probability: float = 0.0
+    frequency_masks: int = 0
+    frequency_mask_size: float = 0.1
+    time_masks: int = 0
+    time_mask_size: float = 0.1
+
+
+def log_mel(waveform: tf.Tensor, spectrogram: Spectrogram) -> tf.Tensor:
+    """Log-mel spectrogram of every segment.
+
+    Args:
+        waveform: (..., N), float32, in [-1, 1].
+        spectrogram: Settings; the mel matrix is theirs.
+
+    Returns:
+        (..., F, T), float32; equal to librosa to 1e-4 (see `Spectrogram`).
+    """
+    half = spectrogram.n_fft // 2
+    rank = waveform.shape.rank
+    padded = tf.pad(waveform, [[0, 0]] * (rank - 1) + [[half, half]])
+    frames = tf.signal.frame(padded, spectrogram.n_fft, spectrogram.hop_length)
+    magnitude = tf.abs(tf.signal.rfft(frames * spectrogram.window))
+    energy = magnitude if spectrogram.power == 1 else magnitude**spectrogram.power
+    mel = tf.linalg.matmul(energy, spectrogram.mel_matrix)
+    values = tf.linalg.matrix_transpose(tf.math.log(mel + spectrogram.log_floor))
+    count = spectrogram.frame_count(waveform.shape[-1])
+    missing = max(0, count - values.shape[-1])
+    return tf.pad(
+        values[..., :count], [[0, 0]] * rank + [[0, missing]], constant_values=spectrogram.silence
+    )
+
+
+def augment_waveform(
+    waveform: tf.Tensor, segment_mask: tf.Tensor, settings: Augmentation, seed: tf.Tensor
+) -> tf.Tensor:
+    """Time shift, gain and noise; masked segments stay silent but for the noise.
+
+    Args:
+        waveform: (S, N), the padded clip.
+        segment_mask: (S,), 1 = real; the real segments come first.
+        settings: Amounts.
+        seed: (2,), int32; the same seed gives the same result.
+
+    Returns:
+        (S, N), float32.
+    """
+    keys = tf.unstack(tf.random.split(seed, 4))
+    if settings.time_shift:
+        real = tf.cast(tf.reduce_sum(segment_mask), tf.int32)
+        sound = tf.reshape(waveform[:real], [-1])
+        share = tf.random.stateless_uniform([], keys[0], -1.0, 1.0) * settings.time_shift
+        shift = tf.cast(share * tf.cast(tf.size(sound), tf.float32), tf.int32)
+        sound = tf.reshape(tf.roll(sound, shift, 0), [-1, waveform.shape[1]])
+        waveform = tf.ensure_shape(tf.concat([sound, waveform[real:]], 0), waveform.shape)
+    if settings.gain_db:
+        level = tf.random.stateless_uniform([], keys[1], -settings.gain_db, settings.gain_db)
+        waveform *= 10.0 ** (level / 20.0)
+    if settings.noise_probability:
+        draw = tf.random.stateless_uniform([2], keys[2])
+        snr_db = settings.noise_snr_db + 30.0 * draw[0]
+        rms = tf.sqrt(tf.reduce_mean(waveform**2))
+        amount = tf.where(draw[1] < settings.noise_probability, rms * 10.0 ** (-snr_db / 20.0), 0.0)
+        waveform += amount * tf.random.stateless_normal(tf.shape(waveform), keys[3])
+    return waveform
+
+
+def _band_mask(length: int, size: float, shape: list[int], seed: tf.Tensor) -> tf.Tensor:
+    """1 where kept: one random band of at most `size * length` is 0 in the last axis."""
+    keys = tf.unstack(tf.random.split(seed, 2))
+    widest = int(size * length)
+    width = tf.random.stateless_uniform(shape, keys[0], 0, widest + 1, tf.int32)
+    start = tf.random.stateless_uniform(shape, keys[1])
+    first = tf.cast(start * tf.cast(length - width + 1, tf.float32), tf.int32)[..., None]
+    index = tf.range(length)
+    inside = (index >= first) & (index < first + width[..., None])
+    return tf.cast(~inside, tf.float32)
+
+
+def spec_augment(values: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> tf.Tensor:
+    """SpecAugment (Park et al. 2019, section 2) without time warping.
+
+    A frequency mask covers the same bands in all segments, as AVBert has it; masked cells get 0,
+    which after normalisation is the mean.
+
+    Args:
+        values: (S, F, T), normalised log-mel.
+        settings: Amounts.
+        seed: (2,), int32.
+
+    Returns:
+        (S, F, T).
+    """
+    segments, bands, frames = values.shape
+    keys = tf.unstack(tf.random.split(seed, settings.frequency_masks + settings.time_masks + 1))
+    for number in range(settings.frequency_masks):
+        mask = _band_mask(bands, settings.frequency_mask_size, [], keys[number])
+        values *= mask[None, :, None]
+    for number in range(settings.time_masks):
+        key = keys[settings.frequency_masks + number]
+        mask = _band_mask(frames, settings.time_mask_size, [segments], key)
+        values *= mask[:, None, :]
+    return values
+
+
+def normalize(
+    values: tf.Tensor, segment_mask: tf.Tensor, mean: np.ndarray | None, std: np.ndarray | None
+) -> tf.Tensor:
+    """(S, F, T) log-mel to zero mean and unit deviation.
+
+    With statistics of a data set (F,) each band is normalised by its own; without (None), the clip
+    is by its own mean and deviation over the real segments (S,).
+    """
+    if mean is None or std is None:
+        weight = tf.reshape(segment_mask, [-1, 1, 1])
+        centre, variance = tf.nn.weighted_moments(values, [0, 1, 2], weight)
+        return (values - centre) / (tf.sqrt(variance) + CLIP_EPSILON)
+    return (values - mean[:, None]) / std[:, None]

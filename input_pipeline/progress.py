@@ -1,0 +1,111 @@
+"""Progress with a rate and the time that is left: a bar on a terminal, lines elsewhere."""
+
+import time
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Meter:
+    """Counts towards a total and shows how far it is.
+
+    Args:
+        description: What is done.
+        total: How many there are.
+        unit: What is counted, as in 'steps'.
+        done: How many were done before.
+        console: Where to show it; standard output by default.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        total: int,
+        unit: str,
+        *,
+        done: int = 0,
+        console: Console | None = None,
+    ) -> None:
+        self.description, self.total, self.unit = description, total, unit
+        self.console = console or Console()
+        self._first = self._done = done
+        self._began = self._shown = time.monotonic()
+        self._note = ""
+        self._bar = None
+        if self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("[bold]{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self.console,
+            )
+            self._task = self._bar.add_task(
+                description, total=total, completed=done, rate="", note=""
+            )
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+        elif kind is None:
+            self._line()
+
+    def _rate(self) -> float:
+        return (self._done - self._first) / max(time.monotonic() - self._began, 1e-6)
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Counts, and shows a note (the latest loss, say) beside the bar."""
+        self._done += count
+        self._note = note or self._note
+        if self._bar:
+            rate = f"{self._rate():.2f} {self.unit}/s"
+            self._bar.update(self._task, completed=self._done, rate=rate, note=self._note)
+        elif time.monotonic() - self._shown > SECONDS_BETWEEN_LINES:
+            self._line()
+
+    def _line(self) -> None:
+        self._shown = time.monotonic()
+        rate = self._rate()
+        left = (self.total - self._done) / rate if rate else 0
+        self.console.print(
+            f"{self.description}: {self._done}/{self.total} {self.unit}, {rate:.2f}/s,"
+            f" {int(left // 60)}:{int(left % 60):02d} left  {self._note}".rstrip(),
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def track(items: Iterable[T], description: str, total: int, unit: str) -> Iterator[T]:
+    """Goes through `items` and shows how far it is."""
+    with Meter(description, total, unit) as meter:
+        for item in items:
+            yield item
+            meter.advance()
