@@ -1,0 +1,56 @@
+"""Waveform -> normalised log-mel inside the jitted step; the twin of `input_pipeline.features`."""
+
+import jax
+import jax.numpy as jnp
+
+from input_pipeline.contract import Contract
+from input_pipeline.spectrogram import CLIP_EPSILON, Spectrogram
+
+
+def log_mel(waveform: jax.Array, spectrogram: Spectrogram) -> jax.Array:
+    """Log-mel spectrogram of every segment.
+
+    Args:
+        waveform: (..., N), float32, in [-1, 1].
+        spectrogram: Settings; the mel matrix is theirs.
+
+    Returns:
+        (..., F, T), float32; equal to librosa to 1e-4 (see `Spectrogram`).
+    """
+    half, hop = spectrogram.n_fft // 2, spectrogram.hop_length
+    samples = waveform.shape[-1]
+    padded = jnp.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(half, half)])
+    starts = jnp.arange(samples // hop + 1) * hop
+    frames = padded[..., starts[:, None] + jnp.arange(spectrogram.n_fft)]
+    magnitude = jnp.abs(jnp.fft.rfft(frames * spectrogram.window))
+    energy = magnitude if spectrogram.power == 1 else magnitude**spectrogram.power
+    mel = jnp.matmul(energy, spectrogram.mel_matrix, precision="highest")
+    values = jnp.swapaxes(jnp.log(mel + spectrogram.log_floor), -1, -2)
+    count = spectrogram.frame_count(samples)
+    missing = max(0, count - values.shape[-1])
+    return jnp.pad(
+        values[..., :count],
+        [(0, 0)] * waveform.ndim + [(0, missing)],
+        constant_values=spectrogram.silence,
+    )
+
+
+def prepare(batch: dict[str, jax.Array], contract: Contract) -> dict[str, jax.Array]:
+    """A batch with `waveform` (B, S, N) gets its normalised `log_mel` (B, S, F, T) instead.
+
+    A batch that has no `waveform` is returned as it is.
+    """
+    if "waveform" not in batch:
+        return batch
+    batch = dict(batch)
+    values = log_mel(batch.pop("waveform"), contract.spectrogram)
+    mean, std = contract.normalization.arrays(contract.spectrogram.n_mels)
+    if mean is None:
+        weight = jnp.broadcast_to(batch["segment_mask"][..., None, None], values.shape)
+        axes = (-3, -2, -1)
+        centre = jnp.average(values, axes, weight, keepdims=True)
+        variance = jnp.average((values - centre) ** 2, axes, weight, keepdims=True)
+        batch["log_mel"] = (values - centre) / (jnp.sqrt(variance) + CLIP_EPSILON)
+    else:
+        batch["log_mel"] = (values - mean[:, None]) / std[:, None]
+    return batch

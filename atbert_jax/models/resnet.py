@@ -1,0 +1,129 @@
+"""The ResNet over log-mel segments that ATBERT hears with."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+STEM_KERNEL = 9
+
+
+class ConvNorm(nnx.Module):
+    """Convolution without bias, then batch normalisation over the real segments.
+
+    Args:
+        channels_in: C.
+        channels_out: D.
+        kernel: Side of the square kernel; padded as PyTorch does, by kernel // 2 on each side.
+        stride: Of both axes.
+        dtype: Compute type.
+        rngs: Keys of the initial values.
+        zero: Start with a normalisation scale of 0, so that a residual block starts as identity.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        zero: bool = False,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.conv = nnx.Conv(
+            channels_in,
+            channels_out,
+            (kernel, kernel),
+            strides=stride,
+            padding=kernel // 2,
+            use_bias=False,
+            kernel_init=nnx.initializers.variance_scaling(2.0, "fan_out", "normal"),
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.norm = nnx.BatchNorm(
+            channels_out,
+            momentum=0.9,
+            epsilon=1e-5,
+            scale_init=nnx.initializers.zeros if zero else nnx.initializers.ones,
+            dtype=dtype,
+            rngs=rngs,
+        )
+
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Maps (N, F, T, C) with mask (N,) to (N, F', T', D)."""
+        x = self.conv(x)
+        real = mask[:, None, None, None] > 0
+        return self.norm(x, use_running_average=not train, mask=real if train else None)
+
+
+class Bottleneck(nnx.Module):
+    """The residual block of ResNet-50 (He et al. 2015; stride on the 3x3, as torchvision)."""
+
+    def __init__(
+        self, channels_in: int, width: int, *, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs
+    ) -> None:
+        channels_out = 4 * width
+        self.reduce = ConvNorm(channels_in, width, 1, dtype=dtype, rngs=rngs)
+        self.conv = ConvNorm(width, width, 3, stride=stride, dtype=dtype, rngs=rngs)
+        self.expand = ConvNorm(width, channels_out, 1, zero=True, dtype=dtype, rngs=rngs)
+        self.shortcut = (
+            ConvNorm(channels_in, channels_out, 1, stride=stride, dtype=dtype, rngs=rngs)
+            if stride > 1 or channels_in != channels_out
+            else None
+        )
+
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Maps (N, F, T, C) with mask (N,) to (N, F', T', 4 * width)."""
+        y = nnx.relu(self.reduce(x, mask, train))
+        y = nnx.relu(self.conv(y, mask, train))
+        y = self.expand(y, mask, train)
+        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x, mask, train)))
+
+
+class ResNet(nnx.Module):
+    """ATBERT's audio CNN: a 9x9 stem of stride 1, no pooling, four stages, a global average.
+
+    With depths (3, 4, 6, 3) and width 64 it has 23 503 808 parameters, as ATBERT's ResNet-50.
+    Padded segments take no part in the statistics of batch normalisation.
+
+    Args:
+        depths: Number of blocks of each stage; every stage but the first halves both axes.
+        width: Channels of the stem, W; stage i ends with 4 * W * 2^i.
+        dtype: Compute type.
+        rngs: Keys of the initial values.
+    """
+
+    def __init__(
+        self, depths: Sequence[int], width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+    ) -> None:
+        self.stem = ConvNorm(1, width, STEM_KERNEL, dtype=dtype, rngs=rngs)
+        blocks = []
+        channels = width
+        for stage, depth in enumerate(depths):
+            for number in range(depth):
+                stride = 2 if stage and not number else 1
+                inner = width * 2**stage
+                blocks.append(Bottleneck(channels, inner, stride=stride, dtype=dtype, rngs=rngs))
+                channels = 4 * inner
+        self.blocks = nnx.List(blocks)
+        self.features = channels
+
+    def __call__(self, log_mel: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Describes every segment.
+
+        Args:
+            log_mel: (N, F, T), normalised.
+            mask: (N,), 1 = real.
+            train: Normalise by the batch and update the running statistics.
+
+        Returns:
+            (N, features).
+        """
+        x = nnx.relu(self.stem(log_mel[..., None], mask, train))
+        for block in self.blocks:
+            x = block(x, mask, train)
+        return jnp.mean(x, axis=(1, 2))

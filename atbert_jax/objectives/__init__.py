@@ -1,0 +1,46 @@
+"""Training objectives; each owns its head, its corruption, its loss and its metrics.
+
+An objective is an `nnx.Module` with
+
+* `corrupt(batch, key) -> batch`: adds or changes fields; the key is fixed in evaluation;
+* `loss(model, batch, key) -> (sum, weight), metrics`: scalars; metrics are (sum, weight) pairs;
+  `key` drives dropout, and None is evaluation;
+* `predict(model, batch) -> outputs`: arrays (B, ...) for `summarize`;
+* `summarize(outputs, aggregate) -> metrics`: from numpy outputs of a whole split.
+"""
+
+import ml_collections
+from flax import nnx
+
+from atbert_jax.objectives.classification import Classification
+from atbert_jax.objectives.correct_pair import CorrectPair
+from input_pipeline.contract import Contract
+
+OBJECTIVES = {"correct_pair": CorrectPair, "classification": Classification}
+
+
+def build(
+    config: ml_collections.ConfigDict, contract: Contract, hidden: int, *, rngs: nnx.Rngs
+) -> nnx.Dict:
+    """The objectives that `config.objectives` gives a weight, by name.
+
+    Args:
+        config: The whole config; `config.<name>` holds an objective's own settings.
+        contract: Label names and task.
+        hidden: Width of the trunk's hidden states, D.
+        rngs: Keys of the initial values.
+
+    Raises:
+        ValueError: if there is no such objective; the message lists those there are.
+    """
+    unknown = sorted(set(config.objectives) - set(OBJECTIVES))
+    if unknown or not config.objectives:
+        raise ValueError(
+            f"config.objectives names {unknown or 'nothing'}; choose from {sorted(OBJECTIVES)}"
+        )
+    return nnx.Dict(
+        {
+            name: OBJECTIVES[name](config[name], contract, hidden, rngs=rngs)
+            for name in sorted(config.objectives)
+        }
+    )

@@ -1,0 +1,202 @@
+"""Classification and regression on the summary: single-label, multi-label, numbers."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from flax import nnx
+
+from atbert_jax.evaluation import metrics
+from atbert_jax.evaluation.aggregation import aggregate as aggregate_tracks
+from atbert_jax.models.atbert import Encoded, fold
+from input_pipeline.contract import Contract
+
+Batch = dict[str, jax.Array]
+
+AUDIO_TEXT, AUDIO, TEXT = "audio_text", "audio", "text"
+VIEWS = (AUDIO_TEXT, AUDIO, TEXT)
+
+
+def encode_views(
+    model: nnx.Module, batch: Batch, views: tuple[str, ...], key: jax.Array | None
+) -> dict[str, Encoded]:
+    """The hidden states of each view; each modality is encoded once.
+
+    Args:
+        model: The trunk.
+        batch: With the fields that the views need.
+        views: Some of 'audio_text', 'audio', 'text'.
+        key: Of the dropout; None = evaluation.
+
+    Returns:
+        By view: (B, T, D) with mask (B, T).
+    """
+    encoded = {}
+    if AUDIO in views or AUDIO_TEXT in views:
+        encoded[AUDIO] = model.encode_audio(batch, fold(key, 0))
+    if TEXT in views or AUDIO_TEXT in views:
+        encoded[TEXT] = model.encode_text(batch, fold(key, 1))
+    if AUDIO_TEXT in views:
+        encoded[AUDIO_TEXT] = model.fuse(encoded[AUDIO], encoded[TEXT], fold(key, 2))
+    return {view: encoded[view] for view in views}
+
+
+class Classification(nnx.Module):
+    """A two-layer head, Linear D -> D/2, tanh, Linear D/2 -> C, shared by all views.
+
+    The views are audio with text, audio alone and text alone. All that the config names are
+    trained together, so that the model also answers where a modality is missing.
+
+    Args:
+        config: `config.classification`: views, pooling ('summary' or 'mean' over the sequence),
+            dropout, label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
+        contract: Task and label names.
+        hidden: D.
+        rngs: Keys of the initial values.
+
+    Raises:
+        ValueError: if a setting is unknown, or the data has no labels.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        contract: Contract,
+        hidden: int,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        views = tuple(config.views)
+        if not views or set(views) - set(VIEWS):
+            raise ValueError(f"config.classification.views={views} must be some of {VIEWS}")
+        if config.pooling not in ("summary", "mean"):
+            raise ValueError(
+                f"config.classification.pooling={config.pooling!r}; use 'summary' or 'mean'"
+            )
+        if config.mixup and views != (AUDIO,):
+            raise ValueError(
+                "config.classification.mixup mixes audio, so it needs views=('audio',);"
+                f" got {views}: set mixup=0 or drop the views with text"
+            )
+        if not contract.labels.names:
+            raise ValueError(
+                "config.objectives.classification needs labels: set config.data.task and give the"
+                " manifest a column `label` or `labels`, or name config.data.target_columns"
+            )
+        self.views = views
+        self.pooling = config.pooling
+        self.mixup = config.mixup
+        self.label_smoothing = config.label_smoothing
+        self.labels = contract.labels
+        classes = len(contract.labels.names)
+        self.dropout = nnx.Dropout(config.dropout)
+        self.dense = nnx.Linear(hidden, hidden // 2, rngs=rngs)
+        self.output = nnx.Linear(hidden // 2, classes, rngs=rngs)
+
+    def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
+        """Mixup (Zhang et al. 2018): each clip is mixed with another one, labels alike.
+
+        The log-mels are mixed after normalisation. Rows without a label mix with nothing.
+        """
+        if not self.mixup:
+            return batch
+        size = batch["valid"].shape[0]
+        share = jax.random.beta(fold(key, 0), self.mixup, self.mixup, (size,))
+        share = jnp.maximum(share, 1 - share)
+        other = jax.random.permutation(fold(key, 1), size)
+        usable = batch["valid"] * batch["label_mask"]
+        share = jnp.where(usable * usable[other] > 0, share, 1.0)
+
+        def mix(x: jax.Array) -> jax.Array:
+            part = share.reshape(-1, *[1] * (x.ndim - 1))
+            return part * x + (1 - part) * x[other]
+
+        mask = batch["segment_mask"]
+        return batch | {
+            "log_mel": mix(batch["log_mel"]),
+            "segment_mask": jnp.where(share[:, None] < 1, jnp.maximum(mask, mask[other]), mask),
+            "labels": mix(batch["labels"]),
+        }
+
+    def _logits(self, encoded: Encoded, key: jax.Array | None) -> jax.Array:
+        hidden = encoded.hidden[:, 0]
+        if self.pooling == "mean":
+            weight = encoded.mask[..., None]
+            total = jnp.maximum(weight.sum(axis=1), 1)
+            hidden = (encoded.hidden.astype(jnp.float32) * weight).sum(axis=1) / total
+        hidden = hidden.astype(jnp.float32)
+        hidden = self.dropout(hidden, deterministic=key is None, rngs=key)
+        return self.output(jnp.tanh(self.dense(hidden)))
+
+    def _losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        """(B,) from logits and labels (B, C)."""
+        if self.labels.task == "single_label":
+            return optax.softmax_cross_entropy(
+                logits, optax.smooth_labels(labels, self.label_smoothing)
+            )
+        if self.labels.task == "multi_label":
+            return optax.sigmoid_binary_cross_entropy(logits, labels).mean(axis=1)
+        return ((logits - labels) ** 2).mean(axis=1)
+
+    def loss(
+        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+        """Mean over the views of cross entropy, binary cross entropy or squared error.
+
+        Args:
+            model: The trunk.
+            batch: `labels` (B, C), rows with `label_mask` (B,) 0 are left out.
+            key: Of the dropout; None = evaluation.
+
+        Returns:
+            (sum, weight) of the loss over the rows, and the metric `accuracy` (of the first view;
+            single-label only).
+        """
+        weight = batch["valid"] * batch["label_mask"]
+        total = jnp.zeros_like(weight)
+        metrics = {}
+        views = encode_views(model, batch, self.views, fold(key, 0))
+        for number, (view, encoded) in enumerate(views.items()):
+            logits = self._logits(encoded, fold(key, number + 1))
+            total += self._losses(logits, batch["labels"]) / len(views)
+            if self.labels.task == "single_label" and view == self.views[0]:
+                hits = logits.argmax(axis=1) == batch["labels"].argmax(axis=1)
+                metrics["accuracy"] = ((hits * weight).sum(), weight.sum())
+        return ((total * weight).sum(), weight.sum()), metrics
+
+    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+        """Scores (B, C) of each view: probabilities, or targets in their own units."""
+        views = encode_views(model, batch, self.views, None)
+        return {view: self._scores(self._logits(encoded, None)) for view, encoded in views.items()}
+
+    def _scores(self, logits: jax.Array) -> jax.Array:
+        if self.labels.task == "single_label":
+            return jax.nn.softmax(logits)
+        if self.labels.task == "multi_label":
+            return jax.nn.sigmoid(logits)
+        return logits * jnp.array(self.labels.std) + jnp.array(self.labels.mean)
+
+    def summarize(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:
+        """Metrics of each view over a split, chunks aggregated into tracks.
+
+        Args:
+            outputs: Of `predict`, with `labels` (N, C), `label_mask` and `record` (N,).
+            aggregate: 'mean', 'max' or 'vote'.
+        """
+        keep = outputs["label_mask"] > 0
+        record, labels = outputs["record"][keep], outputs["labels"][keep]
+        if self.labels.task == "regression":
+            labels = labels * np.array(self.labels.std) + np.array(self.labels.mean)
+        _, truth = aggregate_tracks(labels, record, "mean")
+        measure = metrics.TASK_METRICS[self.labels.task]
+        return {
+            view: measure(
+                aggregate_tracks(outputs[view][keep], record, aggregate)[1],
+                truth,
+                self.labels.names,
+            )
+            for view in self.views
+        }

@@ -1,0 +1,153 @@
+"""Correct Pair Prediction: do this clip and this text belong together?
+
+AVBert (Lee et al. 2021) and ATBERT's notebook, with the intended behaviour: matching and mismatched
+pairs are balanced in every batch, negatives come from a derangement, the random position is drawn
+for each pair among the valid ones, and 1 means match.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from flax import nnx
+
+from atbert_jax.evaluation import metrics
+from atbert_jax.models.atbert import Encoded, fold
+from input_pipeline.contract import Contract
+
+Batch = dict[str, jax.Array]
+
+
+def derangement(valid: jax.Array, key: jax.Array) -> jax.Array:
+    """A random cyclic order: each valid row gets another valid row, every one exactly once.
+
+    Args:
+        valid: (B,), 1 = real.
+        key: Of the draw.
+
+    Returns:
+        (B,), int32. Rows that are not valid, and a single valid row, get themselves.
+    """
+    rows = jnp.arange(valid.shape[0])
+    draws = jax.random.uniform(key, valid.shape)
+    order = jnp.argsort(jnp.where(valid > 0, draws, 2.0))
+    count = jnp.sum(valid > 0)
+    following = order[(rows + 1) % jnp.maximum(count, 1)]
+    following = jnp.where(rows < count, following, order)
+    return jnp.zeros_like(rows).at[order].set(following)
+
+
+def take_valid(mask: jax.Array, draw: jax.Array) -> jax.Array:
+    """A random valid position behind the summary.
+
+    Args:
+        mask: (B, T), 1 = real.
+        draw: (B,), uniform in [0, 1).
+
+    Returns:
+        (B,), int32: position p >= 1 with mask 1; 0 where there is none.
+    """
+    real = mask.at[:, 0].set(0) > 0
+    count = real.sum(axis=1)
+    wanted = jnp.minimum(jnp.floor(draw * count), count - 1) + 1
+    return jnp.argmax(real & (jnp.cumsum(real, axis=1) == wanted[:, None]), axis=1)
+
+
+class CorrectPair(nnx.Module):
+    """The head on [summary, random position]: Linear 2D -> D, tanh, Linear D -> 2.
+
+    Args:
+        config: `config.correct_pair`; has no settings yet.
+        contract: Not used.
+        hidden: D.
+        rngs: Keys of the initial values.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        contract: Contract,
+        hidden: int,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        del config, contract
+        self.dense = nnx.Linear(2 * hidden, hidden, rngs=rngs)
+        self.output = nnx.Linear(hidden, 2, rngs=rngs)
+
+    def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
+        """Adds `negative` (B,), the row of the mismatched text, and `position_draw` (B, 2).
+
+        The draws follow the record, so in evaluation, where the key is fixed, they are fixed too.
+        """
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(fold(key, 0), batch["record"])
+        draws = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys)
+        negative = derangement(self._complete(batch), fold(key, 1))
+        return batch | {"negative": negative, "position_draw": draws}
+
+    @staticmethod
+    def _complete(batch: Batch) -> jax.Array:
+        """(B,), 1 where a row has both a clip and a text."""
+        return batch["valid"] * batch["segment_mask"].max(axis=1) * batch["token_mask"].max(axis=1)
+
+    def _pairs(
+        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Logits (2, B, 2) of matching and mismatched pairs, and their weights (2, B)."""
+        audio = model.encode_audio(batch, fold(key, 0))
+        text = model.encode_text(batch, fold(key, 1))
+        other = batch["negative"]
+
+        def twice(x: jax.Array, y: jax.Array) -> jax.Array:
+            return jnp.concatenate([x, y])
+
+        texts = Encoded(twice(text.hidden, text.hidden[other]), twice(text.mask, text.mask[other]))
+        joint = model.fuse(
+            Encoded(twice(audio.hidden, audio.hidden), twice(audio.mask, audio.mask)),
+            texts,
+            fold(key, 2),
+        )
+        position = take_valid(joint.mask, batch["position_draw"].T.reshape(-1))
+        at_position = joint.hidden[jnp.arange(len(position)), position]
+        pair = jnp.concatenate([joint.hidden[:, 0], at_position], axis=1).astype(jnp.float32)
+        logits = self.output(jnp.tanh(self.dense(pair))).reshape(2, -1, 2)
+        complete = self._complete(batch)
+        # A row whose text reads the same as the true one is no negative.
+        same = (batch["token_ids"] == batch["token_ids"][other]).all(axis=1)
+        weights = jnp.stack([complete, complete * complete[other] * ~same])
+        return logits, weights
+
+    def loss(
+        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+        """Cross entropy of {mismatch, match} over 2B pairs; each modality is encoded once.
+
+        Args:
+            model: The trunk.
+            batch: After `corrupt`.
+            key: Of the dropout; None = evaluation.
+
+        Returns:
+            (sum, weight) of the loss and the metric `accuracy`.
+        """
+        logits, weights = self._pairs(model, batch, key)
+        labels = jnp.broadcast_to(jnp.array([[1], [0]]), weights.shape)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        hits = (logits.argmax(axis=-1) == labels) * weights
+        total = weights.sum()
+        return ((losses * weights).sum(), total), {"accuracy": (hits.sum(), total)}
+
+    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+        """`score` (B, 2), logit differences of the matching and mismatched pair, and `weight`."""
+        logits, weights = self._pairs(model, batch, None)
+        return {"score": (logits[..., 1] - logits[..., 0]).T, "weight": weights.T}
+
+    def summarize(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:
+        """Pair accuracy and ROC-AUC over a split (see `evaluation.metrics.pairs`)."""
+        del aggregate  # a chunk is a pair of its own
+        score, weight = outputs["score"], outputs["weight"]
+        match = np.broadcast_to([1, 0], score.shape)
+        return metrics.pairs(score.reshape(-1), match.reshape(-1), weight.reshape(-1))

@@ -1,0 +1,1 @@
+"""How a model learns, whatever the model and the objectives are."""

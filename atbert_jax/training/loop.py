@@ -1,0 +1,265 @@
+"""The training loop, the same for every model and objective."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import ml_collections
+import numpy as np
+from flax import nnx
+from rich.console import Console
+
+from atbert_jax.evaluation import split as evaluation
+from atbert_jax.training import checkpoint, optimizer, sharding, transfer
+from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from atbert_jax.training.state import TrainState, initialize
+from atbert_jax.training.step import make_evaluation_step, make_train_step
+from atbert_jax.training.writers import Writer, read_metrics
+from input_pipeline.dataset import Dataset
+from input_pipeline.progress import Meter
+
+# Fields that may change when a run goes on; any other would make it another run.
+CHANGEABLE = ("train", "evaluation", "scratch_twin", "data/memory_mb", "data/threads")
+
+
+def train(
+    config: ml_collections.ConfigDict,
+    workdir: Path,
+    console: Console | None = None,
+    preprocessing: Path | None = None,
+) -> dict[str, float | None]:
+    """Trains what the config describes; a run that was stopped goes on where it was.
+
+    Args:
+        config: See `configs/defaults.py`.
+        workdir: The run's folder; see `checkpoint` for what is in it afterwards.
+        console: Where to talk.
+        preprocessing: A run whose preprocessing and tokenizer a new run takes; by default those of
+            `config.init_from`, or else its own.
+
+    Returns:
+        The best validation metrics, by name.
+
+    Raises:
+        ValueError: before the first step, if the config, the manifest or a checkpoint is not as it
+            should be; the message names the place and the way out.
+    """
+    console = console or Console()
+    Run(config, workdir, console, preprocessing).train()
+    return best_metrics(workdir)
+
+
+def best_metrics(workdir: Path) -> dict[str, float | None]:
+    """The validation metrics of a run's best checkpoint."""
+    config = checkpoint.load_config(workdir)
+    rows = [row for row in checkpoint_rows(workdir) if "val/loss" in row]
+    best = max(rows, key=lambda row: _score(_validation(row), config.evaluation.best_metric))
+    return _validation(best) | {"step": best["step"]}
+
+
+def checkpoint_rows(workdir: Path) -> list[dict]:
+    """The rows of `metrics.jsonl` behind step 0, where nothing is learned yet."""
+    return [row for row in read_metrics(workdir) if row["step"]]
+
+
+def _validation(row: dict) -> dict[str, float]:
+    return {k.removeprefix("val/"): v for k, v in row.items() if k.startswith("val/")}
+
+
+def _score(metrics: dict[str, float | None], name: str) -> float:
+    """The metric that decides which checkpoint is best; higher is better."""
+    if name not in metrics:
+        raise ValueError(
+            f"config.evaluation.best_metric={name!r} is not measured; choose from"
+            f" {', '.join(sorted(metrics))}"
+        )
+    value = metrics[name]
+    if value is None or not np.isfinite(value):
+        return float("-inf")
+    return -value if name.endswith("loss") else value
+
+
+class Run:
+    """One training run: what it reads, what it changes, what it writes."""
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        workdir: Path,
+        console: Console,
+        preprocessing: Path | None,
+    ) -> None:
+        # TensorFlow is imported here, where data is read, and nowhere else in this package.
+        from input_pipeline.bad_records import BadRecords
+        from input_pipeline.batches import Batches
+
+        self.config, self.workdir, self.console = config, workdir, console
+        self.mesh = sharding.make_mesh()
+        sharding.require_divisible(
+            config.train.batch_size, self.mesh, "config.train.batch_size", config.train.accumulate
+        )
+        sharding.require_divisible(
+            config.evaluation.batch_size, self.mesh, "config.evaluation.batch_size"
+        )
+        self.optimizer = optimizer.build(config.optimizer, config.train.steps)
+        self.dataset = self._load(preprocessing)
+        self.dataset.split("train"), self.dataset.split("val")
+        self.definition, self.state = initialize(
+            config, self.dataset.contract, self.optimizer, sharding.replicated(self.mesh)
+        )
+        checkpoint.save_run(workdir, config, self.dataset.contract, self.dataset.tokenizer)
+        self.bad_records = BadRecords(workdir)
+        self.batches = Batches(config, self.dataset, self.bad_records)
+        self.checkpoints = Checkpoints(workdir, config.train.keep_latest)
+        self._start()
+        self.writer = Writer(workdir, int(self.state.step))
+        self.evaluate = make_evaluation_step(self.definition, self.mesh)
+
+    def _load(self, preprocessing: Path | None) -> Dataset:
+        """The data; its contract is this run's, or that of another run, or new."""
+        from input_pipeline import batches, dataset
+
+        config, workdir = self.config, self.workdir
+        contract = tokenizer = None
+        if (workdir / checkpoint.CONFIG).exists():
+            _require_same(checkpoint.load_config(workdir), config, workdir)
+            _, contract, tokenizer = checkpoint.load_run(workdir)
+        elif preprocessing or config.init_from:
+            _, contract, tokenizer = checkpoint.load_run(preprocessing or Path(config.init_from))
+        workdir.mkdir(parents=True, exist_ok=True)
+        with self.console.status("reading the manifest and measuring the audio"):
+            return dataset.load(
+                config,
+                workdir,
+                contract=contract,
+                tokenizer=tokenizer,
+                measure=lambda data: batches.measure(config, data),
+            )
+
+    def _start(self) -> None:
+        """Goes on where the run was, or starts from another checkpoint, or from scratch."""
+        latest = self.checkpoints.latest
+        sizes = {name: len(split.records) for name, split in self.dataset.splits.items()}
+        count = sum(x.size for x in jax.tree.leaves(self.state.params))
+        self.console.print(
+            f"{self.config.model.name}: {count:,} parameters; records"
+            f" {', '.join(f'{name} {size:,}' for name, size in sizes.items())};"
+            f" {self.mesh.size} x {jax.devices()[0].device_kind}"
+        )
+        if latest is not None:
+            self.state = self.checkpoints.restore_state(latest, self.state)
+            self.console.print(f"goes on at step {latest} of {self.workdir}")
+        elif self.config.init_from:
+            self.state, taken = transfer.start_from(
+                self.state, Path(self.config.init_from), tuple(self.config.init_allow_mismatch)
+            )
+            self._tell(taken)
+
+    def _tell(self, done: transfer.Transfer) -> None:
+        self.console.print(f"from {self.config.init_from}: {len(done.taken)} arrays taken over")
+        for what, names in (
+            ("start anew", done.new),
+            ("not used here", done.left),
+            ("of another shape, start anew", done.mismatched),
+        ):
+            if names:
+                self.console.print(f"  {what}: {', '.join(names)}", highlight=False)
+
+    def train(self) -> None:
+        """Steps until the end, with a validation and a checkpoint every so often."""
+        first, steps = int(self.state.step), self.config.train.steps
+        stream = self.batches.train("train", self.config.train.batch_size, first)
+        step = make_train_step(self.config, self.definition, self.optimizer, self.mesh)
+        if not first:
+            self._introduce()
+            self._validate()
+        pending: list[dict[str, jax.Array]] = []
+        with Meter("training", steps, "steps", done=first, console=self.console) as meter:
+            for number in range(first + 1, steps + 1):
+                self.state, metrics = step(self.state, sharding.put(next(stream), self.mesh))
+                pending.append(metrics)
+                note = ""
+                if number % self.config.train.log_every == 0 or number == steps:
+                    note = self._log(number, pending)
+                    pending = []
+                meter.advance(note=note)
+                if number % self.config.train.evaluate_every == 0 or number == steps:
+                    self._checkpoint()
+        self.checkpoints.close()
+        self.writer.close()
+
+    def _introduce(self) -> None:
+        """Shows TensorBoard the config and what the first clips look like to the model."""
+        text = json.dumps(json.loads(self.config.to_json_best_effort()), indent=2)
+        self.writer.texts(0, {"config": f"```\n{text}\n```"})
+        batch = next(self.batches.train("train", self.config.train.batch_size))
+        clips = batch["log_mel"][:4].transpose(0, 2, 1, 3)
+        self.writer.pictures(0, {"log_mel": clips.reshape(*clips.shape[:2], -1)[:, ::-1]})
+
+    def _log(self, number: int, pending: list[dict[str, jax.Array]]) -> str:
+        rows = jax.device_get(pending)
+        values = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+        values = {f"train/{name}": value for name, value in values.items()}
+        values["train/bad_records"] = len(self.bad_records)
+        values["train/learning_rate"] = float(
+            optimizer.schedule(self.config.optimizer, self.config.train.steps)(number - 1)
+        )
+        self.writer.scalars(number, values)
+        return f"loss {values['train/loss']:.4f}"
+
+    def _validate(self) -> dict[str, float | None]:
+        size = self.config.evaluation.batch_size
+        state: TrainState = self.state
+        batches: Iterator = self.batches.evaluation("val", size)
+        sums, outputs = evaluation.answers(
+            self.evaluate, state.params, state.statistics, batches, self.mesh
+        )
+        learner = nnx.merge(self.definition, state.params, state.statistics)
+        metrics = evaluation.measure(
+            learner, self.config.objectives, sums, outputs, self.config.evaluation.aggregate
+        )
+        values = evaluation.scalars(metrics)
+        _score(values, self.config.evaluation.best_metric)  # refuses an unknown name at step 0
+        self.writer.scalars(int(state.step), {f"val/{k}": v for k, v in values.items()})
+        return values
+
+    def _checkpoint(self) -> None:
+        values = self._validate()
+        name = self.config.evaluation.best_metric
+        self.checkpoints.save(self.state, _score(values, name))
+        shown = {"loss": values["loss"], name: values[name]}
+        text = ", ".join(f"{k} {v:.4f}" for k, v in shown.items() if v is not None)
+        self.console.print(f"step {int(self.state.step)}: validation {text}", highlight=False)
+
+
+def _require_same(
+    old: ml_collections.ConfigDict, new: ml_collections.ConfigDict, workdir: Path
+) -> None:
+    """Refuses to go on with a run under another config.
+
+    Raises:
+        CheckpointError: naming the fields that differ.
+    """
+    before, after = _fields(old.to_dict()), _fields(json.loads(new.to_json_best_effort()))
+    differ = sorted(
+        f"{name}: {before.get(name)!r} -> {after.get(name)!r}"
+        for name in before.keys() | after.keys()
+        if before.get(name) != after.get(name)
+        and not any(name == free or name.startswith(free + "/") for free in CHANGEABLE)
+    )
+    if differ:
+        raise CheckpointError(
+            f"{workdir} holds a run with another config ({'; '.join(differ)}); use another"
+            " --workdir, or the same config to go on"
+        )
+
+
+def _fields(tree: dict, prefix: str = "") -> dict[str, object]:
+    flat: dict[str, object] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= _fields(value, f"{prefix}{name}/")
+        else:
+            flat[prefix + name] = list(value) if isinstance(value, list | tuple) else value
+    return flat

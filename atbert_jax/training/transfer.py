@@ -1,0 +1,107 @@
+"""Starting from a pre-trained checkpoint: what is taken over, what is new, what does not fit."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+from flax import traverse_util
+
+from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from atbert_jax.training.state import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Transfer:
+    """Names of arrays, as `model/encoder/layer/query/kernel`.
+
+    Attributes:
+        taken: Arrays that came from the checkpoint.
+        new: Arrays of this model that the checkpoint does not have.
+        left: Arrays of the checkpoint that this model does not have.
+        mismatched: Arrays whose shapes differ, with both shapes; they stay new.
+    """
+
+    taken: tuple[str, ...]
+    new: tuple[str, ...]
+    left: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+
+def _flat(tree: dict) -> dict[str, jax.Array]:
+    flat = traverse_util.flatten_dict(tree)
+    return {"/".join(map(str, path)): value for path, value in flat.items()}
+
+
+def _transfer(target: dict, source: dict, allowed: Sequence[str]) -> tuple[dict, Transfer]:
+    """Source arrays into a target of nested dicts, by name."""
+    ours, theirs = _flat(target), _flat(source)
+    differ = {n for n in ours if n in theirs and ours[n].shape != theirs[n].shape}
+    refused = sorted(n for n in differ if not any(re.search(rule, n) for rule in allowed))
+    if refused:
+        lines = ", ".join(f"{n} {theirs[n].shape} -> {ours[n].shape}" for n in refused)
+        raise CheckpointError(
+            f"the checkpoint's shapes do not fit: {lines}; use its model settings, or allow these"
+            " to start anew with --config.init_allow_mismatch"
+        )
+    taken = {n for n in ours if n in theirs and n not in differ}
+    paths = {"/".join(map(str, path)): path for path in traverse_util.flatten_dict(target)}
+    merged = {paths[n]: theirs[n] if n in taken else ours[n] for n in ours}
+    return traverse_util.unflatten_dict(merged), Transfer(
+        taken=tuple(sorted(taken)),
+        new=tuple(sorted(ours.keys() - theirs.keys())),
+        left=tuple(sorted(theirs.keys() - ours.keys())),
+        mismatched=tuple(sorted(differ)),
+    )
+
+
+def start_from(
+    state: TrainState, workdir: Path, allowed: Sequence[str] = ()
+) -> tuple[TrainState, Transfer]:
+    """A new state with the arrays of the best checkpoint of another run.
+
+    The trunk must be there whole; heads of objectives that the run did not have start anew.
+
+    Args:
+        state: A new state.
+        workdir: Folder of the other run.
+        allowed: Regular expressions on names of arrays that may be missing or of another shape.
+
+    Returns:
+        The state, and the names of what was and was not taken over.
+
+    Raises:
+        CheckpointError: if there is no checkpoint, or an array of the trunk is missing or of
+            another shape and not allowed to be.
+    """
+    checkpoints = Checkpoints(workdir)
+    step = checkpoints.best
+    if step is None:
+        raise CheckpointError(f"{workdir}: holds no checkpoint yet; train there first")
+    arrays = checkpoints.restore_arrays(step)
+    checkpoints.close()
+    params, transfer = _transfer(state.params, arrays["params"], allowed)
+    statistics, more = _transfer(state.statistics, arrays["statistics"], allowed)
+    both = Transfer(
+        **{
+            field.name: getattr(transfer, field.name) + getattr(more, field.name)
+            for field in dataclasses.fields(Transfer)
+        }
+    )
+    missing = [
+        name
+        for name in both.new
+        if name.startswith("model/") and not any(re.search(rule, name) for rule in allowed)
+    ]
+    if missing:
+        raise CheckpointError(
+            f"{workdir}: checkpoint {step} lacks {', '.join(missing[:5])} and"
+            f" {max(0, len(missing) - 5)} more; use its model settings, or allow these to start"
+            " anew with --config.init_allow_mismatch"
+        )
+    params = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), params, state.params)
+    statistics = jax.tree.map(
+        lambda new, old: jax.device_put(new, old.sharding), statistics, state.statistics
+    )
+    return state.replace(params=params, statistics=statistics), both

@@ -1,0 +1,21 @@
+"""Pre-train ATBERT on pairs of audio and text by Correct Pair Prediction.
+
+python -m atbert_jax.train --config configs/atbert_pretrain.py:small \
+    --workdir runs/pretrain --config.data.manifest=tracks.csv
+"""
+
+import ml_collections
+
+from configs import defaults
+
+
+def get_config(preset: str = "base") -> ml_collections.ConfigDict:
+    """Pre-training at the size of a preset: 'tiny', 'small' or 'base'."""
+    config = defaults.get_config(preset)
+    config.objectives.correct_pair = 1.0
+    config.evaluation.best_metric = "correct_pair/roc_auc"
+    config.augmentation.time_shift = 0.1
+    config.augmentation.gain_db = 6.0
+    config.augmentation.frequency_masks = 1
+    config.augmentation.time_masks = 1
+    return config

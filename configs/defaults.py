@@ -1,0 +1,167 @@
+"""Every config field, with its default, once. Experiments change what they need."""
+
+import ml_collections
+
+PRESETS = {
+    "tiny": {
+        "depths": (1, 1, 1, 1),
+        "width": 16,
+        "hidden": 128,
+        "heads": 4,
+        "layers": 2,
+        "ffn": 256,
+        "embedding": 64,
+    },
+    "small": {
+        "depths": (2, 2, 2, 2),
+        "width": 32,
+        "hidden": 256,
+        "heads": 4,
+        "layers": 6,
+        "ffn": 1024,
+        "embedding": 128,
+    },
+    "base": {
+        "depths": (3, 4, 6, 3),
+        "width": 64,
+        "hidden": 768,
+        "heads": 12,
+        "layers": 12,
+        "ffn": 3072,
+        "embedding": 128,
+    },
+}
+
+
+def get_config(preset: str = "base") -> ml_collections.ConfigDict:
+    """The defaults.
+
+    Args:
+        preset: Size of the model: 'tiny' (minutes on a CPU), 'small' or 'base' (ALBERT-base).
+
+    Raises:
+        ValueError: if there is no such preset.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"no preset {preset!r}; use one of {', '.join(PRESETS)}")
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+
+    config.model = ml_collections.ConfigDict(PRESETS[preset])
+    config.model.name = "atbert"
+    config.model.dropout = 0.1
+    config.model.dtype = "float32"  # 'bfloat16' on accelerators; parameters stay float32
+    config.model.scan_layers = False
+    config.model.remat = False
+
+    # Objectives by weight; the settings of each are below, under its name.
+    config.objectives = ml_collections.ConfigDict()
+    config.correct_pair = ml_collections.ConfigDict()
+    config.classification = ml_collections.ConfigDict(
+        {
+            "views": ("audio_text", "audio", "text"),
+            "pooling": "summary",  # or 'mean'
+            "dropout": 0.1,
+            "label_smoothing": 0.0,
+            "mixup": 0.0,
+        }
+    )
+
+    # A checkpoint folder to start from: preprocessing, tokenizer and all weights that fit.
+    config.init_from = ""
+    # Parameters that may differ from it, as regular expressions on their names.
+    config.init_allow_mismatch = ()
+    # With init_from: train the same network from scratch as well, for the report.
+    config.scratch_twin = True
+
+    config.data = ml_collections.ConfigDict(
+        {
+            "manifest": "",  # one table, or several with commas between them
+            "root": "",  # folder that paths are relative to; empty: the manifest's own
+            "allow_outside": False,  # allow paths that lead out of it
+            "mixture": (),  # weight of each manifest; empty: by their sizes
+            "text_column": "text",
+            "label_column": "",  # empty: `labels` or `label`
+            "target_columns": (),  # numbers to predict, for task 'regression'
+            "task": "",  # 'single_label', 'multi_label', 'regression'; empty: no labels
+            "split_column": "split",
+            "group_column": "group",
+            "train_split": "train",
+            "val_split": "val",
+            "test_split": "test",
+            "val_fraction": 0.1,  # drawn from train where the manifest has no such split
+            "test_fraction": 0.1,  # drawn where the manifest has no splits at all
+            "hold_out": "",  # 'column=value': those records, all of them, are the test split
+            "memory_mb": 2048,  # budget for remembering decoded clips of up to 12 seconds
+            "threads": 0,  # that decode audio; 0: one for each core
+        }
+    )
+    config.spectrogram = ml_collections.ConfigDict(
+        {
+            "sample_rate": 16_000,
+            "n_fft": 1024,
+            "hop_length": 320,
+            "n_mels": 64,
+            "f_min": 0.0,
+            "f_max": 0.0,
+            "mel_scale": "slaney",
+            "power": 2.0,
+            "log_floor": 1e-6,
+            "frames": 0,  # above 0: n_fft and hop_length by ATBERT's rule for so many frames
+        }
+    )
+    config.segmenting = ml_collections.ConfigDict(
+        {"segments": 10, "seconds": 1.0, "layout": "windows"}
+    )
+    config.normalization = "dataset"
+    config.text = ml_collections.ConfigDict(
+        {
+            "tokenizer": "",  # file, folder or hub name; empty: train one on the manifest's text
+            "vocabulary": 8000,  # of a tokenizer that is trained here
+            "max_tokens": 32,
+        }
+    )
+    config.augmentation = ml_collections.ConfigDict(
+        {
+            "random_crop": True,
+            "time_shift": 0.0,
+            "gain_db": 0.0,
+            "noise_snr_db": 20.0,
+            "noise_probability": 0.0,
+            "frequency_masks": 0,
+            "frequency_mask_size": 0.1,
+            "time_masks": 0,
+            "time_mask_size": 0.1,
+        }
+    )
+
+    config.train = ml_collections.ConfigDict(
+        {
+            "steps": 10_000,
+            "batch_size": 64,  # global
+            "accumulate": 1,  # micro-batches that a batch is computed in
+            "log_every": 50,
+            "evaluate_every": 500,  # steps between validations, each followed by a checkpoint
+            "keep_latest": 2,
+        }
+    )
+    config.optimizer = ml_collections.ConfigDict(
+        {
+            "name": "adamw",  # or 'adam', 'sgd'
+            "learning_rate": 1e-4,
+            "b1": 0.9,
+            "b2": 0.98,
+            "weight_decay": 1e-2,
+            "clip_norm": 1.0,  # of the global gradient; 0 is off
+            "schedule": "cosine",  # after the warm-up; or 'linear', 'constant'
+            "warmup_steps": 500,
+        }
+    )
+    config.evaluation = ml_collections.ConfigDict(
+        {
+            "batch_size": 64,
+            "aggregate": "mean",  # chunks into tracks; or 'max', 'vote'
+            "best_metric": "loss",  # a validation metric's name; the lowest loss, else the highest
+        }
+    )
+    return config

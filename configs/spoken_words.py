@@ -1,0 +1,38 @@
+"""Classify short recordings of single spoken words from audio alone, from scratch.
+
+python -m atbert_jax.train --config configs/spoken_words.py --workdir runs/digits \
+    --config.data.manifest=digits.csv
+"""
+
+import ml_collections
+
+from configs import defaults
+
+
+def get_config(preset: str = "tiny") -> ml_collections.ConfigDict:
+    """Words of up to a second at 8 kHz; a preset sets the size."""
+    config = defaults.get_config(preset)
+    config.objectives.classification = 1.0
+    config.data.task = "single_label"
+    config.classification.views = ("audio",)
+    config.classification.mixup = 0.2
+    config.evaluation.best_metric = "classification/loss"
+    config.spectrogram.sample_rate = 8000
+    config.spectrogram.n_fft = 256
+    config.spectrogram.hop_length = 100
+    config.spectrogram.n_mels = 40
+    config.segmenting.segments = 2
+    config.segmenting.seconds = 0.5
+    config.augmentation.time_shift = 0.1
+    config.augmentation.gain_db = 6.0
+    config.augmentation.noise_probability = 0.5
+    config.augmentation.frequency_masks = 2
+    config.augmentation.frequency_mask_size = 0.15
+    config.augmentation.time_masks = 2
+    config.train.steps = 1200
+    config.train.batch_size = 32
+    config.train.evaluate_every = 100
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.weight_decay = 0.05
+    config.optimizer.warmup_steps = 100
+    return config
