@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 
 from absl import app, flags, logging
 
-# Where a fine-tuning run keeps its twin that was trained from scratch.
-SCRATCH = "scratch"
 
-
-def run(main: Callable[[], None], *, required: Sequence[str] = ()) -> None:
+def run(
+    main: Callable[..., None], *, required: Sequence[str] = (), takes_arguments: bool = False
+) -> None:
     """Parses the flags, runs `main`, and turns its expected errors into one line on stderr.
 
     Expected are ValueError and OSError, which say where, what and the way out; set
@@ -21,11 +20,11 @@ def run(main: Callable[[], None], *, required: Sequence[str] = ()) -> None:
     flags.mark_flags_as_required(required)
 
     def guarded(arguments: list[str]) -> None:
-        if len(arguments) > 1:
+        if len(arguments) > 1 and not takes_arguments:
             fail(f"unexpected argument {arguments[1]!r}; see --help", 2)
         # What libraries are doing is not what a person wants to read between the lines of progress.
         logging.set_verbosity(logging.WARNING)
-        main()
+        main(arguments[1:]) if takes_arguments else main()
 
     try:
         app.run(guarded, flags_parser=_parse)

@@ -18,6 +18,7 @@ def main() -> None:
     """Trains, and the same network from scratch too where the config asks for it."""
     from rich.console import Console
 
+    from atbert_jax.training.checkpoint import SCRATCH
     from atbert_jax.training.loop import train
 
     console, workdir, config = Console(), Path(WORKDIR.value), CONFIG.value
@@ -26,7 +27,7 @@ def main() -> None:
         console.print("the same network from scratch, for comparison:")
         twin = config.copy_and_resolve_references()
         twin.init_from = ""
-        train(twin, workdir / command.SCRATCH, console, preprocessing=workdir)
+        train(twin, workdir / SCRATCH, console, preprocessing=workdir)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,11 @@ An objective is an `nnx.Module` with
 * `loss(model, batch, key) -> (sum, weight), metrics`: scalars; metrics are (sum, weight) pairs;
   `key` drives dropout, and None is evaluation;
 * `predict(model, batch) -> outputs`: arrays (B, ...) for `summarize`;
-* `summarize(outputs, aggregate) -> metrics`: from numpy outputs of a whole split.
+* `summarize(outputs, aggregate) -> metrics`: from the numpy outputs (N, ...) of a whole split,
+  with `record`, `labels` and `label_mask`;
+* `report(outputs, metrics, aggregate) -> tables, figures`: what a reader wants to see of them;
+* `answer(outputs, given, aggregate) -> dict`: what `predict` says of one file, from the outputs of
+  its chunks; `given` are the modalities there are, 'audio' and 'text'.
 """
 
 import ml_collections

@@ -9,8 +9,10 @@ import numpy as np
 import optax
 from flax import nnx
 
-from atbert_jax.evaluation import metrics
+from atbert_jax.evaluation import metrics, plots
 from atbert_jax.evaluation.aggregation import aggregate as aggregate_tracks
+from atbert_jax.evaluation.report import Figure
+from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.atbert import Encoded, fold
 from input_pipeline.contract import Contract
 
@@ -18,6 +20,9 @@ Batch = dict[str, jax.Array]
 
 AUDIO_TEXT, AUDIO, TEXT = "audio_text", "audio", "text"
 VIEWS = (AUDIO_TEXT, AUDIO, TEXT)
+
+# Probability from which a tag counts as predicted.
+THRESHOLD = 0.5
 
 
 def encode_views(
@@ -186,17 +191,57 @@ class Classification(nnx.Module):
             outputs: Of `predict`, with `labels` (N, C), `label_mask` and `record` (N,).
             aggregate: 'mean', 'max' or 'vote'.
         """
+        measure = metrics.TASK_METRICS[self.labels.task]
+        return {
+            view: measure(*self._tracks(outputs, view, aggregate), self.labels.names)
+            for view in self.views
+        }
+
+    def _tracks(
+        self, outputs: Mapping[str, np.ndarray], view: str, aggregate: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Scores and truth (R, C) of the labelled tracks."""
         keep = outputs["label_mask"] > 0
         record, labels = outputs["record"][keep], outputs["labels"][keep]
         if self.labels.task == "regression":
             labels = labels * np.array(self.labels.std) + np.array(self.labels.mean)
-        _, truth = aggregate_tracks(labels, record, "mean")
-        measure = metrics.TASK_METRICS[self.labels.task]
-        return {
-            view: measure(
-                aggregate_tracks(outputs[view][keep], record, aggregate)[1],
-                truth,
-                self.labels.names,
-            )
-            for view in self.views
-        }
+        _, scores = aggregate_tracks(outputs[view][keep], record, aggregate)
+        return scores, aggregate_tracks(labels, record, "mean")[1]
+
+    def report(
+        self, outputs: Mapping[str, np.ndarray], summary: Mapping, aggregate: str
+    ) -> tuple[list[Table], list[Figure]]:
+        """Each label in the first view: a table, and confusion matrix or curves."""
+        view, names = self.views[0], self.labels.names
+        entry = summary[view]
+        classes = entry["per_target" if self.labels.task == "regression" else "per_class"]
+        columns = list(next(iter(classes.values())))
+        rows = [[name, *(values[column] for column in columns)] for name, values in classes.items()]
+        tables = [Table(f"Each label, {view.replace('_', ' + ')}", ["label", *columns], rows)]
+        figures = []
+        if self.labels.task == "single_label":
+            png = plots.confusion_matrix(entry["confusion_matrix"], names)
+            figures.append(Figure("Confusion matrix", png, "Rows are the truth."))
+        if self.labels.task != "regression":
+            scores, truth = self._tracks(outputs, view, aggregate)
+            figures.append(Figure("F1 by label", plots.per_class_bars(classes, "f1")))
+            figures.append(Figure("ROC", plots.roc_curves(scores, truth, names)))
+        return tables, figures
+
+    def answer(
+        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
+    ) -> dict:
+        """`prediction` and, for labels, `probabilities` by name.
+
+        The view is that of the modalities given, or else the first one that was trained.
+        """
+        wanted = AUDIO_TEXT if len(given) > 1 else given[0]
+        scores = outputs[wanted if wanted in self.views else self.views[0]]
+        _, tracks = aggregate_tracks(scores, np.zeros(len(scores), int), aggregate)
+        by_name = dict(zip(self.labels.names, map(float, tracks[0]), strict=True))
+        if self.labels.task == "regression":
+            return {"prediction": by_name}
+        if self.labels.task == "multi_label":
+            chosen = [name for name, value in by_name.items() if value >= THRESHOLD]
+            return {"prediction": chosen, "probabilities": by_name}
+        return {"prediction": max(by_name, key=by_name.get), "probabilities": by_name}

@@ -14,7 +14,9 @@ import numpy as np
 import optax
 from flax import nnx
 
-from atbert_jax.evaluation import metrics
+from atbert_jax.evaluation import metrics, plots
+from atbert_jax.evaluation.report import Figure
+from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.atbert import Encoded, fold
 from input_pipeline.contract import Contract
 
@@ -151,3 +153,25 @@ class CorrectPair(nnx.Module):
         score, weight = outputs["score"], outputs["weight"]
         match = np.broadcast_to([1, 0], score.shape)
         return metrics.pairs(score.reshape(-1), match.reshape(-1), weight.reshape(-1))
+
+    def report(
+        self, outputs: Mapping[str, np.ndarray], summary: Mapping, aggregate: str
+    ) -> tuple[list[Table], list[Figure]]:
+        """The pair metrics, and the scores of matching and mismatched pairs."""
+        del aggregate
+        names = ("accuracy", "roc_auc", "pr_auc", "pairs")
+        table = Table("Correct pair prediction", names, [[summary[name] for name in names]])
+        score, weight = outputs["score"], outputs["weight"]
+        match = np.broadcast_to([1, 0], score.shape)
+        png = plots.pair_histogram(score.reshape(-1), match.reshape(-1), weight.reshape(-1))
+        note = "Above 0 the model takes the pair for a match."
+        return [table], [Figure("Scores of pairs", png, note)]
+
+    def answer(
+        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
+    ) -> dict:
+        """`match`: the probability that the text belongs to the clip, the mean over its chunks."""
+        del aggregate
+        if set(given) != {"audio", "text"}:
+            return {}
+        return {"match": float((1 / (1 + np.exp(-outputs["score"][:, 0]))).mean())}

@@ -5,6 +5,7 @@
 <workdir>/tokenizer/       the tokenizer's files
 <workdir>/metrics.jsonl    what was measured on the way
 <workdir>/checkpoints/     arrays by step: the latest ones and the best one
+<workdir>/scratch/         of a fine-tuning run: the same network, trained from scratch
 """
 
 import json
@@ -22,6 +23,8 @@ from input_pipeline.contract import TOKENIZER, Contract
 CONFIG = "config.json"
 FOLDER = "checkpoints"
 METRIC = "best_metric"
+# Where a fine-tuning run keeps its twin that was trained from scratch.
+SCRATCH = "scratch"
 
 
 class CheckpointError(ValueError):

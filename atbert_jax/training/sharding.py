@@ -48,3 +48,10 @@ def require_divisible(batch_size: int, mesh: Mesh, field: str, parts: int = 1) -
 def put(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """A host's batch on the devices, split along B."""
     return jax.device_put(dict(batch), over_batch(mesh))
+
+
+def placed(shapes: dict, placement: NamedSharding) -> dict:
+    """Shapes of arrays as targets that are restored onto the devices."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement), shapes
+    )

@@ -46,9 +46,11 @@ def _micro_batches(batch: Batch, parts: int) -> Batch:
 
     The rows of a part stay spread over all devices.
     """
-    return {
-        name: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1) for name, x in batch.items()
-    }
+
+    def cut(x: jax.Array) -> jax.Array:
+        return jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)
+
+    return {name: cut(x) for name, x in batch.items()}
 
 
 def _once(body: Callable, carry: Any, inputs: Any) -> tuple:

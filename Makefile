@@ -1,0 +1,36 @@
+# Everything that a fresh machine with Python 3.11 to 3.13 needs is set up on the way, in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup quickstart test lint format clean
+
+help:  ## what there is to make
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(READY): requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade --quiet pip
+	@echo "installing the dependencies into $(VENV): two or three minutes"
+	$(BIN)/python -m pip install --quiet --progress-bar on --editable '.[dev]'
+	@touch $@
+
+setup: $(READY)  ## install everything into .venv
+
+quickstart: $(READY)  ## synthesize music, pre-train, fine-tune, evaluate: about ten minutes
+	$(BIN)/python -m atbert_jax.quickstart --output runs/quickstart
+
+test: $(READY)  ## run all tests
+	$(BIN)/python -m pytest -n 2 --durations 10
+
+lint: $(READY)  ## check style and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY)  ## mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and caches, not your runs
+	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info

@@ -1,0 +1,173 @@
+"""Answers for any files and texts, in bounded memory and without TensorFlow."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from atbert_jax.objectives.classification import AUDIO, AUDIO_TEXT, TEXT, encode_views
+from atbert_jax.training.learner import Batch
+from atbert_jax.training.trained import Trained
+from input_pipeline import text
+from input_pipeline.audio import AudioError, Reader
+from input_pipeline.sources import Record
+
+# Chunks that are computed at a time.
+BATCH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What the model says of one record.
+
+    Attributes:
+        record: The record; its `path` is empty where there is only a text.
+        duration: Of the clip, in seconds; None without audio.
+        fields: What the objectives answer: `prediction`, `probabilities`, `match`, ...
+        embedding: (D,), the mean over the clip's chunks; None where there is an error.
+        error: Why the file could not be read, or ''.
+    """
+
+    record: Record
+    duration: float | None = None
+    fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+    embedding: np.ndarray | None = None
+    error: str = ""
+
+
+def has_audio(record: Record) -> bool:
+    """Whether a record names a file; the path of a text alone is '.'."""
+    return bool(record.path.name)
+
+
+@dataclasses.dataclass
+class _Open:
+    """A record whose chunks are not all computed yet."""
+
+    record: Record
+    duration: float | None = None
+    read: bool = False
+    waiting: int = 0
+    error: str = ""
+    outputs: list[dict] = dataclasses.field(default_factory=list)
+    embeddings: list[np.ndarray] = dataclasses.field(default_factory=list)
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The modalities that the record has."""
+        there = {AUDIO: has_audio(self.record), TEXT: bool(text.clean(self.record.text))}
+        return tuple(name for name, given in there.items() if given)
+
+    @property
+    def done(self) -> bool:
+        """Whether everything is computed, or nothing will be."""
+        return bool(self.error) or (self.read and not self.waiting)
+
+
+class Predictor:
+    """Asks a trained model about records.
+
+    Files are read chunk by chunk, so memory does not grow with their length; chunks of several
+    files are computed together, and the model is compiled for one shape only.
+
+    Args:
+        model: From `trained.load`.
+    """
+
+    def __init__(self, model: Trained) -> None:
+        self.model = model
+        contract = model.contract
+        self.reader = Reader(contract.spectrogram.sample_rate, contract.segmenting)
+        self.objectives = model.learner.objectives
+
+        @jax.jit
+        def step(params: dict, statistics: dict, batch: Batch) -> tuple[dict, dict]:
+            learner = nnx.merge(model.definition, params, statistics)
+            batch = learner.prepare(batch, jax.random.key(0))
+            views = encode_views(learner.model, batch, (AUDIO_TEXT, AUDIO, TEXT), None)
+            embeddings = {view: states.hidden[:, 0] for view, states in views.items()}
+            return learner.predict(batch), embeddings
+
+        self._step = step
+
+    def predict(self, records: Iterable[Record]) -> Iterator[Answer]:
+        """One answer for each record, in order; a file that cannot be read gets an `error`."""
+        pending: list[dict] = []
+        open_answers: list[_Open] = []
+        for record in records:
+            answer = _Open(record)
+            open_answers.append(answer)
+            try:
+                for row in self._rows(answer):
+                    pending.append(row)
+                    answer.waiting += 1
+                    if len(pending) == BATCH:
+                        self._flush(pending)
+                answer.read = True
+            except AudioError as error:
+                answer.error = str(error)
+            yield from self._finished(open_answers)
+        self._flush(pending)
+        yield from self._finished(open_answers)
+
+    def _rows(self, answer: _Open) -> Iterator[dict]:
+        """The chunks of a record as rows of a batch."""
+        record, contract = answer.record, self.model.contract
+        ids, mask = text.tokenize(self.model.tokenizer, [record.text], contract.max_tokens)
+        row = {"token_ids": ids[0], "token_mask": mask[0], "answer": answer}
+        if not has_audio(record):
+            segments = contract.segmenting.segments
+            samples = contract.segmenting.samples(contract.spectrogram.sample_rate)
+            silence = np.zeros((segments, samples), np.float32)
+            yield row | {"waveform": silence, "segment_mask": np.zeros(segments, np.float32)}
+            return
+        answer.duration = self.reader.duration(record)
+        for chunk in range(contract.segmenting.chunks(answer.duration)):
+            waveform, segment_mask = self.reader.segments(record, chunk)
+            yield row | {"waveform": waveform, "segment_mask": segment_mask}
+
+    def _flush(self, rows: list[dict]) -> None:
+        """Computes the rows and hands each its outputs."""
+        if not rows:
+            return
+        filled = rows + rows[:1] * (BATCH - len(rows))
+        names = ("waveform", "segment_mask", "token_ids", "token_mask")
+        batch = {name: jnp.asarray(np.stack([row[name] for row in filled])) for name in names}
+        ones = np.ones(BATCH, np.float32)
+        classes = len(self.model.contract.labels.names)
+        batch |= {
+            "labels": np.zeros((BATCH, classes), np.float32),
+            "label_mask": 0 * ones,
+            "record": np.zeros(BATCH, np.int32),
+            "valid": ones,
+        }
+        outputs, embeddings = jax.device_get(
+            self._step(self.model.params, self.model.statistics, batch)
+        )
+        for number, row in enumerate(rows):
+            answer = row["answer"]
+            answer.outputs.append(jax.tree.map(lambda x, n=number: x[n], outputs))
+            view = AUDIO_TEXT if len(answer.given) > 1 else answer.given[0]
+            answer.embeddings.append(embeddings[view][number].astype(np.float32))
+            answer.waiting -= 1
+        rows.clear()
+
+    def _finished(self, open_answers: list[_Open]) -> Iterator[Answer]:
+        while open_answers and open_answers[0].done:
+            yield self._close(open_answers.pop(0))
+
+    def _close(self, answer: _Open) -> Answer:
+        record = answer.record
+        if answer.error:
+            return Answer(record, error=answer.error)
+        outputs = jax.tree.map(lambda *rows: np.stack(rows), *answer.outputs)
+        fields: dict[str, Any] = {}
+        for name, objective in self.objectives.items():
+            aggregate = self.model.config.evaluation.aggregate
+            fields |= objective.answer(outputs[name], answer.given, aggregate)
+        embedding = np.mean(answer.embeddings, axis=0)
+        return Answer(record, answer.duration, fields, embedding)

@@ -1,0 +1,131 @@
+"""Use a model: `python -m atbert_jax.predict --checkpoint runs/genre song.mp3 folder table.csv`.
+
+Files, folders and manifests are told apart by what they are. `--text` goes with every file, and
+stands alone where there is none. The exit code is 1 if a file could not be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from atbert_jax import command
+
+if TYPE_CHECKING:  # the model and JAX are loaded when they are needed, after the flags are checked
+    from atbert_jax.evaluation.prediction import Answer
+    from input_pipeline.sources import Record
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder that a training run wrote.")
+TEXT = flags.DEFINE_string("text", "", "Text that goes with the files, or is asked about alone.")
+JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line for each file.")
+EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Write the embeddings to this .npz file.")
+STEP = flags.DEFINE_integer("step", None, "Which checkpoint; by default the best one.")
+
+TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
+# Labels that the table shows of a file, the most probable first.
+SHOWN = 3
+
+
+def records(arguments: list[str], text: str) -> Iterator[Record]:
+    """The records that the command line names.
+
+    Raises:
+        ValueError: if there is neither a file nor a text, or a folder holds no audio.
+    """
+    from input_pipeline.audio import EXTENSIONS
+    from input_pipeline.sources import Record, read_manifest
+
+    if not arguments:
+        if not text:
+            raise ValueError(
+                "nothing to predict; name audio files, folders, manifests or a --text"
+            )
+        yield Record(id="text", path=Path(), text=text)
+    for argument in arguments:
+        path = Path(argument)
+        if path.suffix.lower() in TABLES and path.is_file():
+            yield from read_manifest(path)
+        elif path.is_dir():
+            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in EXTENSIONS)
+            if not files:
+                raise ValueError(f"{path}: no audio files here ({', '.join(EXTENSIONS)})")
+            yield from (Record(id=str(f), path=f, text=text) for f in files)
+        else:
+            yield Record(id=argument, path=path, text=text)
+
+
+def as_json(answer: Answer) -> dict:
+    """What `--json` prints of an answer."""
+    from atbert_jax.evaluation.prediction import has_audio
+
+    row = {"path": str(answer.record.path) if has_audio(answer.record) else None}
+    if answer.record.text:
+        row["text"] = answer.record.text
+    if answer.error:
+        return row | {"error": answer.error}
+    return row | {"duration": answer.duration, **answer.fields}
+
+
+def as_row(answer: Answer) -> list[str]:
+    """What the table shows of an answer."""
+    from atbert_jax.evaluation.prediction import has_audio
+
+    record = answer.record
+    name = record.path.name if has_audio(record) else record.text
+    if answer.error:
+        return [name, "", f"error: {answer.error}"]
+    fields = answer.fields
+    parts = []
+    if probabilities := fields.get("probabilities"):
+        best = sorted(probabilities, key=probabilities.get, reverse=True)[:SHOWN]
+        parts += [f"{label} {probabilities[label]:.3f}" for label in best]
+    elif targets := fields.get("prediction"):
+        parts += [f"{label} {value:.3f}" for label, value in targets.items()]
+    if "match" in fields:
+        parts.append(f"text matches with {fields['match']:.3f}")
+    duration = "" if answer.duration is None else f"{answer.duration:.1f} s"
+    return [name, duration, ", ".join(parts) or "embedding only"]
+
+
+def show(answers: Iterable[Answer], json_lines: bool) -> list[Answer]:
+    """Prints answers as they come (JSON) or as one table, and returns them."""
+    from atbert_jax.evaluation.tables import Table, print_table
+
+    answers_seen = []
+    for answer in answers:
+        answers_seen.append(answer)
+        if json_lines:
+            print(json.dumps(as_json(answer), ensure_ascii=False), flush=True)
+    if not json_lines:
+        rows = [as_row(answer) for answer in answers_seen]
+        print_table(Table("Predictions", ["file", "duration", "answer"], rows))
+    return answers_seen
+
+
+def main(arguments: list[str]) -> None:
+    """Predicts, prints, and writes the embeddings where asked for."""
+    import numpy as np
+
+    from atbert_jax.evaluation.prediction import Predictor
+    from atbert_jax.training import trained
+
+    wanted = list(records(arguments, TEXT.value))
+    predictor = Predictor(trained.load(Path(CHECKPOINT.value), STEP.value))
+    answers = show(predictor.predict(wanted), JSON.value)
+    good = [answer for answer in answers if not answer.error]
+    if EMBEDDINGS.value and good:
+        np.savez(
+            EMBEDDINGS.value,
+            id=np.array([answer.record.id for answer in good]),
+            embedding=np.stack([answer.embedding for answer in good]),
+        )
+    if len(good) < len(answers):
+        command.fail(f"{len(answers) - len(good)} of {len(answers)} files could not be read", 1)
+
+
+if __name__ == "__main__":
+    command.run(main, required=("checkpoint",), takes_arguments=True)
