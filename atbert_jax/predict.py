@@ -41,9 +41,7 @@ def records(arguments: list[str], text: str) -> Iterator[Record]:
 
     if not arguments:
         if not text:
-            raise ValueError(
-                "nothing to predict; name audio files, folders, manifests or a --text"
-            )
+            raise ValueError("nothing to predict; name audio files, folders, manifests or a --text")
         yield Record(id="text", path=Path(), text=text)
     for argument in arguments:
         path = Path(argument)

@@ -1,4 +1,4 @@
 """What reads: manifests and audio in, batches of numpy arrays out.
 
-Only `batches` and `features` import TensorFlow; everything that a prediction needs does not.
+Only `batches`, `features` and `mixture` import TensorFlow; what a prediction needs does not.
 """

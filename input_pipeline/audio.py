@@ -18,6 +18,10 @@ EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", 
 # the state of the memory, so a batch stays a pure function of (config, seed, step).
 WHOLE_SECONDS = 12.0
 
+# Decoded before and behind a part and cut off again: resampling then has no edge in sight, and the
+# decoder of an mp3, whose frames lean on earlier ones, has found its state.
+MARGIN_SECONDS = 0.2
+
 
 class AudioError(ValueError):
     """A file that cannot be read as audio; the message names the file and the reason."""
@@ -25,10 +29,10 @@ class AudioError(ValueError):
 
 def _open_npy(path: Path) -> np.ndarray:
     try:
-        waveform = np.load(path, mmap_mode="r", allow_pickle=False)
+        waveform = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, OSError, EOFError) as error:
         raise AudioError(f"{path}: not a readable .npy waveform ({error})") from None
-    if waveform.ndim > 2 or waveform.dtype.kind not in "fi":
+    if waveform.ndim not in (1, 2) or waveform.dtype.kind not in "fi":
         raise AudioError(
             f"{path}: a .npy waveform is a float or integer array (samples,) or (samples,"
             f" channels), not {waveform.dtype} {waveform.shape}"
@@ -68,7 +72,7 @@ def _reason(path: Path, error: Exception) -> str:
 def read(
     path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None
 ) -> np.ndarray:
-    """Part of a file as a mono waveform; nothing outside of the part is decoded.
+    """Part of a file as a mono waveform; little outside of the part is decoded.
 
     Args:
         path: Audio file that libsndfile reads (wav, flac, ogg, opus, mp3, aiff, ...), or a `.npy`
@@ -85,7 +89,7 @@ def read(
         AudioError: if the file cannot be read, or holds nothing there, or non-finite samples.
     """
     if path.suffix.lower() == ".npy":
-        rate, samples = sample_rate, _open_npy(path)
+        rate, samples, skip = sample_rate, _open_npy(path), 0
         stop = None if duration is None else round((start + duration) * rate)
         samples = np.array(samples[round(start * rate) : stop])
         if samples.dtype.kind == "i":
@@ -94,19 +98,24 @@ def read(
         try:
             with soundfile.SoundFile(path) as file:
                 rate = file.samplerate
-                file.seek(min(round(start * rate), file.frames))
-                frames = -1 if duration is None else round(duration * rate)
+                margin = round(MARGIN_SECONDS * rate)
+                begin = min(round(start * rate), file.frames)
+                skip = min(begin, margin)
+                file.seek(begin - skip)
+                frames = -1 if duration is None else skip + round(duration * rate) + margin
                 samples = file.read(frames, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, OSError, TypeError) as error:
             raise AudioError(f"{path}: not readable as audio ({_reason(path, error)})") from None
-    if len(samples) == 0:
+    if len(samples) <= skip:
         raise AudioError(f"{path}: holds no samples after {start:g} s")
     waveform = samples.mean(axis=1, dtype=np.float32)
     if not np.isfinite(waveform).all():
         raise AudioError(f"{path}: holds samples that are not finite numbers")
     if rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate, quality="HQ")
-    return waveform.astype(np.float32)
+    begin = round(skip * sample_rate / rate)
+    end = None if duration is None else begin + round(duration * sample_rate)
+    return waveform[begin:end].astype(np.float32)
 
 
 class Reader:
@@ -181,7 +190,8 @@ class Reader:
         else:
             for index in real:
                 begin = record.start + float(starts[index])
-                part = read(record.path, self.sample_rate, begin, self.segmenting.seconds)
+                seconds = min(self.segmenting.seconds, duration - float(starts[index]))
+                part = read(record.path, self.sample_rate, begin, seconds)
                 out[index, : len(part)] = part[:length]
             return out, mask
         for index in real:

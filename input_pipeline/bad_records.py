@@ -19,7 +19,7 @@ class BadRecords:
 
     def __init__(self, folder: Path | None) -> None:
         self._path = folder / FILE if folder else None
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, Path]] = set()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -29,9 +29,10 @@ class BadRecords:
     def add(self, record: Record, error: Exception) -> None:
         """Reports a record, the first time it is met."""
         with self._lock:
-            if record.id in self._seen:
+            # Ids are unique within one manifest only.
+            if (record.id, record.path) in self._seen:
                 return
-            self._seen.add(record.id)
+            self._seen.add((record.id, record.path))
             logging.getLogger(__name__).warning("left out: %s", error)
             if self._path:
                 row = {"id": record.id, "path": str(record.path), "reason": str(error)}

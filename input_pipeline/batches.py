@@ -68,10 +68,13 @@ class Batches:
 
         Raises:
             sources.ManifestError: if the split is empty.
+            ValueError: if the processes cannot have equal shares of a batch.
         """
         records = self.dataset.split(split)
         mixture = Mixture(records.sizes, records.mixture, self.seed)
         index, count = process
+        if batch_size % count:
+            raise ValueError(f"a batch of {batch_size} cannot be shared by {count} processes")
         rows = batch_size // count
 
         def place(number: tf.Tensor) -> tuple[tf.Tensor, ...]:

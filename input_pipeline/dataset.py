@@ -1,6 +1,7 @@
 """A config -> the records of each split, as arrays that batches are made from, and the contract."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -101,12 +102,16 @@ def read_splits(data: ml_collections.ConfigDict) -> tuple[dict[str, list[list[Re
 
 
 def _tokenizer(config: ml_collections.ConfigDict, train: list[Record], folder: Path) -> Any:
-    """The tokenizer that the config names, or one that is trained on the captions."""
+    """The tokenizer that the config names, or one that is trained on the captions, if any."""
     if config.text.tokenizer:
         return text.load_tokenizer(config.text.tokenizer)
-    model = text.train_sentencepiece(
-        [record.text for record in train], folder / "spiece.model", config.text.vocabulary
-    )
+    captions = [record.text for record in train]
+    if not any(map(text.clean, captions)):
+        logging.getLogger(__name__).warning(
+            "no record of the train split has text: the model learns from audio alone"
+        )
+        return text.tokenizer_without_text()
+    model = text.train_sentencepiece(captions, folder / "spiece.model", config.text.vocabulary)
     return text.load_tokenizer(model)
 
 
@@ -132,6 +137,14 @@ def _labels(task: str, splits: dict[str, list[Record]], target_columns: Sequence
             f"config.data.task={task!r}; use 'single_label', 'multi_label', 'regression' or ''"
         )
     return Labels(task, tuple(sources.label_names(splits, task)))
+
+
+def _require_targets(known: tuple[str, ...], given: tuple[str, ...]) -> None:
+    if known != given:
+        raise sources.ManifestError(
+            f"config.data.target_columns={given} but the checkpoint predicts {known}; give the"
+            " same columns in the same order"
+        )
 
 
 def _label_arrays(records: Sequence[Record], labels: Labels) -> tuple[np.ndarray, np.ndarray]:
@@ -182,6 +195,7 @@ def load(
     parts, _ = read_splits(config.data)
     merged = {name: [r for part in table for r in part] for name, table in parts.items()}
     if contract is None:
+        sources.require(merged, "train")
         tokenizer = _tokenizer(config, merged["train"], folder)
         segmenting = Segmenting(**config.segmenting)
         contract = Contract(
@@ -195,6 +209,8 @@ def load(
     elif contract.labels.task != config.data.task or not contract.labels.task:
         labels = _labels(config.data.task, merged, config.data.target_columns)
         contract = dataclasses.replace(contract, labels=labels)
+    elif contract.labels.task == "regression":
+        _require_targets(contract.labels.names, tuple(config.data.target_columns))
 
     splits = {}
     for name, records in merged.items():

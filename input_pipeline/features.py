@@ -14,7 +14,7 @@ class Augmentation:
 
     Attributes:
         random_crop: Cut at a random place instead of the beginning (see `Segmenting.starts`).
-        time_shift: Largest circular shift of the whole clip, as a share of its padded length.
+        time_shift: Largest circular shift of the whole clip, as a share of its real segments.
         gain_db: Largest change of level up or down, in dB.
         noise_snr_db: White noise is added at a random ratio between this and 30 dB above it.
         noise_probability: Share of the clips that noise is added to.
@@ -43,7 +43,7 @@ def log_mel(waveform: tf.Tensor, spectrogram: Spectrogram) -> tf.Tensor:
         spectrogram: Settings; the mel matrix is theirs.
 
     Returns:
-        (..., F, T), float32; equal to librosa to 1e-4 (see `Spectrogram`).
+        (..., F, T), float32; equal to librosa (see `Spectrogram`).
     """
     half = spectrogram.n_fft // 2
     rank = waveform.shape.rank
@@ -63,7 +63,7 @@ def log_mel(waveform: tf.Tensor, spectrogram: Spectrogram) -> tf.Tensor:
 def augment_waveform(
     waveform: tf.Tensor, segment_mask: tf.Tensor, settings: Augmentation, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Time shift, gain and noise; masked segments stay silent but for the noise.
+    """Time shift, gain and noise; masked segments stay silent.
 
     Args:
         waveform: (S, N), the padded clip.
@@ -88,9 +88,12 @@ def augment_waveform(
     if settings.noise_probability:
         draw = tf.random.stateless_uniform([2], keys[2])
         snr_db = settings.noise_snr_db + 30.0 * draw[0]
-        rms = tf.sqrt(tf.reduce_mean(waveform**2))
+        # Over the real segments, so that padding does not change the ratio.
+        size = tf.reduce_sum(segment_mask) * waveform.shape[1]
+        rms = tf.sqrt(tf.math.divide_no_nan(tf.reduce_sum(waveform**2), size))
         amount = tf.where(draw[1] < settings.noise_probability, rms * 10.0 ** (-snr_db / 20.0), 0.0)
-        waveform += amount * tf.random.stateless_normal(tf.shape(waveform), keys[3])
+        noise = tf.random.stateless_normal(tf.shape(waveform), keys[3])
+        waveform += amount * noise * segment_mask[:, None]
     return waveform
 
 
@@ -138,10 +141,11 @@ def normalize(
     """(S, F, T) log-mel to zero mean and unit deviation.
 
     With statistics of a data set (F,) each band is normalised by its own; without (None), the clip
-    is by its own mean and deviation over the real segments (S,).
+    is by its own mean and deviation over the real segments (S,), or over all where none is real.
     """
     if mean is None or std is None:
-        weight = tf.reshape(segment_mask, [-1, 1, 1])
+        real = tf.where(tf.reduce_any(segment_mask > 0), segment_mask, 1.0)
+        weight = tf.reshape(real, [-1, 1, 1])
         centre, variance = tf.nn.weighted_moments(values, [0, 1, 2], weight)
         return (values - centre) / (tf.sqrt(variance) + CLIP_EPSILON)
     return (values - mean[:, None]) / std[:, None]

@@ -96,6 +96,15 @@ def train_sentencepiece(
     return path
 
 
+def tokenizer_without_text() -> AlbertTokenizer:
+    """Make a tokenizer of the special pieces alone, for data that has no text to learn from.
+
+    Its vocabulary is `SPECIAL_PIECES`; every word of a text is `<unk>`.
+    """
+    pieces = [(piece, 0.0) for piece in SPECIAL_PIECES]
+    return _albert_class()(vocab=pieces, split_special_tokens=True)
+
+
 def load_tokenizer(name_or_path: str | Path) -> AlbertTokenizer:
     """Load an ALBERT tokenizer from a SentencePiece file, a local folder or a hub name.
 

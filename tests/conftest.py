@@ -1,4 +1,4 @@
-"""What several tests share: a folder of short tones with their manifest, and a config to match."""
+"""What several tests share: tones with a manifest and a config, and librosa's log-mel."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +9,11 @@ import pytest
 import soundfile
 
 from configs import defaults
+from input_pipeline.audio import read
+from input_pipeline.spectrogram import Spectrogram
 
 TONE_RATE = 8000
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture
@@ -69,3 +72,63 @@ def tone_config() -> Callable[..., ml_collections.ConfigDict]:
         return config
 
     return make
+
+
+@pytest.fixture(scope="session")
+def signals() -> np.ndarray:
+    """Noise, a tone, a chord and a sweep of one second at 16 kHz, (4, 16000) float32."""
+    time = np.arange(16_000) / 16_000
+    chord = sum(np.sin(2 * np.pi * pitch * time) for pitch in (261.6, 329.6, 2093.0)) / 4
+    sweep = 0.9 * np.sin(2 * np.pi * (100 * time + 3500 * time**2))
+    noise = np.random.default_rng(0).normal(0, 0.1, time.size)
+    return np.stack([noise, np.sin(2 * np.pi * 1000 * time), chord, sweep]).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def real_clips() -> np.ndarray:
+    """The first second of real clips at 16 kHz, (B, 16000) float32."""
+    files = [next(iter(sorted(folder.rglob("*.*"))), None) for folder in DATA.glob("*/audio")]
+    clips = [read(file, 16_000, 0.0, 1.0) for file in files if file]
+    if not clips:
+        pytest.skip(f"no real clips at {DATA}: they are not distributed")
+    return np.stack([np.pad(clip, (0, 16_000 - len(clip))) for clip in clips])
+
+
+@pytest.fixture(scope="session")
+def librosa_log_mel() -> Callable[[np.ndarray, Spectrogram], np.ndarray]:
+    """What a log-mel must be, (..., N) -> (..., F, T)."""
+    from librosa.feature import melspectrogram
+
+    def log_mel(waveform: np.ndarray, s: Spectrogram) -> np.ndarray:
+        mel = melspectrogram(
+            y=waveform,
+            sr=s.sample_rate,
+            n_fft=s.n_fft,
+            hop_length=s.hop_length,
+            n_mels=s.n_mels,
+            fmin=s.f_min,
+            fmax=s.top_frequency,
+            htk=s.mel_scale == "htk",
+            norm="slaney" if s.mel_scale == "slaney" else None,
+            power=s.power,
+        )
+        return np.log(mel + s.log_floor)
+
+    return log_mel
+
+
+@pytest.fixture(scope="session")
+def assert_same_log_mel() -> Callable[[np.ndarray, np.ndarray, float], None]:
+    """Checks (B, F, T) against each other as exactly as float32 allows (see `Spectrogram`)."""
+
+    def check(found: np.ndarray, expected: np.ndarray, power: float) -> None:
+        found = np.asarray(found)
+        assert found.shape == expected.shape
+        assert found.dtype == np.float32
+        loudest = expected.max(axis=(-2, -1), keepdims=True)
+        for decibels, tolerance in ((50, 1e-4), (80, 1e-3)):
+            # 20 dB are a factor of 10 in magnitude.
+            audible = expected > loudest - decibels / 20 * power * np.log(10)
+            np.testing.assert_allclose(found[audible], expected[audible], rtol=0, atol=tolerance)
+
+    return check

@@ -15,7 +15,7 @@ def log_mel(waveform: jax.Array, spectrogram: Spectrogram) -> jax.Array:
         spectrogram: Settings; the mel matrix is theirs.
 
     Returns:
-        (..., F, T), float32; equal to librosa to 1e-4 (see `Spectrogram`).
+        (..., F, T), float32; equal to librosa (see `Spectrogram`).
     """
     half, hop = spectrogram.n_fft // 2, spectrogram.hop_length
     samples = waveform.shape[-1]
@@ -46,7 +46,10 @@ def prepare(batch: dict[str, jax.Array], contract: Contract) -> dict[str, jax.Ar
     values = log_mel(batch.pop("waveform"), contract.spectrogram)
     mean, std = contract.normalization.arrays(contract.spectrogram.n_mels)
     if mean is None:
-        weight = jnp.broadcast_to(batch["segment_mask"][..., None, None], values.shape)
+        mask = batch["segment_mask"]
+        # A clip without a real segment counts with all: it is silent and becomes 0.
+        mask = jnp.where(mask.any(-1, keepdims=True), mask, 1)
+        weight = jnp.broadcast_to(mask[..., None, None], values.shape)
         axes = (-3, -2, -1)
         centre = jnp.average(values, axes, weight, keepdims=True)
         variance = jnp.average((values - centre) ** 2, axes, weight, keepdims=True)

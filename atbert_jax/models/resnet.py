@@ -33,6 +33,7 @@ class ConvNorm(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
+        self.kernel, self.stride, self.dtype = kernel, stride, dtype
         self.conv = nnx.Conv(
             channels_in,
             channels_out,
@@ -55,8 +56,15 @@ class ConvNorm(nnx.Module):
 
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps (N, F, T, C) with mask (N,) to (N, F', T', D)."""
-        x = self.conv(x)
+        if self.kernel == 1:
+            # A product of matrices: XLA's CPU gradients of 1x1 convolutions take twice as long.
+            x = x[:, :: self.stride, :: self.stride].astype(self.dtype)
+            x = x @ self.conv.kernel[0, 0].astype(self.dtype)
+        else:
+            x = self.conv(x)
         real = mask[:, None, None, None] > 0
+        # Statistics of nothing are NaN, and would stay so: without a real segment, all count.
+        real = real | ~real.any()
         return self.norm(x, use_running_average=not train, mask=real if train else None)
 
 

@@ -102,12 +102,15 @@ class Classification(nnx.Module):
         self.output = nnx.Linear(hidden // 2, classes, rngs=rngs)
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
+        """Nothing: mixup is for training alone, so `loss` does it."""
+        del key
+        return batch
+
+    def mix(self, batch: Batch, key: jax.Array) -> Batch:
         """Mixup (Zhang et al. 2018): each clip is mixed with another one, labels alike.
 
         The log-mels are mixed after normalisation. Rows without a label mix with nothing.
         """
-        if not self.mixup:
-            return batch
         size = batch["valid"].shape[0]
         share = jax.random.beta(fold(key, 0), self.mixup, self.mixup, (size,))
         share = jnp.maximum(share, 1 - share)
@@ -161,6 +164,8 @@ class Classification(nnx.Module):
             single-label only).
         """
         weight = batch["valid"] * batch["label_mask"]
+        if self.mixup and key is not None:
+            batch = self.mix(batch, fold(key, len(self.views) + 1))
         total = jnp.zeros_like(weight)
         metrics = {}
         views = encode_views(model, batch, self.views, fold(key, 0))

@@ -16,6 +16,7 @@ import jax
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
+from atbert_jax.training.sharding import placed
 from atbert_jax.training.state import TrainState
 from input_pipeline import text
 from input_pipeline.contract import TOKENIZER, Contract
@@ -83,9 +84,9 @@ class Checkpoints:
 
     @property
     def best(self) -> int | None:
-        """Step of the checkpoint with the highest metric, or None."""
-        found = list(self._checkpointer.checkpoints)
-        return max(found, key=lambda entry: _metric(entry.metrics)).step if found else None
+        """Step of the checkpoint with the highest metric, the latest of equals; or None."""
+        found = [(_metric(entry.metrics), entry.step) for entry in self._checkpointer.checkpoints]
+        return max(found)[1] if found else None
 
     def restore_state(self, step: int, like: TrainState) -> TrainState:
         """The whole state of a step, placed as `like` is."""
@@ -103,19 +104,51 @@ class Checkpoints:
         return loaded["params"], loaded["statistics"]
 
     def restore_arrays(self, step: int) -> dict[str, dict]:
-        """Parameters and statistics of a step, whatever their names are."""
-        return self._load(step, {"params": None, "statistics": None})
+        """Parameters and statistics of a step, whatever their names are, on one device."""
+        stored = self._stored(step)
+        # Placed anew: the devices that the checkpoint was written from need not be here.
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return self._load(
+            step, {name: placed(stored[name], device) for name in ("params", "statistics")}
+        )
 
     def _load(self, step: int, targets: dict[str, Any]) -> dict[str, Any]:
+        # Orbax itself loads arrays of another shape or type without a word.
+        misfits = _misfits(self._stored(step), targets)
+        if misfits:
+            more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
+            raise CheckpointError(
+                f"{self._workdir}: checkpoint {step} does not fit this model"
+                f" ({'; '.join(misfits[:3])}{more}); use the config that it was trained with, or"
+                " another --workdir"
+            )
         try:
             return self._checkpointer.load_checkpointables(step, targets)
         except Exception as error:
-            cause = error.__cause__ or error
+            raise self._damaged(step, error) from error
+
+    def _stored(self, step: int) -> dict[str, Any]:
+        """Shapes and types of a checkpoint's arrays."""
+        steps = sorted(entry.step for entry in self._checkpointer.checkpoints)
+        if step not in steps:
             raise CheckpointError(
-                f"{self._workdir}: checkpoint {step} does not fit this model"
-                f" ({type(cause).__name__}: {str(cause).splitlines()[0][:200]});"
-                " use the config that it was trained with, or another --workdir"
-            ) from error
+                f"{self._workdir}: has no checkpoint {step}; there are {steps or 'none'}"
+            )
+        try:
+            stored = self._checkpointer.checkpointables_metadata(step).metadata
+        except Exception as error:
+            raise self._damaged(step, error) from error
+        if not stored.get("params"):
+            raise self._damaged(step, OSError("its parameters are not there whole"))
+        return stored
+
+    def _damaged(self, step: int, error: Exception) -> CheckpointError:
+        cause = error.__cause__ or error
+        return CheckpointError(
+            f"{self._workdir}: checkpoint {step} cannot be read"
+            f" ({type(cause).__name__}: {str(cause).splitlines()[0][:200]}); remove"
+            f" {self._workdir / FOLDER / str(step)} to use another one"
+        )
 
     def close(self) -> None:
         """Waits until everything is on disk."""
@@ -124,6 +157,27 @@ class Checkpoints:
 
 def _metric(metrics: dict | None) -> float:
     return float((metrics or {}).get(METRIC, float("-inf")))
+
+
+def _misfits(stored: dict[str, Any], targets: dict[str, Any]) -> list[str]:
+    """Where the arrays of a checkpoint are not those that are wanted, one text each."""
+    found = []
+    for name, target in targets.items():
+        ours, theirs = _arrays(target), _arrays(stored.get(name))
+        for path in sorted(ours.keys() | theirs.keys()):
+            here, there = ours.get(path, "not wanted"), theirs.get(path, "missing")
+            if here != there:
+                found.append(f"{name}/{path}: {there} there, {here} here")
+    return found
+
+
+def _arrays(tree: Any) -> dict[str, str]:
+    """Shape and type of each array, by its path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.shape} {x.dtype}"
+        for path, x in leaves
+    }
 
 
 def _abstract(tree: Any) -> Any:

@@ -1,5 +1,6 @@
 """The training loop, the same for every model and objective."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,10 +52,11 @@ def train(
 
 
 def best_metrics(workdir: Path) -> dict[str, float | None]:
-    """The validation metrics of a run's best checkpoint."""
-    config = checkpoint.load_config(workdir)
+    """The validation metrics of a run's best checkpoint, the latest of equals."""
+    name = checkpoint.load_config(workdir).evaluation.best_metric
     rows = [row for row in checkpoint_rows(workdir) if "val/loss" in row]
-    best = max(rows, key=lambda row: _score(_validation(row), config.evaluation.best_metric))
+    # A metric that was undefined, as an AUC of one class alone, is not in its row.
+    best = max(rows, key=lambda row: (_score({name: None} | _validation(row), name), row["step"]))
     return _validation(best) | {"step": best["step"]}
 
 
@@ -108,11 +110,12 @@ class Run:
         self.definition, self.state = initialize(
             config, self.dataset.contract, self.optimizer, sharding.replicated(self.mesh)
         )
-        checkpoint.save_run(workdir, config, self.dataset.contract, self.dataset.tokenizer)
         self.bad_records = BadRecords(workdir)
         self.batches = Batches(config, self.dataset, self.bad_records)
         self.checkpoints = Checkpoints(workdir, config.train.keep_latest)
         self._start()
+        # After everything that can refuse a config, so that a corrected one is not another run.
+        checkpoint.save_run(workdir, config, self.dataset.contract, self.dataset.tokenizer)
         self.writer = Writer(workdir, int(self.state.step))
         self.evaluate = make_evaluation_step(self.definition, self.mesh)
 
@@ -168,6 +171,11 @@ class Run:
 
     def train(self) -> None:
         """Steps until the end, with a validation and a checkpoint every so often."""
+        # Whatever happens, a checkpoint that is being written gets finished.
+        with contextlib.closing(self.checkpoints), contextlib.closing(self.writer):
+            self._train()
+
+    def _train(self) -> None:
         first, steps = int(self.state.step), self.config.train.steps
         stream = self.batches.train("train", self.config.train.batch_size, first)
         step = make_train_step(self.config, self.definition, self.optimizer, self.mesh)
@@ -186,8 +194,6 @@ class Run:
                 meter.advance(note=note)
                 if number % self.config.train.evaluate_every == 0 or number == steps:
                     self._checkpoint()
-        self.checkpoints.close()
-        self.writer.close()
 
     def _introduce(self) -> None:
         """Shows TensorBoard the config and what the first clips look like to the model."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 
 def make_mesh() -> Mesh:
@@ -50,7 +50,7 @@ def put(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     return jax.device_put(dict(batch), over_batch(mesh))
 
 
-def placed(shapes: dict, placement: NamedSharding) -> dict:
+def placed(shapes: dict, placement: Sharding) -> dict:
     """Shapes of arrays as targets that are restored onto the devices."""
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement), shapes

@@ -14,7 +14,7 @@ class Writer:
 
     Args:
         workdir: The run's folder.
-        step: Where the run goes on; rows that were written after it are dropped.
+        step: Where the run goes on; rows that were written after it are dropped, and at step 0 all.
     """
 
     def __init__(self, workdir: Path, step: int) -> None:
@@ -22,7 +22,7 @@ class Writer:
         from clu import metric_writers
 
         path = workdir / METRICS
-        rows = [row for row in read_metrics(workdir) if row["step"] <= step]
+        rows = [row for row in read_metrics(workdir) if step and row["step"] <= step]
         self._file = path.open("w", encoding="utf-8")
         for row in rows:
             self._write(row)

@@ -19,6 +19,7 @@ from input_pipeline.text import (
     load_tokenizer,
     save_tokenizer,
     tokenize,
+    tokenizer_without_text,
     train_sentencepiece,
 )
 
@@ -132,6 +133,17 @@ def test_training_without_text(tmp_path, texts):
     with pytest.raises(ValueError, match=r"spiece\.model: no text to train"):
         train_sentencepiece(texts, tmp_path / "spiece.model")
     assert not (tmp_path / "spiece.model").exists()
+
+
+def test_tokenizer_without_text(tmp_path, no_network):
+    tokenizer = tokenizer_without_text()
+    for own in (tokenizer, load_tokenizer(save_tokenizer(tokenizer, tmp_path / "saved"))):
+        assert own.convert_ids_to_tokens(range(len(own))) == list(SPECIAL_PIECES)
+        ids, mask = tokenize(own, ["", "[MASK] drum"], 8)
+        assert not ids[0].any()
+        assert not mask[0].any()
+        length = int(mask[1].sum())
+        assert ids[1, :length].tolist() == [2] + [1] * (length - 2) + [3]
 
 
 def test_vocabulary_smaller_than_the_alphabet(tmp_path):

@@ -1,0 +1,78 @@
+"""Every config builds, at every size, into a model that could be trained."""
+
+import importlib
+import json
+from pathlib import Path
+
+import jax
+import ml_collections
+import pytest
+
+import configs
+from atbert_jax.objectives import OBJECTIVES
+from atbert_jax.training import loop, optimizer
+from atbert_jax.training.state import define
+from configs import defaults
+from input_pipeline.contract import Contract, Labels, Normalization
+from input_pipeline.features import Augmentation
+from input_pipeline.segmenting import Segmenting
+from input_pipeline.spectrogram import Spectrogram
+
+FOLDER = Path(configs.__file__).parent
+NAMES = sorted(
+    path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "defaults")
+)
+
+
+def load(name: str, *preset: str) -> ml_collections.ConfigDict:
+    return importlib.import_module(f"configs.{name}").get_config(*preset)
+
+
+def make_contract(config: ml_collections.ConfigDict) -> Contract:
+    """As a data set of two labels would make it."""
+    settings = config.spectrogram.to_dict()
+    settings.pop("frames")
+    return Contract(
+        spectrogram=Spectrogram(**settings),
+        segmenting=Segmenting(**config.segmenting),
+        normalization=Normalization(config.normalization),
+        max_tokens=config.text.max_tokens,
+        vocabulary=config.text.vocabulary,
+        labels=Labels(config.data.task, ("one", "other") if config.data.task else ()),
+    )
+
+
+def test_there_are_configs_for_both_stages():
+    assert {"atbert_pretrain", "atbert_finetune"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("preset", defaults.PRESETS)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_describes_a_run(name, preset):
+    config = load(name, preset)
+    for field, value in defaults.PRESETS[preset].items():
+        assert config.model[field] == value
+    assert config.objectives
+    assert set(config.objectives) <= set(OBJECTIVES)
+    _, params, _ = define(config, make_contract(config))
+    transformation = optimizer.build(config.optimizer, config.train.steps)
+    assert jax.tree.leaves(jax.eval_shape(transformation.init, params))
+    Augmentation(**config.augmentation)
+    assert config.train.batch_size % config.train.accumulate == 0
+    assert config.train.steps % config.train.evaluate_every == 0
+    best = config.evaluation.best_metric
+    assert best == "loss" or best.split("/")[0] in config.objectives
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_config_survives_being_stored(name):
+    config = load(name)
+    stored = ml_collections.ConfigDict(json.loads(config.to_json_best_effort()))
+    loop._require_same(stored, config, Path("run"))
+    define(stored, make_contract(stored))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_unknown_size_is_refused_with_the_choices(name):
+    with pytest.raises(ValueError, match="no preset 'huge'; use one of tiny, small, base"):
+        load(name, "huge")

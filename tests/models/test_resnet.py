@@ -1,0 +1,142 @@
+"""The ResNet: its size, its shapes, its masks, and parity with PyTorch's convolutions and norms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from atbert_jax.models.resnet import ResNet
+from tests import tiny
+
+DEPTHS, WIDTH = (2, 1, 1, 1), 4
+
+
+@pytest.fixture
+def net() -> ResNet:
+    """A small one whose residual branches are not 0, with running statistics that are not fresh."""
+    return tiny.make_module(lambda: ResNet(DEPTHS, WIDTH, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+
+
+def call(net: ResNet, log_mel: np.ndarray, mask: np.ndarray, *, train: bool):
+    """Features and the running statistics afterwards; the net itself stays as it is."""
+    definition, state = nnx.split(net)
+
+    @jax.jit
+    def run(state, log_mel, mask):
+        net = nnx.merge(definition, state)
+        return net(log_mel, mask, train), nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
+
+    features, statistics = run(state, log_mel, mask)
+    return np.asarray(features), tiny.named(statistics)
+
+
+def segments(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(count, 16, 24)).astype(np.float32)
+
+
+def test_resnet_50_has_the_size_and_the_maps_of_atbert():
+    def run():
+        net = ResNet((3, 4, 6, 3), 64, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        mask = jnp.ones(2)
+        x = net.stem(jnp.zeros((2, 16, 24, 1)), mask, False)
+        maps = []
+        for block in net.blocks:
+            x = block(x, mask, False)
+            maps.append(x)
+        return net, maps, net(jnp.zeros((2, 64, 50)), mask, False)
+
+    net, maps, features = nnx.eval_shape(run)
+    assert tiny.count(net) == 23_503_808
+    ends = [maps[number - 1].shape[1:] for number in np.cumsum((3, 4, 6, 3))]
+    assert ends == [(16, 24, 256), (8, 12, 512), (4, 6, 1024), (2, 3, 2048)]
+    assert net.features == 2048
+    assert features.shape == (2, 2048)
+
+
+@pytest.mark.parametrize("shape", [(16, 24), (64, 50), (5, 7)])
+def test_any_spectrogram_gives_one_vector_for_each_segment(net, shape):
+    features = jax.eval_shape(lambda x: net(x, jnp.ones(3), False), jnp.zeros((3, *shape)))
+    assert features.shape == (3, WIDTH * 4 * 8)
+
+
+def test_padded_segments_change_neither_statistics_nor_real_outputs(net):
+    real = segments(4)
+    padded = np.concatenate([real[:2], 100 * segments(3, seed=1), real[2:]])
+    mask = np.array([1, 1, 0, 0, 0, 1, 1], np.float32)
+    expected, statistics = call(net, real, np.ones(4, np.float32), train=True)
+    features, with_padding = call(net, padded, mask, train=True)
+    np.testing.assert_allclose(features[mask > 0], expected, rtol=1e-4, atol=1e-5)
+    for name, value in statistics.items():
+        np.testing.assert_allclose(with_padding[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    # Without the mask they do: the comparison above can fail.
+    unmasked, _ = call(net, padded, np.ones(7, np.float32), train=True)
+    assert np.abs(unmasked[mask > 0] - expected).max() > 0.1
+
+
+def test_a_batch_of_nothing_but_padding_leaves_finite_statistics(net):
+    features, statistics = call(net, 0 * segments(2), np.zeros(2, np.float32), train=True)
+    assert np.isfinite(features).all()
+    assert all(np.isfinite(value).all() for value in statistics.values())
+
+
+def test_evaluation_leaves_the_statistics_and_sees_each_segment_alone(net):
+    batch, mask = segments(4), np.ones(4, np.float32)
+    before = tiny.named(nnx.to_pure_dict(nnx.state(net, nnx.BatchStat)))
+    features, after = call(net, batch, mask, train=False)
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)
+    alone, _ = call(net, batch[:1], mask[:1], train=False)
+    np.testing.assert_allclose(features[:1], alone, rtol=1e-5, atol=1e-6)
+
+
+def _torch_forward(torch, net: ResNet, log_mel: np.ndarray, train: bool):
+    """The same network in PyTorch's own operations; also its running statistics afterwards."""
+    functional = torch.nn.functional
+    running = {}
+
+    def conv_norm(x, layer, name, stride, padding):
+        kernel = np.asarray(layer.conv.kernel[...]).transpose(3, 2, 0, 1)
+        x = functional.conv2d(x, torch.tensor(kernel), stride=stride, padding=padding)
+        norm = layer.norm
+        mean, var, scale, bias = (
+            torch.tensor(np.asarray(value[...]))
+            for value in (norm.mean, norm.var, norm.scale, norm.bias)
+        )
+        count = x.numel() // x.shape[1]
+        x = functional.batch_norm(x, mean, var, scale, bias, train, momentum=0.1, eps=1e-5)
+        running[name] = mean.numpy(), var.numpy(), count
+        return x
+
+    x = conv_norm(torch.tensor(log_mel)[:, None], net.stem, "stem", 1, 4).relu()
+    number = 0
+    for stage, depth in enumerate(DEPTHS):
+        for position in range(depth):
+            block, name = net.blocks[number], f"blocks/{number}"
+            stride = 2 if stage > 0 and position == 0 else 1
+            y = conv_norm(x, block.reduce, f"{name}/reduce", 1, 0).relu()
+            y = conv_norm(y, block.conv, f"{name}/conv", stride, 1).relu()
+            y = conv_norm(y, block.expand, f"{name}/expand", 1, 0)
+            if position == 0:
+                x = conv_norm(x, block.shortcut, f"{name}/shortcut", stride, 0)
+            x = (x + y).relu()
+            number += 1
+    return x.mean(dim=(2, 3)).numpy(), running
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_equals_pytorch(net, train):
+    torch = pytest.importorskip("torch", reason="parity needs PyTorch, an optional dependency")
+    batch = segments(6)
+    expected, running = _torch_forward(torch, net, batch, train)
+    before = tiny.named(nnx.to_pure_dict(nnx.state(net, nnx.BatchStat)))
+    features, after = call(net, batch, np.ones(6, np.float32), train=train)
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    assert {name.rsplit("/", 2)[0] for name in after} == running.keys()
+    for name, (mean, var, count) in running.items():
+        if train:
+            # PyTorch keeps the unbiased variance of a batch, Flax the biased one.
+            kept = 0.9 * before[f"{name}/norm/var"]
+            var = kept + (var - kept) * (count - 1) / count
+        np.testing.assert_allclose(after[f"{name}/norm/mean"], mean, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(after[f"{name}/norm/var"], var, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,280 @@
+"""Classification and regression against closed forms: losses, views, mixup, scores."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from atbert_jax import objectives
+from atbert_jax.models.atbert import Encoded
+from atbert_jax.objectives.classification import Classification
+from tests import tiny
+
+HIDDEN = 8
+
+
+class Trunk:
+    """Hidden states from the batch; text is twice as far from the origin, both together thrice."""
+
+    def encode_audio(self, batch, key):
+        return Encoded(batch["states"], batch["mask"])
+
+    def encode_text(self, batch, key):
+        return Encoded(2 * batch["states"], batch["mask"])
+
+    def fuse(self, audio, text, key):
+        return Encoded(audio.hidden + text.hidden, audio.mask)
+
+
+def make_batch(rows: int, seed: int = 0) -> dict[str, jax.Array]:
+    rng = np.random.default_rng(seed)
+    batch = tiny.make_batch(rows, seed)
+    batch["states"] = rng.normal(size=(rows, 5, HIDDEN)).astype(np.float32)
+    batch["mask"] = (np.arange(5) < rng.integers(1, 6, rows)[:, None]).astype(np.float32)
+    return {name: jnp.asarray(value) for name, value in batch.items()}
+
+
+def make(task: str = "single_label", hidden: int = HIDDEN, contract=None, **changes):
+    """The objective; `changes` are fields of `config.classification`."""
+    changes = {"views": ("audio",)} | changes
+    config = tiny.make_config(**{f"classification.{name}": x for name, x in changes.items()})
+    contract = contract or tiny.make_contract(task)
+    return tiny.make_module(
+        lambda: Classification(config.classification, contract, hidden, rngs=nnx.Rngs(0))
+    )
+
+
+def logits_of(objective: Classification, hidden: np.ndarray) -> np.ndarray:
+    dense, output = objective.dense, objective.output
+    inner = np.tanh(np.asarray(hidden) @ dense.kernel[...] + dense.bias[...])
+    return np.asarray(inner @ output.kernel[...] + output.bias[...], np.float64)
+
+
+def log_softmax(x: np.ndarray) -> np.ndarray:
+    return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+
+
+def test_the_head_has_the_size_of_atbert():
+    config, contract = tiny.make_config(), tiny.make_contract()
+    labels = contract.labels.__class__("single_label", tuple("abcdefghij"))
+    contract = tiny.make_contract(labels=labels)
+    head = nnx.eval_shape(
+        lambda: Classification(config.classification, contract, 768, rngs=nnx.Rngs(0))
+    )
+    assert tiny.count(head) == 299_146
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_single_label_loss(smoothing):
+    objective = make(label_smoothing=smoothing)
+    batch = make_batch(6)
+    batch["valid"] = jnp.array([1.0, 1, 0, 1, 1, 1])
+    batch["label_mask"] = jnp.array([1.0, 0, 1, 1, 1, 1])
+    rows = [0, 3, 4, 5]
+    logits = logits_of(objective, batch["states"][:, 0])[rows]
+    labels = np.asarray(batch["labels"])[rows]
+    wanted = (1 - smoothing) * labels + smoothing / 3
+    (total, weight), metrics = objective.loss(Trunk(), batch, None)
+    assert float(total) == pytest.approx(-(wanted * log_softmax(logits)).sum(), rel=1e-5)
+    assert weight == 4
+    hits = (logits.argmax(axis=1) == labels.argmax(axis=1)).sum()
+    assert [float(x) for x in metrics["accuracy"]] == [hits, 4]
+
+
+def test_multi_label_loss():
+    objective = make("multi_label")
+    batch = make_batch(5)
+    batch["labels"] = jnp.array([[0.0, 0, 0], [1, 1, 1], [1, 0, 1], [0, 1, 0], [1, 1, 0]])
+    batch["label_mask"] = jnp.array([1.0, 1, 1, 0, 1])
+    rows = [0, 1, 2, 4]
+    probability = 1 / (1 + np.exp(-logits_of(objective, batch["states"][:, 0])[rows]))
+    labels = np.asarray(batch["labels"])[rows]
+    losses = -(labels * np.log(probability) + (1 - labels) * np.log(1 - probability))
+    (total, weight), metrics = objective.loss(Trunk(), batch, None)
+    assert float(total) == pytest.approx(losses.mean(axis=1).sum(), rel=1e-5)
+    assert weight == 4
+    assert metrics == {}
+
+
+def test_regression_loss_and_scores_in_their_own_units():
+    objective = make("regression")
+    batch = make_batch(5)
+    batch["labels"] = jnp.asarray(np.random.default_rng(1).normal(size=(5, 3)), jnp.float32)
+    batch["valid"] = jnp.array([1.0, 1, 1, 1, 0])
+    logits = logits_of(objective, batch["states"][:, 0])
+    (total, weight), _ = objective.loss(Trunk(), batch, None)
+    expected = ((logits - batch["labels"]) ** 2).mean(axis=1)[:4].sum()
+    assert float(total) == pytest.approx(float(expected), rel=1e-5)
+    assert weight == 4
+    scores = objective.predict(Trunk(), batch)["audio"]
+    np.testing.assert_allclose(scores, logits * [10, 0.1, 1] + [1, 2, 3], rtol=1e-5, atol=1e-5)
+    outputs = {"audio": scores, "labels": batch["labels"], "label_mask": np.ones(5)}
+    outputs = {name: np.asarray(value) for name, value in outputs.items()}
+    perfect = outputs | {"labels": logits, "record": np.arange(5)}
+    assert objective.summarize(perfect, "mean")["audio"]["r2"] == pytest.approx(1, abs=1e-5)
+
+
+def test_probabilities_add_up_or_stand_alone():
+    batch = make_batch(4)
+    single = make().predict(Trunk(), batch)["audio"]
+    np.testing.assert_allclose(single.sum(axis=1), 1, rtol=1e-6)
+    objective = make("multi_label")
+    logits = logits_of(objective, batch["states"][:, 0])
+    scores = objective.predict(Trunk(), batch)["audio"]
+    np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), rtol=1e-5)
+
+
+def test_views_share_the_head_and_the_loss_is_their_mean():
+    objective = make(views=("audio_text", "audio", "text"))
+    batch = make_batch(6)
+    labels = np.asarray(batch["labels"])
+    logits = {
+        view: logits_of(objective, factor * batch["states"][:, 0])
+        for view, factor in (("audio_text", 3), ("audio", 1), ("text", 2))
+    }
+    losses = [-(labels * log_softmax(values)).sum() for values in logits.values()]
+    (total, weight), metrics = objective.loss(Trunk(), batch, None)
+    assert float(total) == pytest.approx(np.mean(losses), rel=1e-5)
+    assert weight == 6
+    hits = (logits["audio_text"].argmax(axis=1) == labels.argmax(axis=1)).sum()
+    assert metrics["accuracy"][0] == hits
+    scores = objective.predict(Trunk(), batch)
+    assert scores.keys() == logits.keys()
+    for view, values in logits.items():
+        np.testing.assert_allclose(scores[view], np.exp(log_softmax(values)), rtol=1e-4, atol=1e-6)
+
+
+def test_mean_pooling_leaves_padding_out():
+    objective = make(pooling="mean")
+    batch = make_batch(6)
+    mask = np.asarray(batch["mask"])[..., None]
+    pooled = (batch["states"] * mask).sum(axis=1) / mask.sum(axis=1)
+    scores = objective.predict(Trunk(), batch)["audio"]
+    expected = np.exp(log_softmax(logits_of(objective, pooled)))
+    np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-6)
+    garbage = batch["states"] + 100 * (1 - mask)
+    other = objective.predict(Trunk(), batch | {"states": garbage})["audio"]
+    np.testing.assert_allclose(other, scores, rtol=1e-5, atol=1e-6)
+
+
+def _mixable(rows: int) -> dict[str, jax.Array]:
+    """Clips that hold their own row number, with one-hot labels of it."""
+    batch = make_batch(rows)
+    number = jnp.arange(rows, dtype=jnp.float32)
+    return batch | {
+        "log_mel": jnp.broadcast_to(number[:, None, None, None], batch["log_mel"].shape),
+        "labels": jnp.eye(rows),
+        "label_mask": jnp.ones(rows).at[2].set(0),
+        "valid": jnp.ones(rows).at[5].set(0),
+    }
+
+
+def test_mixup_mixes_clips_and_labels_alike():
+    objective = make(mixup=0.4)
+    batch = _mixable(8)
+    before = np.asarray(batch["segment_mask"])
+    shares = []
+    for seed in range(20):
+        mixed = objective.mix(batch, jax.random.key(seed))
+        labels = np.asarray(mixed["labels"])
+        np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=1e-6)
+        assert (labels >= 0).all()
+        # Each clip holds what its labels say, and its own share is the larger one.
+        clips = np.asarray(mixed["log_mel"])
+        expected = np.broadcast_to((labels @ np.arange(8))[:, None, None, None], clips.shape)
+        np.testing.assert_allclose(clips, expected, atol=1e-5)
+        assert (np.diag(labels) >= 0.5).all()
+        shares.append(np.diag(labels))
+        # Rows without a label, and those that are no rows, neither change nor get into others.
+        np.testing.assert_array_equal(labels[[2, 5]], np.eye(8)[[2, 5]])
+        np.testing.assert_array_equal(labels[:, [2, 5]], np.eye(8)[:, [2, 5]])
+        union = np.array([before[row > 0].max(axis=0) for row in labels])
+        np.testing.assert_array_equal(mixed["segment_mask"], union)
+    assert np.mean(np.array(shares) < 1) > 0.3
+
+
+def test_mixup_is_for_training_alone():
+    class Listening(Trunk):
+        def encode_audio(self, batch, key):
+            states = batch["log_mel"].mean(axis=(1, 2, 3))[:, None, None]
+            return Encoded(jnp.broadcast_to(states, (8, 5, HIDDEN)), batch["mask"])
+
+    batch = _mixable(8)
+    mixing = make(mixup=5.0, contract=_eight_labels())
+    plain = make(contract=_eight_labels())
+    batch = mixing.corrupt(batch, jax.random.key(0))
+    np.testing.assert_array_equal(batch["labels"], np.eye(8))
+    (total, weight), metrics = mixing.loss(Listening(), batch, None)
+    expected, wanted = plain.loss(Listening(), batch, None)
+    assert (float(total), float(weight)) == tuple(map(float, expected))
+    assert metrics == wanted
+    np.testing.assert_array_equal(
+        mixing.predict(Listening(), batch)["audio"], plain.predict(Listening(), batch)["audio"]
+    )
+    (mixed, weight), _ = mixing.loss(Listening(), batch, jax.random.key(0))
+    assert weight == expected[1]
+    assert abs(float(mixed - total)) > 1e-3
+
+
+def _eight_labels():
+    labels = tiny.make_contract().labels.__class__("single_label", tuple("abcdefgh"))
+    return tiny.make_contract(labels=labels)
+
+
+def test_summary_is_by_track_and_leaves_unlabelled_out():
+    objective = make()
+    outputs = {
+        "audio": np.array([[0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.9, 0.1, 0.0]]),
+        "labels": np.eye(3)[[1, 1, 2, 2]],
+        "label_mask": np.array([1.0, 1, 1, 0]),
+        "record": np.array([4, 4, 6, 8]),
+    }
+    summary = objective.summarize(outputs, "mean")["audio"]
+    # Track 4 is right on the mean of its two chunks, though not in the first one.
+    assert summary["accuracy"] == 1.0
+    assert sum(map(sum, summary["confusion_matrix"])) == 2
+
+
+def test_answers_name_the_labels():
+    views = ("audio_text", "audio")
+    scores = np.array([[0.2, 0.7, 0.1], [0.4, 0.5, 0.1]])
+    outputs = {"audio_text": scores, "audio": scores[:, ::-1]}
+    answer = make(views=views).answer(outputs, ("audio", "text"), "mean")
+    assert answer["prediction"] == "middle"
+    assert answer["probabilities"] == pytest.approx({"low": 0.3, "middle": 0.6, "high": 0.1})
+    alone = make(views=views).answer(outputs, ("audio",), "mean")
+    assert alone["probabilities"]["low"] == pytest.approx(0.1)
+    # A view that was not trained is answered by the first one.
+    text = make(views=views).answer(outputs, ("text",), "mean")
+    assert text == answer
+    several = make("multi_label", views=views).answer(outputs, ("audio", "text"), "max")
+    assert several["prediction"] == ["middle"]
+    numbers = make("regression", views=views).answer(outputs, ("audio", "text"), "mean")
+    assert numbers["prediction"] == pytest.approx({"low": 0.3, "middle": 0.6, "high": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"views": ()}, r"config\.classification\.views=\(\) must be some of"),
+        ({"views": ("sound",)}, r"views=\('sound',\) must be some of \('audio_text', 'audio'"),
+        ({"pooling": "max"}, "pooling='max'; use 'summary' or 'mean'"),
+        ({"mixup": 0.2, "views": ("audio", "text")}, "mixup mixes audio, so it needs views"),
+    ],
+)
+def test_wrong_settings_say_what_is_right(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make(**changes)
+
+
+def test_data_without_labels_is_refused():
+    with pytest.raises(ValueError, match=r"needs labels: set config\.data\.task"):
+        make(contract=tiny.make_contract(""))
+
+
+@pytest.mark.parametrize("names", [{}, {"objectives.correct_pairs": 1.0}])
+def test_unknown_objectives_are_refused_with_the_choices(names):
+    config = tiny.make_config(**names)
+    with pytest.raises(ValueError, match=r"choose from \['classification', 'correct_pair'\]"):
+        objectives.build(config, tiny.make_contract(), HIDDEN, rngs=nnx.Rngs(0))

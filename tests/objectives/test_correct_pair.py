@@ -1,0 +1,237 @@
+"""Correct Pair Prediction against numpy: derangements, positions, weights and the loss."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from atbert_jax.models.atbert import Encoded
+from atbert_jax.objectives.correct_pair import CorrectPair, derangement, take_valid
+from tests import tiny
+
+HIDDEN = 8
+KEYS = jax.random.split(jax.random.key(0), 300)
+
+
+class Trunk:
+    """Hidden states that are in the batch already; fusing is putting side by side."""
+
+    def encode_audio(self, batch, key):
+        mask = batch["segment_mask"]
+        start = mask.max(axis=1, keepdims=True)
+        return Encoded(batch["audio_states"], jnp.concatenate([start, mask], axis=1))
+
+    def encode_text(self, batch, key):
+        return Encoded(batch["text_states"], batch["token_mask"])
+
+    def fuse(self, audio, text, key):
+        return Encoded(
+            jnp.concatenate([audio.hidden, text.hidden], axis=1),
+            jnp.concatenate([audio.mask, text.mask], axis=1),
+        )
+
+
+def make_batch(rows: int, seed: int = 0) -> dict[str, jax.Array]:
+    rng = np.random.default_rng(seed)
+    batch = tiny.make_batch(rows, seed)
+    batch["audio_states"] = rng.normal(size=(rows, tiny.SEGMENTS + 1, HIDDEN)).astype(np.float32)
+    batch["text_states"] = rng.normal(size=(rows, tiny.TOKENS, HIDDEN)).astype(np.float32)
+    return {name: jnp.asarray(value) for name, value in batch.items()}
+
+
+@pytest.fixture(scope="module")
+def objective() -> CorrectPair:
+    config, contract = tiny.make_config(), tiny.make_contract()
+    return tiny.make_module(
+        lambda: CorrectPair(config.correct_pair, contract, HIDDEN, rngs=nnx.Rngs(0))
+    )
+
+
+def test_the_head_has_the_size_of_atbert():
+    config, contract = tiny.make_config(), tiny.make_contract()
+    head = nnx.eval_shape(lambda: CorrectPair(config.correct_pair, contract, 768, rngs=nnx.Rngs(0)))
+    assert head.dense.kernel.shape == (1536, 768)
+    assert head.output.kernel.shape == (768, 2)
+    assert tiny.count(head) == 1536 * 768 + 768 + 768 * 2 + 2
+
+
+@pytest.mark.parametrize(
+    "valid",
+    [np.ones(size) for size in range(2, 10)]
+    + [np.array(rows) for rows in ([1, 0, 1], [0, 1, 1, 0, 1], [0, 0, 1, 1], [1, 1, 0, 0, 0, 1])],
+    ids=str,
+)
+def test_derangement_has_no_fixed_point_and_stays_among_the_valid(valid):
+    orders = np.asarray(jax.vmap(derangement, (None, 0))(jnp.asarray(valid), KEYS))
+    rows = np.arange(len(valid))
+    np.testing.assert_array_equal(np.sort(orders, axis=1), np.broadcast_to(rows, orders.shape))
+    assert (orders[:, valid > 0] != rows[valid > 0]).all()
+    np.testing.assert_array_equal(
+        orders[:, valid == 0], np.broadcast_to(rows[valid == 0], (len(KEYS), (valid == 0).sum()))
+    )
+
+
+@pytest.mark.parametrize("valid", [[1], [0, 1, 0], [0, 0]])
+def test_derangement_of_fewer_than_two_rows_changes_nothing(valid):
+    order = derangement(jnp.array(valid), KEYS[0])
+    np.testing.assert_array_equal(order, np.arange(len(valid)))
+
+
+def test_derangement_favours_no_row():
+    keys = jax.random.split(jax.random.key(1), 6000)
+    orders = np.asarray(jax.vmap(derangement, (None, 0))(jnp.ones(4), keys))
+    counts = np.array([(orders == other).sum(axis=0) for other in range(4)])
+    np.testing.assert_allclose(counts, 2000 * (1 - np.eye(4)), atol=200)
+
+
+def test_position_is_valid_behind_the_summary_and_uniform():
+    mask = jnp.array([[1, 1, 0, 1, 0, 1], [1, 0, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1]])
+    real = [[1, 3, 5], [2, 3, 4, 5], [4, 5]]
+    draws = (np.arange(1200) + 0.5) / 1200
+    positions = np.asarray(
+        jax.vmap(take_valid, (None, 0))(mask, jnp.asarray(draws)[:, None].repeat(3, axis=1))
+    )
+    for row, expected in enumerate(real):
+        values, counts = np.unique(positions[:, row], return_counts=True)
+        assert values.tolist() == expected
+        np.testing.assert_array_equal(counts, 1200 // len(expected))
+
+
+def test_position_at_the_ends_of_the_draw_and_without_any():
+    mask = jnp.array([[1, 1, 0, 1], [1, 1, 0, 1], [1, 0, 0, 0], [0, 0, 0, 0]])
+    draw = jnp.array([0.0, np.nextafter(np.float32(1), np.float32(0)), 0.5, 0.5])
+    assert take_valid(mask, draw).tolist() == [1, 3, 0, 0]
+
+
+def test_half_of_the_pairs_are_mismatched(objective):
+    batch = objective.corrupt(make_batch(7), KEYS[0])
+    assert objective.predict(Trunk(), batch)["weight"].tolist() == [[1.0, 1.0]] * 7
+
+
+def test_equal_texts_and_missing_modalities_are_no_pairs(objective):
+    batch = make_batch(5)
+    batch["token_ids"] = batch["token_ids"].at[1].set(batch["token_ids"][0])
+    batch["negative"] = jnp.array([1, 2, 3, 4, 0])
+    batch["position_draw"] = jnp.full((5, 2), 0.5)
+    batch["segment_mask"] = batch["segment_mask"].at[3].set(0)
+    batch["token_mask"] = batch["token_mask"].at[4].set(0)
+    weight = objective.predict(Trunk(), batch)["weight"]
+    # Row 0 draws its own words; 2 and 3 lack a side of theirs or of the other's; 4 has no text.
+    assert weight[:, 0].tolist() == [1, 1, 1, 0, 0]
+    assert weight[:, 1].tolist() == [0, 1, 0, 0, 0]
+
+
+def test_a_single_clip_is_its_own_negative_of_no_weight(objective):
+    batch = objective.corrupt(make_batch(1), KEYS[0])
+    assert objective.predict(Trunk(), batch)["weight"].tolist() == [[1, 0]]
+    (total, weight), _ = objective.loss(Trunk(), batch, None)
+    assert weight == 1
+    assert np.isfinite(total)
+
+
+def test_incomplete_rows_are_no_negatives(objective):
+    batch = make_batch(6)
+    batch["token_mask"] = batch["token_mask"].at[2].set(0)
+    batch["valid"] = batch["valid"].at[4].set(0)
+    for key in KEYS[:20]:
+        negative = objective.corrupt(batch, key)["negative"]
+        assert not set(negative[jnp.array([0, 1, 3, 5])].tolist()) & {2, 4}
+
+
+def test_positions_in_evaluation_depend_on_the_record_alone(objective):
+    key = jax.random.key(0)
+    batch = objective.corrupt(make_batch(6), key)
+    np.testing.assert_array_equal(
+        batch["position_draw"], objective.corrupt(make_batch(6), key)["position_draw"]
+    )
+    other = make_batch(3, seed=1) | {"record": jnp.array([5, 99, 2])}
+    draws = objective.corrupt(other, key)["position_draw"]
+    np.testing.assert_array_equal(
+        draws[jnp.array([0, 2])], batch["position_draw"][jnp.array([5, 2])]
+    )
+    assert len(np.unique(batch["position_draw"])) == 12
+
+
+def _expected_loss(objective, batch) -> tuple[float, float, float]:
+    """Sum, weight and hits by numpy, pair by pair."""
+    batch = {name: np.asarray(value) for name, value in batch.items()}
+    dense, output = (
+        [np.asarray(x[...], np.float64) for x in (layer.kernel, layer.bias)]
+        for layer in (objective.dense, objective.output)
+    )
+    total = count = hits = 0.0
+    for row, other in enumerate(batch["negative"]):
+        for match, text in ((1, row), (0, other)):
+            if not batch["valid"][row] * batch["valid"][text]:
+                continue
+            if match == 0 and (batch["token_ids"][row] == batch["token_ids"][text]).all():
+                continue
+            hidden = np.concatenate([batch["audio_states"][row], batch["text_states"][text]])
+            mask = np.concatenate([[1], batch["segment_mask"][row], batch["token_mask"][text]])
+            real = np.flatnonzero(mask)[1:]
+            draw = batch["position_draw"][row, 1 - match]
+            pair = np.concatenate([hidden[0], hidden[real[int(draw * len(real))]]])
+            logits = np.tanh(pair @ dense[0] + dense[1]) @ output[0] + output[1]
+            total += np.log(np.exp(logits).sum()) - logits[match]
+            hits += logits.argmax() == match
+            count += 1
+    return total, count, hits
+
+
+def test_loss_and_accuracy_equal_numpy(objective):
+    batch = make_batch(9)
+    batch["valid"] = batch["valid"].at[3].set(0)
+    batch["token_ids"] = batch["token_ids"].at[5:].set(batch["token_ids"][5])
+    batch = objective.corrupt(batch, KEYS[3])
+    (total, weight), metrics = objective.loss(Trunk(), batch, None)
+    expected, count, hits = _expected_loss(objective, batch)
+    assert float(total) == pytest.approx(expected, rel=1e-5)
+    assert float(weight) == count < 16
+    assert [float(x) for x in metrics["accuracy"]] == [hits, count]
+    score = objective.predict(Trunk(), batch)
+    match = np.array([1.0, -1.0])
+    by_score = np.log1p(np.exp(-score["score"] * match)) * score["weight"]
+    assert float(by_score.sum()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_logits_that_know_nothing_cost_ln_2():
+    config, contract = tiny.make_config(), tiny.make_contract()
+    fresh = CorrectPair(config.correct_pair, contract, HIDDEN, rngs=nnx.Rngs(0))
+    batch = fresh.corrupt(make_batch(512), KEYS[0])
+    (total, weight), _ = fresh.loss(Trunk(), batch, None)
+    assert float(total / weight) == pytest.approx(np.log(2), abs=0.15)
+    fresh.output.kernel[...] = jnp.zeros((HIDDEN, 2))
+    (total, weight), _ = fresh.loss(Trunk(), batch, None)
+    assert float(total / weight) == pytest.approx(np.log(2), rel=1e-6)
+
+
+def test_padding_rows_change_nothing(objective):
+    batch = objective.corrupt(make_batch(4), KEYS[5])
+    garbage = make_batch(2, seed=9) | {"valid": jnp.zeros(2)}
+    garbage |= {"negative": jnp.array([4, 5]), "position_draw": jnp.full((2, 2), 0.9)}
+    padded = {name: jnp.concatenate([batch[name], garbage[name]]) for name in batch}
+    (total, weight), metrics = objective.loss(Trunk(), padded, None)
+    (expected, count), accuracy = objective.loss(Trunk(), batch, None)
+    assert float(total) == pytest.approx(float(expected), rel=1e-6)
+    assert weight == count
+    assert metrics["accuracy"][0] == accuracy["accuracy"][0]
+    # Their negatives too: what is in the padding does not matter to the draw.
+    padded = make_batch(4) | {"valid": jnp.array([1.0, 1, 1, 0])}
+    other = padded | {"token_ids": padded["token_ids"].at[3].set(7), "record": jnp.arange(4) * 5}
+    first, second = (objective.corrupt(x, KEYS[5])["negative"] for x in (padded, other))
+    assert first.tolist() == second.tolist()
+
+
+def test_summary_and_answer_read_the_scores(objective):
+    outputs = {
+        "score": np.array([[2.0, -1.0], [0.5, 3.0], [1.0, 9.0]]),
+        "weight": np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 0.0]]),
+    }
+    summary = objective.summarize(outputs, "mean")
+    assert summary["accuracy"] == pytest.approx(4 / 5)
+    # Of 3 matching and 2 mismatched pairs, the right one scores higher in 3 of 6 comparisons.
+    assert summary["roc_auc"] == pytest.approx(3 / 6)
+    match = objective.answer(outputs, ("audio", "text"), "mean")["match"]
+    assert match == pytest.approx(np.mean(1 / (1 + np.exp(-outputs["score"][:, 0]))))
+    assert objective.answer(outputs, ("audio",), "mean") == {}

@@ -1,0 +1,120 @@
+"""A config, a contract and batches so small that a model of them compiles in seconds."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import nnx
+
+from atbert_jax.training import optimizer, sharding
+from atbert_jax.training.learner import Learner
+from atbert_jax.training.state import TrainState, split
+from atbert_jax.training.step import make_train_step
+from configs import defaults
+from input_pipeline.contract import Contract, Labels, Normalization
+from input_pipeline.segmenting import Segmenting
+from input_pipeline.spectrogram import Spectrogram
+
+SEGMENTS, BANDS, FRAMES = 3, 8, 8
+TOKENS, VOCABULARY = 6, 24
+LABELS = ("low", "middle", "high")
+
+
+def make_config(**changes: object) -> ml_collections.ConfigDict:
+    """The defaults with a tiny model without dropout; `changes` by their dotted names."""
+    config = defaults.get_config("tiny")
+    config.model.update({"depths": (1, 1), "width": 4})
+    config.model.update({"layers": 1, "hidden": 16, "heads": 2, "ffn": 32, "embedding": 8})
+    config.model.dropout = config.classification.dropout = 0.0
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def make_contract(task: str = "single_label", **changes: object) -> Contract:
+    """Of log-mels (3, 8, 8) and 6 tokens; `changes` are fields of the contract."""
+    numbers = {"mean": (1.0, 2.0, 3.0), "std": (10.0, 0.1, 1.0)} if task == "regression" else {}
+    fields = {
+        "spectrogram": Spectrogram(8000, n_fft=64, hop_length=32, n_mels=BANDS, frames=FRAMES),
+        "segmenting": Segmenting(SEGMENTS, 0.032),
+        "normalization": Normalization("none"),
+        "max_tokens": TOKENS,
+        "vocabulary": VOCABULARY,
+        "labels": Labels(task, LABELS if task else (), **numbers),
+    }
+    return Contract(**fields | changes)
+
+
+def make_batch(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random clips of 1 to 3 segments, with texts of 3 to 6 tokens and one label each."""
+    rng = np.random.default_rng(seed)
+    segments, tokens = rng.integers(1, SEGMENTS + 1, rows), rng.integers(3, TOKENS + 1, rows)
+    return {
+        "log_mel": rng.normal(size=(rows, SEGMENTS, BANDS, FRAMES)).astype(np.float32),
+        "segment_mask": (np.arange(SEGMENTS) < segments[:, None]).astype(np.float32),
+        "token_ids": rng.integers(5, VOCABULARY, (rows, TOKENS)).astype(np.int32),
+        "token_mask": (np.arange(TOKENS) < tokens[:, None]).astype(np.float32),
+        "labels": np.eye(len(LABELS), dtype=np.float32)[rng.integers(0, len(LABELS), rows)],
+        "label_mask": np.ones(rows, np.float32),
+        "record": np.arange(rows, dtype=np.int32),
+        "valid": np.ones(rows, np.float32),
+    }
+
+
+def make_module(build: Callable[[], nnx.Module], seed: int = 0) -> nnx.Module:
+    """A module with random arrays by numpy, none of them 0 as fresh scales and biases are.
+
+    Filling shapes compiles nothing; building the module itself would compile every operation.
+    """
+    rng = np.random.default_rng(seed)
+
+    def fill(path: tuple, like: jax.ShapeDtypeStruct) -> jax.Array:
+        noise = rng.normal(size=like.shape)
+        if path[-1].key == "kernel":
+            noise /= np.sqrt(np.prod(like.shape[:-1]))
+        elif path[-1].key == "var":
+            noise = rng.uniform(0.5, 1.5, like.shape)
+        else:
+            noise = 0.3 * noise + (path[-1].key == "scale")
+        return jnp.asarray(noise, like.dtype)
+
+    module = nnx.eval_shape(build)
+    state = nnx.to_pure_dict(nnx.state(module))
+    nnx.update(module, jax.tree_util.tree_map_with_path(fill, state))
+    return module
+
+
+def count(module: nnx.Module) -> int:
+    """Number of parameters; the module may be one of shapes alone."""
+    return sum(x.size for x in jax.tree.leaves(nnx.state(module, nnx.Param)))
+
+
+def named(tree: dict) -> dict[str, jax.Array]:
+    """The arrays of nested dicts by names as `model/encoder/layer/query/kernel`."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
+
+
+class Setup:
+    """A tiny learner with its step."""
+
+    def __init__(self, **changes: object) -> None:
+        self.config = make_config(**changes)
+        contract = make_contract()
+        self.mesh = sharding.make_mesh()
+        learner = make_module(lambda: Learner(self.config, contract, rngs=nnx.Rngs(0)))
+        self.definition, self.params, self.statistics = split(learner)
+        self.optimizer = optimizer.build(self.config.optimizer, self.config.train.steps)
+        self.step = make_train_step(self.config, self.definition, self.optimizer, self.mesh)
+
+    def state(self) -> TrainState:
+        """A new one with arrays of its own, since a step consumes them."""
+        params, statistics = jax.tree.map(jnp.copy, (self.params, self.statistics))
+        state = TrainState(
+            jnp.zeros((), jnp.int32), params, statistics, self.optimizer.init(params)
+        )
+        return jax.device_put(state, sharding.replicated(self.mesh))
+
+    def put(self, batch):
+        return sharding.put(batch, self.mesh)

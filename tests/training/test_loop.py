@@ -1,0 +1,201 @@
+"""Whole runs on a handful of tones: what they write, how they go on, and what they refuse."""
+
+import io
+import json
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from atbert_jax.training import checkpoint, loop
+from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from atbert_jax.training.writers import read_metrics
+from input_pipeline import bad_records
+from tests import tiny
+
+TINY = {
+    "model.depths": (1, 1),
+    "model.width": 4,
+    "model.hidden": 16,
+    "model.heads": 2,
+    "model.layers": 1,
+    "model.ffn": 32,
+    "model.embedding": 8,
+    "objectives.correct_pair": 1.0,
+    "evaluation.best_metric": "correct_pair/loss",
+    "train.steps": 4,
+    "train.batch_size": 4,
+    "train.log_every": 1,
+    "train.evaluate_every": 2,
+    "optimizer.warmup_steps": 1,
+    "evaluation.batch_size": 4,
+}
+CLASSIFY = {"objectives": {"classification": 1.0}, "evaluation.best_metric": "loss"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_once(tmp_path_factory):
+    """Programs are kept between the runs of this file, most of which are the same."""
+    names = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("programs")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    before = {name: getattr(jax.config, name) for name in names}
+    for name, value in names.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+    jax.experimental.compilation_cache.compilation_cache.reset_cache()
+
+
+@pytest.fixture
+def make_config(tone_manifest, tone_config):
+    """The config of a tiny run; all of a test's runs read the same clips."""
+    manifest = tone_manifest(seconds=(0.5, 0.3))
+
+    def make(**changes):
+        objectives = changes.pop("objectives", None)
+        config = tone_config(manifest, **(TINY | changes))
+        if objectives:
+            config.objectives = objectives
+        return config
+
+    return make
+
+
+def run(config, workdir) -> tuple[dict, str]:
+    """Metrics of the best checkpoint, and what was said on the way."""
+    console = Console(file=io.StringIO(), width=400)
+    return loop.train(config, workdir, console), console.file.getvalue()
+
+
+def arrays(workdir, step: int) -> dict[str, np.ndarray]:
+    return tiny.named(Checkpoints(workdir).restore_arrays(step))
+
+
+def test_pretrains_and_fine_tunes_from_there(make_config, tmp_path):
+    first, second = tmp_path / "pretrain", tmp_path / "finetune"
+    best, said = run(make_config(), first)
+    assert "records train 6, val 2, test 2" in said
+    for name in ("config.json", "contract.json", "metrics.jsonl"):
+        assert (first / name).is_file()
+    assert list((first / "tensorboard").glob("events.*"))
+    assert any((first / "tokenizer").iterdir())
+    config, contract, tokenizer = checkpoint.load_run(first)
+    assert config.model.hidden == 16
+    assert len(contract.normalization.mean) == 16
+    assert contract.vocabulary == len(tokenizer)
+    rows = read_metrics(first)
+    assert [row["step"] for row in rows if "train/loss" in row] == [1, 2, 3, 4]
+    assert [row["step"] for row in rows if "val/loss" in row] == [0, 2, 4]
+    by_step = {row["step"]: row["val/correct_pair/loss"] for row in rows if "val/loss" in row}
+    del by_step[0]
+    assert best["step"] == min(by_step, key=by_step.get) == Checkpoints(first).best
+    assert best["correct_pair/loss"] == min(by_step.values())
+    # Fine-tuning takes the trunk and the preprocessing, and leaves the head.
+    fine = make_config(**CLASSIFY, **{"init_from": str(first), "spectrogram.n_mels": 20})
+    fine.train.steps = 2
+    fine.optimizer.learning_rate = 0.0
+    _, said = run(fine, second)
+    assert "arrays taken over" in said
+    assert "start anew: objectives/classification/dense/bias" in said
+    assert "not used here: objectives/correct_pair/dense/bias" in said
+    assert checkpoint.load_run(second)[1] == contract
+    before, after = arrays(first, best["step"]), arrays(second, 2)
+    trunk = [name for name in before if name.startswith("params/model/")]
+    assert len(trunk) > 40
+    for name in trunk:
+        np.testing.assert_array_equal(after[name], before[name], err_msg=name)
+    # A run that is done stays as it is.
+    again, said = run(make_config(), first)
+    assert "goes on at step 4" in said
+    assert again == best
+    assert read_metrics(first) == rows
+
+
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(make_config, tmp_path, monkeypatch):
+    run(make_config(), tmp_path / "whole")
+    log = loop.Run._log
+
+    def stop(self, number, pending):
+        if number == 3:
+            raise KeyboardInterrupt
+        return log(self, number, pending)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Run, "_log", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(make_config(), tmp_path / "stopped")
+    assert Checkpoints(tmp_path / "stopped").latest == 2
+    _, said = run(make_config(), tmp_path / "stopped")
+    assert "goes on at step 2" in said
+    whole, stopped = (arrays(tmp_path / name, 4) for name in ("whole", "stopped"))
+    assert whole.keys() == stopped.keys()
+    for name, value in whole.items():
+        np.testing.assert_array_equal(stopped[name], value, err_msg=name)
+    assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "stopped")
+
+
+def test_another_config_is_refused_by_its_fields(make_config, tmp_path):
+    run(make_config(**{"train.steps": 2}), tmp_path)
+    other = make_config(**{"model.hidden": 32, "optimizer.name": "adam"})
+    message = (
+        r"holds a run with another config \(model/hidden: 16 -> 32; "
+        r"optimizer/name: 'adamw' -> 'adam'\); use another --workdir"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        run(other, tmp_path)
+    # A longer run is the same one.
+    _, said = run(make_config(), tmp_path)
+    assert "goes on at step 2" in said
+    assert Checkpoints(tmp_path).latest == 4
+
+
+def test_an_unknown_best_metric_is_refused_before_training(make_config, tmp_path):
+    config = make_config(**{"evaluation.best_metric": "correct_pair/auc"})
+    with pytest.raises(ValueError, match=r"best_metric='correct_pair/auc' .*correct_pair/roc_auc"):
+        run(config, tmp_path)
+    assert Checkpoints(tmp_path).latest is None
+    assert not [row for row in read_metrics(tmp_path) if "train/loss" in row]
+    run(make_config(**{"train.steps": 1}), tmp_path)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 1]
+
+
+def test_a_config_that_was_refused_can_be_corrected(make_config, tmp_path):
+    first, second = tmp_path / "pretrain", tmp_path / "finetune"
+    run(make_config(**{"train.steps": 1}), first)
+    start = {"init_from": str(first), "train.steps": 1} | CLASSIFY
+    with pytest.raises(CheckpointError, match=r"\(4, 16\) -> \(4, 24\).*init_allow_mismatch"):
+        run(make_config(**start, **{"model.hidden": 24}), second)
+    with pytest.raises(CheckpointError, match="nowhere: no config.json here"):
+        run(make_config(**start | {"init_from": str(tmp_path / "nowhere")}), second)
+    run(make_config(**start), second)
+    assert Checkpoints(second).latest == 1
+
+
+def test_bad_files_are_counted_and_survived(make_config, tmp_path):
+    config = make_config(**{"train.steps": 2})
+    folder = next(tmp_path.rglob("train0.wav")).parent
+    (folder / "train0.wav").write_bytes(b"no sound")
+    (folder / "train1.wav").unlink()
+    (folder / "val0.wav").write_bytes(b"")
+    run(config, tmp_path / "run")
+    lines = (tmp_path / "run" / bad_records.FILE).read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {"train0", "train1", "val0"}
+    last = [row for row in read_metrics(tmp_path / "run") if "train/bad_records" in row][-1]
+    assert last["train/bad_records"] == 3
+    assert all(np.isfinite(value).all() for value in arrays(tmp_path / "run", 2).values())
+
+
+def test_a_best_metric_that_is_undefined_on_this_split_stops_nothing(make_config, tmp_path):
+    config = make_config(**{"evaluation.best_metric": "correct_pair/roc_auc", "train.steps": 2})
+    # A single validation clip makes no mismatched pair, so that there is no ROC.
+    manifest = next(tmp_path.rglob("tracks.csv"))
+    lines = manifest.read_text(encoding="utf-8").splitlines()
+    manifest.write_text("\n".join(x for x in lines if not x.startswith("val1")), encoding="utf-8")
+    best, _ = run(config, tmp_path / "run")
+    assert best["step"] == Checkpoints(tmp_path / "run").best == 2
+    assert "correct_pair/roc_auc" not in best

@@ -1,0 +1,114 @@
+"""Starting from another run: the trunk is taken, heads are not, and nothing misfits silently."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from atbert_jax.training import sharding
+from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from atbert_jax.training.state import TrainState
+from atbert_jax.training.transfer import start_from
+from tests import tiny
+
+
+def make_state(seed: int, objective: str, step: int = 0, **widths: int) -> TrainState:
+    """A trunk of two blocks and a head; `widths` of its arrays can differ."""
+    rng = np.random.default_rng(seed)
+
+    def array(name: str) -> jax.Array:
+        return jnp.asarray(rng.normal(size=(2, widths.get(name, 3))), jnp.float32)
+
+    params = {
+        "model": {"blocks": {0: {"kernel": array("first")}, 1: {"kernel": array("second")}}},
+        "objectives": {objective: {"output": {"kernel": array("head")}}},
+    }
+    statistics = {"model": {"norm": {"mean": array("mean")}}}
+    state = TrainState(jnp.asarray(step, jnp.int32), params, statistics, {"count": array("count")})
+    return jax.device_put(state, sharding.replicated(sharding.make_mesh()))
+
+
+@pytest.fixture
+def pretrained(tmp_path):
+    """Three checkpoints, the second of which is best."""
+    checkpoints = Checkpoints(tmp_path)
+    for step, score in ((1, 0.1), (2, 0.9), (3, 0.5)):
+        checkpoints.save(make_state(step, "correct_pair", step), score)
+    checkpoints.close()
+    return tmp_path
+
+
+def test_the_trunk_of_the_best_checkpoint_is_taken_and_heads_start_anew(pretrained):
+    new = make_state(9, "classification", 0)
+    state, transfer = start_from(new, pretrained)
+    best = make_state(2, "correct_pair")
+    found, expected = tiny.named(state.params["model"]), tiny.named(best.params["model"])
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value)
+    np.testing.assert_array_equal(
+        state.statistics["model"]["norm"]["mean"], best.statistics["model"]["norm"]["mean"]
+    )
+    head = "objectives/classification/output/kernel"
+    np.testing.assert_array_equal(tiny.named(state.params)[head], tiny.named(new.params)[head])
+    assert state.step == 0
+    assert jax.tree.structure(state) == jax.tree.structure(new)
+    assert set(transfer.taken) == {
+        "model/blocks/0/kernel",
+        "model/blocks/1/kernel",
+        "model/norm/mean",
+    }
+    assert transfer.new == (head,)
+    assert transfer.left == ("objectives/correct_pair/output/kernel",)
+    assert transfer.mismatched == ()
+
+
+def test_the_same_head_is_taken_too(pretrained):
+    state, transfer = start_from(make_state(9, "correct_pair"), pretrained)
+    assert (transfer.new, transfer.left) == ((), ())
+    for one, other in zip(
+        jax.tree.leaves(state.params),
+        jax.tree.leaves(make_state(2, "correct_pair").params),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_another_shape_is_refused_with_both_unless_allowed(pretrained):
+    new = make_state(9, "correct_pair", second=5, head=4)
+    message = (
+        r"model/blocks/1/kernel \(2, 3\) -> \(2, 5\), "
+        r"objectives/correct_pair/output/kernel \(2, 3\) -> \(2, 4\); .*init_allow_mismatch"
+    )
+    with pytest.raises(CheckpointError, match=message):
+        start_from(new, pretrained)
+    with pytest.raises(CheckpointError, match=r"fit: model/blocks/1/kernel \(2, 3\) -> \(2, 5\);"):
+        start_from(new, pretrained, ["^objectives/"])
+    state, transfer = start_from(new, pretrained, ["^objectives/", "blocks/1"])
+    assert transfer.mismatched == (
+        "model/blocks/1/kernel",
+        "objectives/correct_pair/output/kernel",
+    )
+    blocks, old = state.params["model"]["blocks"], make_state(2, "correct_pair").params["model"]
+    np.testing.assert_array_equal(blocks[0]["kernel"], old["blocks"][0]["kernel"])
+    np.testing.assert_array_equal(blocks[1]["kernel"], new.params["model"]["blocks"][1]["kernel"])
+
+
+def test_statistics_of_another_shape_are_refused(pretrained):
+    with pytest.raises(CheckpointError, match=r"model/norm/mean \(2, 3\) -> \(2, 6\)"):
+        start_from(make_state(9, "correct_pair", mean=6), pretrained)
+
+
+def test_a_trunk_that_is_not_there_whole_is_refused_unless_allowed(pretrained):
+    new = make_state(9, "correct_pair")
+    new.params["model"]["extra"] = {"kernel": jnp.ones(2)}
+    with pytest.raises(CheckpointError, match=r"checkpoint 2 lacks model/extra/kernel"):
+        start_from(new, pretrained)
+    state, transfer = start_from(new, pretrained, ["model/extra"])
+    assert transfer.new == ("model/extra/kernel",)
+    np.testing.assert_array_equal(state.params["model"]["extra"]["kernel"], [1, 1])
+
+
+def test_a_run_without_a_checkpoint_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match=f"{tmp_path}: holds no checkpoint yet; train there"):
+        start_from(make_state(0, "correct_pair"), tmp_path)
