@@ -57,6 +57,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     # Objectives by weight; the settings of each are below, under its name.
     config.objectives = ml_collections.ConfigDict()
     config.correct_pair = ml_collections.ConfigDict()
+    config.alignment = ml_collections.ConfigDict({"temperature": 0.1})  # initial; it is learned
     config.classification = ml_collections.ConfigDict(
         {
             "views": ("audio_text", "audio", "text"),

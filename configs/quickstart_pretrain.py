@@ -12,7 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.text.vocabulary = 500
     config.text.max_tokens = 40
     config.augmentation.frequency_masks = 0
-    config.train.steps = 700
+    config.train.steps = 500
     config.train.batch_size = 32
     config.train.log_every = 20
     config.train.evaluate_every = 100
@@ -24,7 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
 def set_front_end(config: ml_collections.ConfigDict) -> None:
     """Few bands and frames: a shallow CNN sees all bands at once, and a CPU keeps up."""
     config.spectrogram.n_fft = 1024
-    config.spectrogram.hop_length = 400
-    config.spectrogram.n_mels = 24
-    config.segmenting.segments = 6
+    config.spectrogram.hop_length = 640
+    config.spectrogram.n_mels = 20
+    config.segmenting.segments = 4
     config.segmenting.seconds = 1.0

@@ -16,11 +16,16 @@ An objective is an `nnx.Module` with
 import ml_collections
 from flax import nnx
 
+from atbert_jax.objectives.alignment import Alignment
 from atbert_jax.objectives.classification import Classification
 from atbert_jax.objectives.correct_pair import CorrectPair
 from input_pipeline.contract import Contract
 
-OBJECTIVES = {"correct_pair": CorrectPair, "classification": Classification}
+OBJECTIVES = {
+    "alignment": Alignment,
+    "classification": Classification,
+    "correct_pair": CorrectPair,
+}
 
 
 def build(

@@ -78,7 +78,8 @@ class CorrectPair(nnx.Module):
     ) -> None:
         del config, contract
         self.dense = nnx.Linear(2 * hidden, hidden, rngs=rngs)
-        self.output = nnx.Linear(hidden, 2, rngs=rngs)
+        # Indifferent at first: noise in the first logits would teach the head to say nothing.
+        self.output = nnx.Linear(hidden, 2, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Adds `negative` (B,), the row of the mismatched text, and `position_draw` (B, 2).

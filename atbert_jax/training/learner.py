@@ -1,5 +1,8 @@
 """A trunk and its objectives in one module: what is trained, saved and asked."""
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import ml_collections
 from flax import nnx
@@ -10,6 +13,38 @@ from input_pipeline.contract import Contract
 
 Batch = dict[str, jax.Array]
 Sums = dict[str, tuple[jax.Array, jax.Array]]
+
+
+class Once:
+    """A trunk that encodes the same arrays once, whoever asks.
+
+    So objectives share an encoding, its dropout included, and running statistics move once.
+    """
+
+    def __init__(self, model: nnx.Module) -> None:
+        self._model = model
+        self._encoded: dict[tuple[int, ...], Any] = {}
+        self._inputs: list[tuple] = []  # kept, so that no other array gets their identity
+
+    def _once(self, encode: Callable, batch: Batch, names: tuple[str, ...], *key: Any) -> Any:
+        inputs = tuple(batch[name] for name in names)
+        identity = tuple(map(id, inputs))
+        if identity not in self._encoded:
+            self._inputs.append(inputs)
+            self._encoded[identity] = encode(batch, *key)
+        return self._encoded[identity]
+
+    def encode_audio(self, batch: Batch, key: jax.Array | None) -> Any:
+        """The trunk's `encode_audio`; the key is that of the first who asked."""
+        return self._once(self._model.encode_audio, batch, ("log_mel", "segment_mask"), key)
+
+    def encode_text(self, batch: Batch, key: jax.Array | None) -> Any:
+        """The trunk's `encode_text`; the key is that of the first who asked."""
+        return self._once(self._model.encode_text, batch, ("token_ids", "token_mask"), key)
+
+    def fuse(self, audio: Any, text: Any, key: jax.Array | None) -> Any:
+        """The trunk's `fuse`."""
+        return self._model.fuse(audio, text, key)
 
 
 class Learner(nnx.Module):
@@ -46,15 +81,16 @@ class Learner(nnx.Module):
             key: Of the dropout; None = evaluation.
         """
         losses, metrics = {}, {}
+        model = Once(self.model)
         for number, (name, objective) in enumerate(self.objectives.items()):
             own = None if key is None else jax.random.fold_in(key, number)
-            losses[name], values = objective.loss(self.model, batch, own)
+            losses[name], values = objective.loss(model, batch, own)
             metrics |= {f"{name}/{metric}": value for metric, value in values.items()}
         return losses, metrics
 
     def predict(self, batch: Batch) -> dict[str, Batch]:
         """Each objective's outputs (B, ...)."""
+        model = Once(self.model)
         return {
-            name: objective.predict(self.model, batch)
-            for name, objective in self.objectives.items()
+            name: objective.predict(model, batch) for name, objective in self.objectives.items()
         }

@@ -135,7 +135,7 @@ def make_train_step(
         named = {f"{name}/loss": pair for name, pair in values.items()}
         report = mean(named | metrics)
         report["loss"] = total_loss(values, weights)
-        report["gradient_norm"] = optax.global_norm(gradients)
+        report["gradient_norm"] = optax.tree.norm(gradients)
         return new, report
 
     whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)

@@ -40,10 +40,11 @@ def _transfer(target: dict, source: dict, allowed: Sequence[str]) -> tuple[dict,
     differ = {n for n in ours if n in theirs and ours[n].shape != theirs[n].shape}
     refused = sorted(n for n in differ if not any(re.search(rule, n) for rule in allowed))
     if refused:
-        lines = ", ".join(f"{n} {theirs[n].shape} -> {ours[n].shape}" for n in refused)
+        lines = ", ".join(f"{n} {theirs[n].shape} -> {ours[n].shape}" for n in refused[:5])
+        more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
         raise CheckpointError(
-            f"the checkpoint's shapes do not fit: {lines}; use its model settings, or allow these"
-            " to start anew with --config.init_allow_mismatch"
+            f"the checkpoint's shapes do not fit: {lines}{more}; use its model settings, or allow"
+            " these to start anew with --config.init_allow_mismatch"
         )
     taken = {n for n in ours if n in theirs and n not in differ}
     paths = {"/".join(map(str, path)): path for path in traverse_util.flatten_dict(target)}
@@ -95,10 +96,10 @@ def start_from(
         if name.startswith("model/") and not any(re.search(rule, name) for rule in allowed)
     ]
     if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise CheckpointError(
-            f"{workdir}: checkpoint {step} lacks {', '.join(missing[:5])} and"
-            f" {max(0, len(missing) - 5)} more; use its model settings, or allow these to start"
-            " anew with --config.init_allow_mismatch"
+            f"{workdir}: checkpoint {step} lacks {', '.join(missing[:5])}{more}; use its model"
+            " settings, or allow these to start anew with --config.init_allow_mismatch"
         )
     params = jax.tree.map(lambda new, old: jax.device_put(new, old.sharding), params, state.params)
     statistics = jax.tree.map(

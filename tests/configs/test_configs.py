@@ -1,7 +1,9 @@
 """Every config builds, at every size, into a model that could be trained."""
 
 import importlib
+import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -19,13 +21,16 @@ from input_pipeline.segmenting import Segmenting
 from input_pipeline.spectrogram import Spectrogram
 
 FOLDER = Path(configs.__file__).parent
-NAMES = sorted(
-    path.stem for path in FOLDER.glob("*.py") if path.stem not in ("__init__", "defaults")
-)
+SHARED = ("__init__", "defaults")
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 
-def load(name: str, *preset: str) -> ml_collections.ConfigDict:
-    return importlib.import_module(f"configs.{name}").get_config(*preset)
+def get_config(name: str) -> Callable[..., ml_collections.ConfigDict]:
+    return importlib.import_module(f"configs.{name}").get_config
+
+
+SIZED = [name for name in NAMES if inspect.signature(get_config(name)).parameters]
+RUNS = [(name,) for name in NAMES] + [(name, size) for name in SIZED for size in defaults.PRESETS]
 
 
 def make_contract(config: ml_collections.ConfigDict) -> Contract:
@@ -46,12 +51,13 @@ def test_there_are_configs_for_both_stages():
     assert {"atbert_pretrain", "atbert_finetune"} <= set(NAMES)
 
 
-@pytest.mark.parametrize("preset", defaults.PRESETS)
-@pytest.mark.parametrize("name", NAMES)
-def test_a_config_describes_a_run(name, preset):
-    config = load(name, preset)
-    for field, value in defaults.PRESETS[preset].items():
-        assert config.model[field] == value
+@pytest.mark.parametrize("run", RUNS, ids=":".join)
+def test_a_config_describes_a_run(run):
+    name, *size = run
+    config = get_config(name)(*size)
+    for preset in size:
+        for field, value in defaults.PRESETS[preset].items():
+            assert config.model[field] == value
     assert config.objectives
     assert set(config.objectives) <= set(OBJECTIVES)
     _, params, _ = define(config, make_contract(config))
@@ -66,13 +72,13 @@ def test_a_config_describes_a_run(name, preset):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_config_survives_being_stored(name):
-    config = load(name)
+    config = get_config(name)()
     stored = ml_collections.ConfigDict(json.loads(config.to_json_best_effort()))
     loop._require_same(stored, config, Path("run"))
     define(stored, make_contract(stored))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", SIZED)
 def test_an_unknown_size_is_refused_with_the_choices(name):
     with pytest.raises(ValueError, match="no preset 'huge'; use one of tiny, small, base"):
-        load(name, "huge")
+        get_config(name)("huge")

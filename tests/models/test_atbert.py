@@ -88,9 +88,8 @@ def test_order_of_the_segments_matters(encode):
     batch = tiny.make_batch(3)
     batch["segment_mask"][:] = 1
     flipped = batch | {"log_mel": batch["log_mel"][:, ::-1]}
-    assert (
-        np.abs(encode(batch)["audio"].hidden - encode(flipped)["audio"].hidden)[:, 0].max() > 0.01
-    )
+    summaries, others = (encode(x)["audio"].hidden[:, 0] for x in (batch, flipped))
+    assert np.abs(summaries - others).max() > 1e-3
 
 
 def _without_gradient(**changes) -> set[str]:

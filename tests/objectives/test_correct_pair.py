@@ -105,8 +105,8 @@ def test_position_at_the_ends_of_the_draw_and_without_any():
 
 
 def test_half_of_the_pairs_are_mismatched(objective):
-    batch = objective.corrupt(make_batch(7), KEYS[0])
-    assert objective.predict(Trunk(), batch)["weight"].tolist() == [[1.0, 1.0]] * 7
+    batch = objective.corrupt(make_batch(6), KEYS[0])
+    assert objective.predict(Trunk(), batch)["weight"].tolist() == [[1.0, 1.0]] * 6
 
 
 def test_equal_texts_and_missing_modalities_are_no_pairs(objective):
@@ -180,14 +180,15 @@ def _expected_loss(objective, batch) -> tuple[float, float, float]:
 
 
 def test_loss_and_accuracy_equal_numpy(objective):
-    batch = make_batch(9)
+    batch = make_batch(6)
     batch["valid"] = batch["valid"].at[3].set(0)
-    batch["token_ids"] = batch["token_ids"].at[5:].set(batch["token_ids"][5])
+    batch["token_ids"] = batch["token_ids"].at[jnp.array([0, 4])].set(5)
+    batch["token_ids"] = batch["token_ids"].at[jnp.array([1, 2, 5])].set(6)
     batch = objective.corrupt(batch, KEYS[3])
     (total, weight), metrics = objective.loss(Trunk(), batch, None)
     expected, count, hits = _expected_loss(objective, batch)
     assert float(total) == pytest.approx(expected, rel=1e-5)
-    assert float(weight) == count < 16
+    assert float(weight) == count < 10
     assert [float(x) for x in metrics["accuracy"]] == [hits, count]
     score = objective.predict(Trunk(), batch)
     match = np.array([1.0, -1.0])
@@ -195,15 +196,16 @@ def test_loss_and_accuracy_equal_numpy(objective):
     assert float(by_score.sum()) == pytest.approx(expected, rel=1e-5)
 
 
-def test_logits_that_know_nothing_cost_ln_2():
+def test_logits_that_know_nothing_cost_ln_2(objective):
     config, contract = tiny.make_config(), tiny.make_contract()
     fresh = CorrectPair(config.correct_pair, contract, HIDDEN, rngs=nnx.Rngs(0))
-    batch = fresh.corrupt(make_batch(512), KEYS[0])
-    (total, weight), _ = fresh.loss(Trunk(), batch, None)
-    assert float(total / weight) == pytest.approx(np.log(2), abs=0.15)
-    fresh.output.kernel[...] = jnp.zeros((HIDDEN, 2))
+    batch = fresh.corrupt(make_batch(256), KEYS[0])
     (total, weight), _ = fresh.loss(Trunk(), batch, None)
     assert float(total / weight) == pytest.approx(np.log(2), rel=1e-6)
+    # Random ones cost a little more: they are sure of themselves, and half of the time wrong.
+    (total, weight), metrics = objective.loss(Trunk(), batch, None)
+    assert np.log(2) < float(total / weight) < np.log(2) + 0.3
+    assert float(metrics["accuracy"][0] / weight) == pytest.approx(0.5, abs=0.1)
 
 
 def test_padding_rows_change_nothing(objective):

@@ -15,7 +15,7 @@ from input_pipeline import bad_records
 from tests import tiny
 
 TINY = {
-    "model.depths": (1, 1),
+    "model.depths": (1,),
     "model.width": 4,
     "model.hidden": 16,
     "model.heads": 2,
@@ -29,9 +29,14 @@ TINY = {
     "train.log_every": 1,
     "train.evaluate_every": 2,
     "optimizer.warmup_steps": 1,
+    "optimizer.schedule": "constant",
     "evaluation.batch_size": 4,
 }
-CLASSIFY = {"objectives": {"classification": 1.0}, "evaluation.best_metric": "loss"}
+CLASSIFY = {
+    "objectives": {"classification": 1.0},
+    "classification.views": ("audio",),
+    "evaluation.best_metric": "loss",
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -106,7 +111,7 @@ def test_pretrains_and_fine_tunes_from_there(make_config, tmp_path):
     assert checkpoint.load_run(second)[1] == contract
     before, after = arrays(first, best["step"]), arrays(second, 2)
     trunk = [name for name in before if name.startswith("params/model/")]
-    assert len(trunk) > 40
+    assert len(trunk) > 30
     for name in trunk:
         np.testing.assert_array_equal(after[name], before[name], err_msg=name)
     # A run that is done stays as it is.
@@ -160,20 +165,20 @@ def test_an_unknown_best_metric_is_refused_before_training(make_config, tmp_path
         run(config, tmp_path)
     assert Checkpoints(tmp_path).latest is None
     assert not [row for row in read_metrics(tmp_path) if "train/loss" in row]
-    run(make_config(**{"train.steps": 1}), tmp_path)
-    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 1]
+    run(make_config(**{"train.steps": 2}), tmp_path)
+    assert [row["step"] for row in read_metrics(tmp_path)] == [0, 1, 2, 2]
 
 
 def test_a_config_that_was_refused_can_be_corrected(make_config, tmp_path):
     first, second = tmp_path / "pretrain", tmp_path / "finetune"
-    run(make_config(**{"train.steps": 1}), first)
-    start = {"init_from": str(first), "train.steps": 1} | CLASSIFY
-    with pytest.raises(CheckpointError, match=r"\(4, 16\) -> \(4, 24\).*init_allow_mismatch"):
+    run(make_config(**{"train.steps": 2}), first)
+    start = {"init_from": str(first), "train.steps": 2} | CLASSIFY
+    with pytest.raises(CheckpointError, match=r"norm/bias \(16,\) -> \(24,\), .* and \d+ more;"):
         run(make_config(**start, **{"model.hidden": 24}), second)
-    with pytest.raises(CheckpointError, match="nowhere: no config.json here"):
+    with pytest.raises(CheckpointError, match=r"nowhere: no config\.json here"):
         run(make_config(**start | {"init_from": str(tmp_path / "nowhere")}), second)
     run(make_config(**start), second)
-    assert Checkpoints(second).latest == 1
+    assert Checkpoints(second).latest == 2
 
 
 def test_bad_files_are_counted_and_survived(make_config, tmp_path):

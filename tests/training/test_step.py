@@ -127,14 +127,13 @@ def test_a_batch_of_bad_records_changes_no_parameter(plain):
 
 @pytest.fixture(scope="module")
 def learning() -> tiny.Setup:
-    """What a real run has: both objectives, dropout and mixup."""
+    """What a real run has: both objectives, and mixup."""
     return tiny.Setup(
         **{
             "objectives.correct_pair": 1.0,
             "objectives.classification": 1.0,
             "classification.views": ("audio",),
             "classification.mixup": 0.5,
-            "model.dropout": 0.1,
             "optimizer.learning_rate": 1e-2,
             "optimizer.schedule": "constant",
             "optimizer.warmup_steps": 5,
@@ -163,7 +162,7 @@ def test_a_step_is_a_function_of_state_and_batch(learning):
     (one, _), (same, _) = (learning.step(learning.state(), batch) for _ in range(2))
     for left, right in zip(jax.tree.leaves(one), jax.tree.leaves(same), strict=True):
         np.testing.assert_array_equal(left, right)
-    # The step number drives dropout, mixup and pairs.
+    # The step number drives mixup and pairs.
     later = learning.state()
     _, metrics = learning.step(later.replace(step=jnp.full_like(later.step, 1)), batch)
     _, wanted = learning.step(learning.state(), batch)

@@ -1,0 +1,120 @@
+"""Alignment: the summary of a clip is nearer to that of its own text than to those of others.
+
+The symmetric InfoNCE of CLIP (Radford et al. 2021), on the uni-modal summaries and without
+projections, so that it shapes the very states that the joint encoder reads. Deciding on pairs from
+scratch starts on a long plateau; aligning before fusing (ALBEF, Li et al. 2021, section 3) leads
+off it, and the summaries serve as embeddings for retrieval.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from flax import nnx
+
+from atbert_jax.evaluation.report import Figure
+from atbert_jax.evaluation.tables import Table
+from atbert_jax.models.atbert import fold
+from input_pipeline.contract import Contract
+
+Batch = dict[str, jax.Array]
+
+
+def unit(x: jax.Array) -> jax.Array:
+    """(B, D) to length 1, float32."""
+    x = x.astype(jnp.float32)
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
+
+
+class Alignment(nnx.Module):
+    """Contrasts each clip with all texts of the global batch, and each text with all clips.
+
+    Args:
+        config: `config.alignment`: temperature, the initial value of a learned one.
+        contract: Not used.
+        hidden: Not used; there are no projections.
+        rngs: Not used.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        contract: Contract,
+        hidden: int,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        del contract, hidden, rngs
+        self.log_scale = nnx.Param(jnp.log(1.0 / config.temperature))
+
+    def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
+        """Nothing."""
+        del key
+        return batch
+
+    def _similarities(self, model: nnx.Module, batch: Batch, key: jax.Array | None) -> jax.Array:
+        """Scaled cosines (B, B), clips in rows and texts in columns."""
+        audio = unit(model.encode_audio(batch, fold(key, 0)).hidden[:, 0])
+        text = unit(model.encode_text(batch, fold(key, 1)).hidden[:, 0])
+        # Never sharper than a hundredth, as in CLIP.
+        return jnp.exp(jnp.minimum(self.log_scale[...], jnp.log(100.0))) * (audio @ text.T)
+
+    def loss(
+        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+        """Mean of the cross entropies over texts and over clips.
+
+        Rows without a clip or a text take no part; a text that reads like the true one is no
+        negative.
+
+        Args:
+            model: The trunk.
+            batch: `log_mel`, `token_ids` and their masks.
+            key: Of the dropout; None = evaluation.
+
+        Returns:
+            (sum, weight) over the complete rows, and the metric `accuracy` of finding the text.
+        """
+        scores = self._similarities(model, batch, key)
+        complete = (
+            batch["valid"] * batch["segment_mask"].max(axis=1) * batch["token_mask"].max(axis=1)
+        )
+        ids = batch["token_ids"]
+        same = (ids[:, None] == ids[None]).all(axis=-1)
+        own = jnp.eye(len(ids), dtype=bool)
+        allowed = own | ((complete[:, None] * complete[None] > 0) & ~same)
+        scores = jnp.where(allowed, scores, -1e9)
+        losses = -0.5 * (
+            jnp.diagonal(jax.nn.log_softmax(scores, axis=0))
+            + jnp.diagonal(jax.nn.log_softmax(scores, axis=1))
+        )
+        hits = scores.argmax(axis=1) == jnp.arange(len(ids))
+        total = complete.sum()
+        return ((losses * complete).sum(), total), {"accuracy": ((hits * complete).sum(), total)}
+
+    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+        """`cosine` (B,) between each clip and its own text."""
+        audio = unit(model.encode_audio(batch, None).hidden[:, 0])
+        text = unit(model.encode_text(batch, None).hidden[:, 0])
+        return {"cosine": (audio * text).sum(axis=-1)}
+
+    def summarize(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:
+        """The mean cosine of true pairs."""
+        del aggregate
+        return {"cosine": float(outputs["cosine"].mean())}
+
+    def report(
+        self, outputs: Mapping[str, np.ndarray], summary: Mapping, aggregate: str
+    ) -> tuple[list[Table], list[Figure]]:
+        """Nothing: the loss and the cosine are among the metrics."""
+        del outputs, summary, aggregate
+        return [], []
+
+    def answer(
+        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
+    ) -> dict:
+        """Nothing that `match` does not say better."""
+        del outputs, given, aggregate
+        return {}
