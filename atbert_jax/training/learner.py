@@ -26,12 +26,12 @@ class Once:
         self._encoded: dict[tuple[int, ...], Any] = {}
         self._inputs: list[tuple] = []  # kept, so that no other array gets their identity
 
-    def _once(self, encode: Callable, batch: Batch, names: tuple[str, ...], *key: Any) -> Any:
+    def _once(self, encode: Callable, batch: Batch, names: tuple[str, ...], key: Any) -> Any:
         inputs = tuple(batch[name] for name in names)
         identity = tuple(map(id, inputs))
         if identity not in self._encoded:
             self._inputs.append(inputs)
-            self._encoded[identity] = encode(batch, *key)
+            self._encoded[identity] = encode(batch, key)
         return self._encoded[identity]
 
     def encode_audio(self, batch: Batch, key: jax.Array | None) -> Any:
