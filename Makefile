@@ -22,7 +22,7 @@ quickstart: $(READY)  ## synthesize music, pre-train, fine-tune, evaluate: about
 	$(BIN)/python -m atbert_jax.quickstart --output runs/quickstart
 
 test: $(READY)  ## run all tests
-	$(BIN)/python -m pytest -n 2 --durations 10
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .

@@ -16,10 +16,10 @@ def get_config(preset: str = "tiny") -> ml_collections.ConfigDict:
     config.text.vocabulary = 200
     config.text.max_tokens = 24
     config.augmentation.noise_probability = 0.3
-    config.train.steps = 1500
+    config.train.steps = 600
     config.train.batch_size = 32
     config.train.log_every = 50
-    config.train.evaluate_every = 150
+    config.train.evaluate_every = 100
     config.optimizer.learning_rate = 1e-3
     config.optimizer.warmup_steps = 100
     return config

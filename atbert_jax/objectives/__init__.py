@@ -2,7 +2,7 @@
 
 An objective is an `nnx.Module` with
 
-* `corrupt(batch, key) -> batch`: adds or changes fields; the key is fixed in evaluation;
+* `corrupt(batch, key) -> batch`: adds or changes fields; evaluation does it too, with a fixed key;
 * `loss(model, batch, key) -> (sum, weight), metrics`: scalars; metrics are (sum, weight) pairs;
   `key` drives dropout, and None is evaluation;
 * `predict(model, batch) -> outputs`: arrays (B, ...) for `summarize`;

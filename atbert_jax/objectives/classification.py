@@ -152,7 +152,9 @@ class Classification(nnx.Module):
     def loss(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None
     ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
-        """Mean over the views of cross entropy, binary cross entropy or squared error.
+        """Cross entropy, binary cross entropy or squared error, the mean over a row's views.
+
+        A row without text takes no part in the text view, one without a clip none in audio's.
 
         Args:
             model: The trunk.
@@ -164,18 +166,22 @@ class Classification(nnx.Module):
             single-label only).
         """
         weight = batch["valid"] * batch["label_mask"]
+        audio, text = batch["segment_mask"].max(axis=1), batch["token_mask"].max(axis=1)
+        there = {AUDIO: audio, TEXT: text, AUDIO_TEXT: jnp.maximum(audio, text)}
         if self.mixup and key is not None:
             batch = self.mix(batch, fold(key, len(self.views) + 1))
-        total = jnp.zeros_like(weight)
+        total = count = jnp.zeros_like(weight)
         metrics = {}
         views = encode_views(model, batch, self.views, fold(key, 0))
         for number, (view, encoded) in enumerate(views.items()):
             logits = self._logits(encoded, fold(key, number + 1))
-            total += self._losses(logits, batch["labels"]) / len(views)
+            total += self._losses(logits, batch["labels"]) * there[view]
+            count += there[view]
             if self.labels.task == "single_label" and view == self.views[0]:
                 hits = logits.argmax(axis=1) == batch["labels"].argmax(axis=1)
                 metrics["accuracy"] = ((hits * weight).sum(), weight.sum())
-        return ((total * weight).sum(), weight.sum()), metrics
+        weight *= count > 0
+        return ((total * weight / jnp.maximum(count, 1)).sum(), weight.sum()), metrics
 
     def predict(self, model: nnx.Module, batch: Batch) -> Batch:
         """Scores (B, C) of each view: probabilities, or targets in their own units."""
