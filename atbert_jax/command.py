@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from absl import app, flags, logging
 
@@ -15,6 +16,8 @@ def run(
     Expected are ValueError and OSError, which say where, what and the way out; set
     ATBERT_TRACEBACK=1 to see where they come from. The exit code is 1 then, and 2 for a wrong flag.
     """
+    # Programs that were compiled once are found again, by the next command too.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "atbert_jax"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it announces itself on every start
     flags.mark_flags_as_required(required)

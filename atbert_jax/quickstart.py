@@ -15,6 +15,9 @@ from atbert_jax import command
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the music, the runs and the reports.")
 
+# Enough that pairs of unheard clips are told apart, and a minute's work to synthesize.
+CLIPS = 2000
+
 
 def main() -> None:
     """Synthesizes, pre-trains, fine-tunes, evaluates, and ends with a table."""
@@ -41,8 +44,8 @@ def quickstart(output: Path, console: Console) -> None:
         console.print(Rule(title))
         console.print(f"$ python -m {line}", highlight=False, soft_wrap=True, style="bold")
 
-    stage("1. Music", f"input_pipeline.synthetic --output {manifest.parent}")
-    synthetic.main(["--output", str(manifest.parent)])
+    stage("1. Music", f"input_pipeline.synthetic --output {manifest.parent} --clips {CLIPS}")
+    synthetic.main(["--output", str(manifest.parent), "--clips", str(CLIPS)])
 
     stage(
         "2. Pre-train on clips and captions, without labels",

@@ -10,7 +10,7 @@ import ml_collections
 import numpy as np
 
 from input_pipeline import sources, text
-from input_pipeline.contract import Contract, Labels, Normalization
+from input_pipeline.contract import TOKENIZER, Contract, Labels, Normalization
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.sources import Record
 from input_pipeline.spectrogram import Spectrogram
@@ -111,7 +111,9 @@ def _tokenizer(config: ml_collections.ConfigDict, train: list[Record], folder: P
             "no record of the train split has text: the model learns from audio alone"
         )
         return text.tokenizer_without_text()
-    model = text.train_sentencepiece(captions, folder / "spiece.model", config.text.vocabulary)
+    model = folder / TOKENIZER / text.VOCABULARY_FILE
+    model.parent.mkdir(parents=True, exist_ok=True)
+    text.train_sentencepiece(captions, model, config.text.vocabulary)
     return text.load_tokenizer(model)
 
 

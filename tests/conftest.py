@@ -1,5 +1,6 @@
 """What several tests share: tones with a manifest and a config, and librosa's log-mel."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,11 @@ from input_pipeline.spectrogram import Spectrogram
 
 TONE_RATE = 8000
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+# Most of the time of a test is compilation; workers and the commands that they start share it.
+CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 
 @pytest.fixture

@@ -25,12 +25,17 @@ TINY = (
     "--config.spectrogram.n_mels=8",
     "--config.segmenting.segments=2",
     "--config.segmenting.seconds=0.25",
-    "--config.text.max_tokens=8",
+    "--config.text.max_tokens=24",
     "--config.train.steps=2",
     "--config.train.batch_size=4",
     "--config.train.evaluate_every=2",
     "--config.optimizer.warmup_steps=1",
 )
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # compiles in half the time
+    "COLUMNS": "200",
+}
 # Stands in for a machine without TensorFlow, and without what leads to it.
 WITHOUT_TENSORFLOW = (
     "import sys; sys.modules.update(tensorflow=None, clu=None, tensorflow_datasets=None); "
@@ -42,7 +47,7 @@ def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, *start, *map(str, arguments)],
         cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu", "COLUMNS": "200"},
+        env=os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,

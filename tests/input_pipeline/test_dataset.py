@@ -98,7 +98,7 @@ def test_without_a_task_there_are_no_labels(tmp_path, tone_manifest, tone_config
 
 def test_tokenizer_learns_the_captions_of_train(tmp_path, tone_manifest, tone_config):
     data = dataset.load(tone_config(tone_manifest()), tmp_path)
-    assert (tmp_path / "spiece.model").exists()
+    assert (tmp_path / "tokenizer" / "spiece.model").exists()
     assert data.contract.vocabulary == len(data.tokenizer) > 5
     train = data.split("train")
     assert train.token_mask[:, :3].all()
@@ -113,7 +113,7 @@ def test_tokenizer_of_a_file_is_used(tmp_path, tone_manifest, tone_config):
     first = dataset.load(tone_config(manifest), tmp_path)
     other = tmp_path / "other"
     other.mkdir()
-    config = tone_config(manifest, **{"text.tokenizer": str(tmp_path / "spiece.model")})
+    config = tone_config(manifest, **{"text.tokenizer": str(tmp_path / "tokenizer" / "spiece.model")})
     second = dataset.load(config, other)
     assert not list(other.iterdir())
     np.testing.assert_array_equal(second.split("train").token_ids, first.split("train").token_ids)
