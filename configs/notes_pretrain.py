@@ -16,7 +16,7 @@ def get_config(preset: str = "tiny") -> ml_collections.ConfigDict:
     config.text.vocabulary = 200
     config.text.max_tokens = 24
     config.augmentation.noise_probability = 0.3
-    config.train.steps = 600
+    config.train.steps = 700
     config.train.batch_size = 32
     config.train.log_every = 50
     config.train.evaluate_every = 100
@@ -30,7 +30,7 @@ def set_front_end(config: ml_collections.ConfigDict) -> None:
     config.spectrogram.sample_rate = 22_050
     config.spectrogram.n_fft = 1024
     config.spectrogram.hop_length = 512
-    config.spectrogram.n_mels = 32
+    config.spectrogram.n_mels = 20
     config.spectrogram.f_min = 40.0
     config.segmenting.segments = 2
     config.segmenting.seconds = 1.0

@@ -9,10 +9,10 @@ def get_config() -> ml_collections.ConfigDict:
     """Clips of six seconds at 16 kHz with their captions."""
     config = atbert_pretrain.get_config("tiny")
     set_front_end(config)
-    config.text.vocabulary = 500
-    config.text.max_tokens = 40
+    config.text.vocabulary = 400
+    config.text.max_tokens = 24
     config.augmentation.frequency_masks = 0
-    config.train.steps = 500
+    config.train.steps = 600
     config.train.batch_size = 32
     config.train.log_every = 20
     config.train.evaluate_every = 100
