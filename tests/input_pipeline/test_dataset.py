@@ -113,7 +113,8 @@ def test_tokenizer_of_a_file_is_used(tmp_path, tone_manifest, tone_config):
     first = dataset.load(tone_config(manifest), tmp_path)
     other = tmp_path / "other"
     other.mkdir()
-    config = tone_config(manifest, **{"text.tokenizer": str(tmp_path / "tokenizer" / "spiece.model")})
+    model = tmp_path / "tokenizer" / "spiece.model"
+    config = tone_config(manifest, **{"text.tokenizer": str(model)})
     second = dataset.load(config, other)
     assert not list(other.iterdir())
     np.testing.assert_array_equal(second.split("train").token_ids, first.split("train").token_ids)
