@@ -12,7 +12,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.text.vocabulary = 400
     config.text.max_tokens = 24
     config.augmentation.frequency_masks = 0
-    config.train.steps = 600
+    config.train.steps = 700
     config.train.batch_size = 32
     config.train.log_every = 20
     config.train.evaluate_every = 100
