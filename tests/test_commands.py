@@ -234,15 +234,23 @@ def test_the_same_command_again_is_done_at_once(checkpoint, music):
 
 
 def test_every_import_works_without_tensorflow():
+    """The commands each in a program of its own, since their flags have the same names."""
     code = WITHOUT_TENSORFLOW + (
-        "import pkgutil, importlib, atbert_jax\n"
+        "import pkgutil, importlib, sys, atbert_jax\n"
         "names = [m.name for m in pkgutil.walk_packages(atbert_jax.__path__, 'atbert_jax.')]\n"
-        "[importlib.import_module(name) for name in names]\n"
+        "commands = 'train', 'evaluate', 'predict', 'quickstart'\n"
+        "commands = ['atbert_jax.' + name for name in commands]\n"
+        "assert set(commands) < set(names)\n"
+        "wanted = sys.argv[1:] or set(names) - set(commands)\n"
+        "[importlib.import_module(name) for name in wanted]\n"
         "print(len(names))"
     )
     result = run(code=code)
     assert not result.returncode, result.stderr
     assert int(result.stdout) > 25
+    for command in ("train", "evaluate", "predict", "quickstart"):
+        result = run(f"atbert_jax.{command}", code=code)
+        assert not result.returncode, result.stderr
 
 
 def write_manifest(music: Path, name: str, change) -> Path:

@@ -382,10 +382,10 @@ def test_a_large_table_reads_in_seconds(tmp_path):
     path = tmp_path / "large.csv"
     columns = {"path": [f"{i % 997}/{i}.mp3" for i in range(n)], "labels": "a|b", "start": "0.5"}
     pd.DataFrame(columns).to_csv(path, index=False)
-    begin = time.perf_counter()
+    begin = time.process_time()  # of this process: others may keep the machine busy
     found = read_manifest(path)
     splits = split_records(found)
-    assert time.perf_counter() - begin < 20
+    assert time.process_time() - begin < 20
     assert found[n - 1].path.name == f"{n - 1}.mp3"
     assert {name: len(part) / n for name, part in splits.items()} == pytest.approx(
         {"train": 0.8, "val": 0.1, "test": 0.1}, abs=0.005
