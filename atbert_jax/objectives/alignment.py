@@ -17,6 +17,7 @@ from flax import nnx
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.atbert import fold
+from atbert_jax.objectives.correct_pair import complete_rows
 from input_pipeline.contract import Contract
 
 Batch = dict[str, jax.Array]
@@ -78,9 +79,7 @@ class Alignment(nnx.Module):
             (sum, weight) over the complete rows, and the metric `accuracy` of finding the text.
         """
         scores = self._similarities(model, batch, key)
-        complete = (
-            batch["valid"] * batch["segment_mask"].max(axis=1) * batch["token_mask"].max(axis=1)
-        )
+        complete = complete_rows(batch)
         ids = batch["token_ids"]
         same = (ids[:, None] == ids[None]).all(axis=-1)
         own = jnp.eye(len(ids), dtype=bool)

@@ -58,6 +58,11 @@ def take_valid(mask: jax.Array, draw: jax.Array) -> jax.Array:
     return jnp.argmax(real & (jnp.cumsum(real, axis=1) == wanted[:, None]), axis=1)
 
 
+def complete_rows(batch: Batch) -> jax.Array:
+    """(B,), 1 where a valid row has both a clip and a text."""
+    return batch["valid"] * batch["segment_mask"].max(axis=1) * batch["token_mask"].max(axis=1)
+
+
 class CorrectPair(nnx.Module):
     """The head on [summary, random position]: Linear 2D -> D, tanh, Linear D -> 2.
 
@@ -88,13 +93,8 @@ class CorrectPair(nnx.Module):
         """
         keys = jax.vmap(jax.random.fold_in, (None, 0))(fold(key, 0), batch["record"])
         draws = jax.vmap(lambda key: jax.random.uniform(key, (2,)))(keys)
-        negative = derangement(self._complete(batch), fold(key, 1))
+        negative = derangement(complete_rows(batch), fold(key, 1))
         return batch | {"negative": negative, "position_draw": draws}
-
-    @staticmethod
-    def _complete(batch: Batch) -> jax.Array:
-        """(B,), 1 where a row has both a clip and a text."""
-        return batch["valid"] * batch["segment_mask"].max(axis=1) * batch["token_mask"].max(axis=1)
 
     def _pairs(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None
@@ -117,7 +117,7 @@ class CorrectPair(nnx.Module):
         at_position = joint.hidden[jnp.arange(len(position)), position]
         pair = jnp.concatenate([joint.hidden[:, 0], at_position], axis=1).astype(jnp.float32)
         logits = self.output(jnp.tanh(self.dense(pair))).reshape(2, -1, 2)
-        complete = self._complete(batch)
+        complete = complete_rows(batch)
         # A row whose text reads the same as the true one is no negative.
         same = (batch["token_ids"] == batch["token_ids"][other]).all(axis=1)
         weights = jnp.stack([complete, complete * complete[other] * ~same])
