@@ -1,7 +1,11 @@
 """Record -> waveform: decode the needed part, mix to mono, resample, cut into segments."""
 
+import contextlib
 import functools
+import math
+import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +26,20 @@ WHOLE_SECONDS = 12.0
 # decoder of an mp3, whose frames lean on earlier ones, has found its state.
 MARGIN_SECONDS = 0.2
 
+# Headers lie where files are damaged. Outside of these bounds a number is no property of sound, and
+# resampling to and from such rates, or a spectrum of such samples, would not end well.
+LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000
+MOST_CHANNELS = 1024
+# Unscaled 32-bit integers are that large.
+LOUDEST = 2.0**31
+
+# No more than so many values are decoded at a time.
+BLOCK = 2**22
+
+# Codecs seldom put more frames into a byte. Where a header announces more, the frames are counted:
+# silence is that small, but damaged files exaggerate, and an evaluation would ask for each chunk.
+FRAMES_PER_BYTE = 64
+
 
 class AudioError(ValueError):
     """A file that cannot be read as audio; the message names the file and the reason."""
@@ -30,43 +48,97 @@ class AudioError(ValueError):
 def _open_npy(path: Path) -> np.ndarray:
     try:
         waveform = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, OSError, EOFError) as error:
-        raise AudioError(f"{path}: not a readable .npy waveform ({error})") from None
-    if waveform.ndim not in (1, 2) or waveform.dtype.kind not in "fi":
+    # numpy reads the header as Python source, and passes on whatever the tokenizer, the parser and
+    # the dtype make of a damaged one: TokenError, SyntaxError, MemoryError, TypeError, ...
+    except Exception as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise AudioError(f"{path}: not a readable .npy waveform ({reason})") from None
+    if waveform.ndim == 1:
+        waveform = waveform[:, None]
+    if waveform.ndim != 2 or waveform.dtype.kind not in "fi" or waveform.shape[1] > MOST_CHANNELS:
         raise AudioError(
             f"{path}: a .npy waveform is a float or integer array (samples,) or (samples,"
             f" channels), not {waveform.dtype} {waveform.shape}"
         )
-    return waveform if waveform.ndim == 2 else waveform[:, None]
+    if not waveform.size:
+        raise AudioError(f"{path}: holds no samples")
+    return waveform
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Opens an audio file; what libsndfile says of it, now or later, becomes an AudioError."""
+    try:
+        # As bytes, so that a file whose name is not UTF-8 is found.
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
+                raise AudioError(
+                    f"{path}: its header says {file.samplerate} Hz, which is no sample rate"
+                )
+            yield file
+    except (soundfile.LibsndfileError, OSError, TypeError, UnicodeEncodeError) as error:
+        raise AudioError(f"{path}: not readable as audio ({_reason(path, error)})") from None
+
+
+def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
+    """Decodes the next `frames`, or what there is of them, as (T, C) float32.
+
+    Memory is taken for what is decoded and not for what the header announces.
+    """
+    while frames > 0:
+        wanted = min(frames, BLOCK // file.channels)
+        block = file.read(wanted, dtype="float32", always_2d=True)
+        if len(block):
+            yield block
+        frames = frames - len(block) if len(block) == wanted else 0
 
 
 def file_duration(path: Path, sample_rate: int) -> float:
-    """Length of a file in seconds, from its header.
+    """Length of a file in seconds, from its header, or counted where that is hard to believe.
 
     Args:
         path: An audio file, or a `.npy` waveform at `sample_rate`.
         sample_rate: Rate of `.npy` waveforms, in Hz; audio files know their own.
 
     Raises:
-        AudioError: if the file is missing, not audio, or empty.
+        AudioError: if the file is missing, not audio, or empty, or its length cannot be known.
     """
     if path.suffix.lower() == ".npy":
-        frames, rate = len(_open_npy(path)), sample_rate
-    else:
-        try:
-            info = soundfile.info(path)
-        except (soundfile.LibsndfileError, OSError, TypeError) as error:
-            raise AudioError(f"{path}: not readable as audio ({_reason(path, error)})") from None
-        frames, rate = info.frames, info.samplerate
-    if frames <= 0:
-        raise AudioError(f"{path}: holds no samples")
-    return frames / rate
+        return len(_open_npy(path)) / sample_rate
+    with _open(path) as file:
+        frames = file.frames
+        if frames > path.stat().st_size * FRAMES_PER_BYTE:
+            frames = _count(path, file)
+        if frames <= 0:
+            raise AudioError(f"{path}: holds no samples")
+        return frames / file.samplerate
+
+
+def _count(path: Path, file: soundfile.SoundFile) -> int:
+    try:
+        return sum(map(len, _blocks(file, file.frames)))
+    except soundfile.LibsndfileError:
+        raise AudioError(
+            f"{path}: its header does not say how long it is, or announces more than there is;"
+            " encode it again"
+        ) from None
 
 
 def _reason(path: Path, error: Exception) -> str:
-    if not path.exists():
+    # A Path would raise an error of its own for a name that no file can have.
+    if not os.path.exists(path):  # noqa: PTH110
         return "no such file"
     return str(error).split(": ")[-1].rstrip(".") or type(error).__name__
+
+
+def _mono(path: Path, samples: np.ndarray) -> np.ndarray:
+    """The mean of the channels of (T, C), if they are sound."""
+    loudest = max(-float(samples.min()), float(samples.max()))
+    if not math.isfinite(loudest):
+        raise AudioError(f"{path}: holds samples that are not finite numbers")
+    if loudest > LOUDEST:
+        raise AudioError(f"{path}: holds samples of {loudest:.0e}, which is too much for sound")
+    return samples.mean(axis=1, dtype=np.float32)
 
 
 def read(
@@ -86,36 +158,44 @@ def read(
         Waveform (T,), float32, the mean of the channels; shorter than `duration` at the file's end.
 
     Raises:
-        AudioError: if the file cannot be read, or holds nothing there, or non-finite samples.
+        AudioError: if the file cannot be read, or holds nothing there, or samples that are not
+            finite or too large for sound.
     """
+    duration = math.inf if duration is None else duration
     if path.suffix.lower() == ".npy":
         rate, samples, skip = sample_rate, _open_npy(path), 0
-        stop = None if duration is None else round((start + duration) * rate)
-        samples = np.array(samples[round(start * rate) : stop])
+        begin, count = _part(len(samples), start * rate, duration * rate)
+        samples = np.array(samples[begin : begin + count])
         if samples.dtype.kind == "i":
             samples = samples / -float(np.iinfo(samples.dtype).min)
+        parts = [_mono(path, samples)] if len(samples) else []
     else:
-        try:
-            with soundfile.SoundFile(path) as file:
-                rate = file.samplerate
-                margin = round(MARGIN_SECONDS * rate)
-                begin = min(round(start * rate), file.frames)
-                skip = min(begin, margin)
-                file.seek(begin - skip)
-                frames = -1 if duration is None else skip + round(duration * rate) + margin
-                samples = file.read(frames, dtype="float32", always_2d=True)
-        except (soundfile.LibsndfileError, OSError, TypeError) as error:
-            raise AudioError(f"{path}: not readable as audio ({_reason(path, error)})") from None
-    if len(samples) <= skip:
-        raise AudioError(f"{path}: holds no samples after {start:g} s")
-    waveform = samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(waveform).all():
-        raise AudioError(f"{path}: holds samples that are not finite numbers")
+        with _open(path) as file:
+            rate = file.samplerate
+            margin = round(MARGIN_SECONDS * rate)
+            begin, count = _part(file.frames, start * rate, duration * rate)
+            skip = min(begin, margin)
+            file.seek(begin - skip)
+            parts = [_mono(path, block) for block in _blocks(file, skip + count + margin)]
+    waveform = np.concatenate(parts or [np.zeros(0, np.float32)])
+    if len(waveform) <= skip:
+        raise _nothing(path, start)
     if rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate, quality="HQ")
-    begin = round(skip * sample_rate / rate)
-    end = None if duration is None else begin + round(duration * sample_rate)
-    return waveform[begin:end].astype(np.float32)
+    begin, count = _part(len(waveform), skip * sample_rate / rate, duration * sample_rate)
+    if not count:
+        raise _nothing(path, start)
+    return waveform[begin : begin + count].astype(np.float32)
+
+
+def _nothing(path: Path, start: float) -> AudioError:
+    return AudioError(f"{path}: holds no samples after {start:g} s")
+
+
+def _part(length: int, start: float, duration: float) -> tuple[int, int]:
+    """The first and the number of those of `length` samples that are in a part, however large."""
+    begin = round(min(start, length))
+    return begin, round(min(duration, length - begin))
 
 
 class Reader:

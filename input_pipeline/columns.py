@@ -69,6 +69,8 @@ def audio_paths(table: Table, paths: Sequence[str], root: Path, allow_outside: b
     for index, path in enumerate(paths):
         if not path:
             table.fail(index, "path", "empty; name an audio file, or delete the row")
+        if "\0" in path:  # the name would end there for the system, and be another file's
+            table.fail(index, "path", f"{path!r} is no file name; take the NUL out")
         full = base / path
         if ".." in path or os.path.isabs(path):  # noqa: PTH117  (a Path is slower)
             full = Path(os.path.normpath(full))

@@ -318,7 +318,9 @@ def _refuse_other_names(
             )
 
 
-def _natural(label: str) -> tuple[list[str | int], str]:
-    """Sort key that compares runs of digits as numbers."""
-    parts = re.split(r"(\d+)", label)
-    return [int(part) if index % 2 else part for index, part in enumerate(parts)], label
+def _natural(label: str) -> tuple[list[str | tuple[int, str]], str]:
+    """Sort key that compares runs of digits as numbers, of any length."""
+    parts = re.split(r"([0-9]+)", label)
+    numbers = [part.lstrip("0") for part in parts[1::2]]
+    parts[1::2] = [(len(number), number) for number in numbers]
+    return parts, label

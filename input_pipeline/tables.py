@@ -5,18 +5,30 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
+import pyarrow
+from pyarrow import parquet
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
 
+# Characters; the file is named at the beginning, and the way out at the end.
+_LONGEST_ERROR = 1000
+
 
 class ManifestError(ValueError):
     """A table that cannot be used: one line with the file, the row, the field and the way out."""
+
+    def __init__(self, message: str) -> None:
+        """Keep to one line that can be read, whatever a cell or a name of a column holds."""
+        line = " ".join(message.splitlines())
+        long = len(line) > _LONGEST_ERROR
+        super().__init__(f"{line[: _LONGEST_ERROR - 300]} ... {line[-300:]}" if long else line)
 
 
 class Table:
@@ -79,20 +91,28 @@ class Table:
             required: False gives empty text for a column that does not exist.
 
         Raises:
-            ManifestError: the column is missing, or a cell is a list or an object.
+            ManifestError: the column is missing, or a cell is a list, an object or no text.
         """
         if not required and not self.has(column):
             return [""] * len(self)
         return [
-            cell.strip() if type(cell) is str else self.string(cell, index, column)
+            cell.strip()
+            if type(cell) is str and cell.isascii()
+            else self.string(cell, index, column)
             for index, cell in enumerate(self.cells(column))
         ]
 
     def string(self, cell: Any, index: int, column: str) -> str:
         """Return one cell as text; `index` and `column` are for the error."""
-        if isinstance(cell, (list, tuple, dict, np.ndarray)):
+        if isinstance(cell, (list, tuple, dict, bytes, np.ndarray)):
             self.fail(index, column, f"expected text or a number, got a {type(cell).__name__}")
-        return "" if pd.isna(cell) else str(cell).strip()
+        if not isinstance(cell, str):
+            return "" if pd.isna(cell) else str(cell).strip()
+        try:
+            cell.encode()
+        except UnicodeEncodeError as error:  # JSON can escape halves of characters
+            self.fail(index, column, f"{cell!a} is no text ({error.reason}); write it as UTF-8")
+        return cell.strip()
 
     def numbers(self, column: str, *, required: bool = True) -> list[float]:
         """Return a column as finite numbers, NaN where a cell is empty or "nan".
@@ -156,19 +176,25 @@ def _read_delimited(file: Path, separator: str) -> pd.DataFrame:
         return pd.DataFrame()
     except pd.errors.ParserError as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        reason = reason.replace("EOF", "end of file")
         raise ManifestError(
             f"{file}{_parser_row(reason)}: {reason[0].lower()}{reason[1:]}; put quotes around "
             "fields that contain the separator, and close every quote"
         ) from error
     header = [name.strip() for name in frame.iloc[0]]
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise ManifestError(f"{file}, row 1: several columns '{twice[0]}'; rename all but one")
+    _refuse_twice(header, f"{file}, row 1")
     frame = frame.iloc[1:].set_axis(header, axis=1)
     frame.index = pd.RangeIndex(2, 2 + len(frame))
     blank = frame[header[0]] == ""
     blank[blank] = (frame[blank] == "").all(axis=1)
     return frame[~blank]
+
+
+def _refuse_twice(names: list[str], where: str) -> None:
+    """Refuse columns of the same name."""
+    name, count = max(Counter(names).items(), key=lambda pair: pair[1], default=("", 0))
+    if count > 1:
+        raise ManifestError(f"{where}: several columns '{name}'; rename all but one")
 
 
 def _read_json(file: Path, *, lines: bool) -> pd.DataFrame:
@@ -186,6 +212,12 @@ def _read_json(file: Path, *, lines: bool) -> pd.DataFrame:
     for row, item in zip(rows, items, strict=True):
         if not isinstance(item, dict):
             raise ManifestError(f'{file}, row {row}: not an object; write {{"path": ..., ...}}')
+        try:
+            "".join(item).encode()
+        except UnicodeEncodeError as error:
+            raise ManifestError(
+                f"{file}, row {row}: a field's name is no text ({error.reason}); write it as UTF-8"
+            ) from error
     return pd.DataFrame(items, index=rows, dtype=object)
 
 
@@ -198,15 +230,26 @@ def _parse(file: Path, text: str, row: int | None) -> Any:
         raise ManifestError(
             f"{file}, {where}: not JSON ({error.msg} at column {error.colno}); correct it"
         ) from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, deep nesting
+        where = f", row {row}" if row else ""
+        reason = str(error).partition(";")[0]
+        raise ManifestError(f"{file}{where}: not usable as JSON ({reason}); correct it") from error
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
-    """Read Parquet; Arrow types keep whole numbers whole where cells are missing."""
+    """Read Parquet; Arrow types keep whole numbers whole where cells are missing.
+
+    What pandas wrote about itself is left alone: the columns are there without it, be it damaged,
+    and an index is a column as any other.
+    """
     try:
-        frame = pd.read_parquet(file, dtype_backend="pyarrow")
-    except (ValueError, OSError) as error:
-        reason = str(error).splitlines()[0]
+        table = parquet.ParquetFile(file).read().replace_schema_metadata(None)
+        table.validate(full=True)
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise ManifestError(f"{file}: not a Parquet table ({reason}); write it again") from error
+    _refuse_twice(table.column_names, str(file))
+    frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     frame.index = pd.RangeIndex(1, 1 + len(frame))
     return frame
 
