@@ -8,13 +8,9 @@ from configs import atbert_finetune, quickstart_pretrain
 def get_config() -> ml_collections.ConfigDict:
     """From audio alone: half of the captions name the genre."""
     config = atbert_finetune.get_config("tiny")
-    quickstart_pretrain.set_front_end(config)
+    quickstart_pretrain.set_up_music(config)
     config.classification.views = ("audio",)
     config.evaluation.best_metric = "classification/loss"
-    config.train.steps = 150
-    config.train.batch_size = 32
-    config.train.log_every = 20
-    config.train.evaluate_every = 50
-    config.optimizer.learning_rate = 5e-4
-    config.optimizer.warmup_steps = 20
+    config.train.steps = 300
+    config.train.evaluate_every = 100
     return config

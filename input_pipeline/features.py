@@ -1,11 +1,15 @@
 """Waveform -> log-mel and its augmentation, as stateless TensorFlow ops on one example."""
 
 import dataclasses
+import warnings
 
 import numpy as np
 import tensorflow as tf
 
 from input_pipeline.spectrogram import CLIP_EPSILON, Spectrogram
+
+# That a random one is drawn from, evenly spaced; odd, so that none at all is one of them.
+TRANSPOSITIONS = 17
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Augmentation:
         gain_db: Largest change of level up or down, in dB.
         noise_snr_db: White noise is added at a random ratio between this and 30 dB above it.
         noise_probability: Share of the clips that noise is added to.
+        pitch_semitones: Largest transposition up or down; the tempo stays.
         frequency_masks: Number of SpecAugment masks over mel bands, the same for all segments.
         frequency_mask_size: Largest share of the bands under one mask.
         time_masks: Number of SpecAugment masks over frames in each segment.
@@ -29,18 +34,23 @@ class Augmentation:
     gain_db: float = 0.0
     noise_snr_db: float = 20.0
     noise_probability: float = 0.0
+    pitch_semitones: float = 0.0
     frequency_masks: int = 0
     frequency_mask_size: float = 0.1
     time_masks: int = 0
     time_mask_size: float = 0.1
 
 
-def log_mel(waveform: tf.Tensor, spectrogram: Spectrogram) -> tf.Tensor:
+def log_mel(
+    waveform: tf.Tensor, spectrogram: Spectrogram, mel_matrix: tf.Tensor | None = None
+) -> tf.Tensor:
     """Log-mel spectrogram of every segment.
 
     Args:
         waveform: (..., N), float32, in [-1, 1].
-        spectrogram: Settings; the mel matrix is theirs.
+        spectrogram: Settings.
+        mel_matrix: (n_fft // 2 + 1, F), such as `random_mel_matrix` draws; None is that of the
+            settings.
 
     Returns:
         (..., F, T), float32; equal to librosa (see `Spectrogram`).
@@ -51,13 +61,36 @@ def log_mel(waveform: tf.Tensor, spectrogram: Spectrogram) -> tf.Tensor:
     frames = tf.signal.frame(padded, spectrogram.n_fft, spectrogram.hop_length)
     magnitude = tf.abs(tf.signal.rfft(frames * spectrogram.window))
     energy = magnitude if spectrogram.power == 1 else magnitude**spectrogram.power
-    mel = tf.linalg.matmul(energy, spectrogram.mel_matrix)
+    mel = tf.linalg.matmul(energy, spectrogram.mel_matrix if mel_matrix is None else mel_matrix)
     values = tf.linalg.matrix_transpose(tf.math.log(mel + spectrogram.log_floor))
     count = spectrogram.frame_count(waveform.shape[-1])
     missing = max(0, count - values.shape[-1])
     return tf.pad(
         values[..., :count], [[0, 0]] * rank + [[0, missing]], constant_values=spectrogram.silence
     )
+
+
+def random_mel_matrix(
+    spectrogram: Spectrogram, settings: Augmentation, seed: tf.Tensor
+) -> tf.Tensor:
+    """The mel matrix of a random transposition by at most `pitch_semitones`.
+
+    Args:
+        spectrogram: Settings.
+        settings: Amounts.
+        seed: (2,), int32; the same seed gives the same result.
+
+    Returns:
+        (n_fft // 2 + 1, F).
+    """
+    if not settings.pitch_semitones:
+        return tf.constant(spectrogram.mel_matrix)
+    amounts = np.linspace(-settings.pitch_semitones, settings.pitch_semitones, TRANSPOSITIONS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of bands that stay empty, as they should
+        banks = np.stack([spectrogram.transposed_mel_matrix(amount) for amount in amounts])
+    number = tf.random.stateless_uniform([], seed, 0, len(banks), tf.int32)
+    return tf.gather(tf.constant(banks), number)
 
 
 def augment_waveform(

@@ -96,10 +96,21 @@ class Spectrogram:
     @functools.cached_property
     def mel_matrix(self) -> np.ndarray:
         """Mel filter bank (n_fft // 2 + 1, n_mels), float32: `|STFT|^power @ mel_matrix`."""
+        return self.transposed_mel_matrix(0.0)
+
+    def transposed_mel_matrix(self, semitones: float) -> np.ndarray:
+        """The filter bank that hears a sound as if it were played so much higher.
+
+        As vocal tract length perturbation does (Jaitly and Hinton 2013) it scales the frequency
+        axis, at no cost. Going down, bands above the transposed half sample rate stay empty.
+
+        Returns:
+            (n_fft // 2 + 1, n_mels), float32.
+        """
         from librosa.filters import mel  # librosa takes a second to import
 
         bank = mel(
-            sr=self.sample_rate,
+            sr=self.sample_rate * 2.0 ** (semitones / 12),
             n_fft=self.n_fft,
             n_mels=self.n_mels,
             fmin=self.f_min,

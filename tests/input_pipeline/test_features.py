@@ -9,6 +9,7 @@ from input_pipeline.features import (
     augment_waveform,
     log_mel,
     normalize,
+    random_mel_matrix,
     spec_augment,
 )
 from input_pipeline.spectrogram import CLIP_EPSILON, Spectrogram
@@ -235,3 +236,30 @@ def test_normalisation_by_the_clip_sees_real_segments_only():
 def test_normalisation_of_silence_is_finite(mask):
     silence = tf.fill([2, 4, 6], np.log(np.float32(1e-6)))
     np.testing.assert_allclose(normalize(silence, tf.constant(mask), None, None), 0, atol=0.05)
+
+
+@pytest.mark.parametrize("semitones", [-3.0, 2.0])
+def test_a_transposed_bank_hears_a_tone_that_much_higher(semitones):
+    spectrogram = Spectrogram(16_000, n_fft=2048, hop_length=512, n_mels=40, f_max=6000.0)
+    time = np.arange(16_000) / 16_000
+
+    def tone(pitch):
+        return tf.constant(np.sin(2 * np.pi * pitch * time), tf.float32)
+
+    bank = spectrogram.transposed_mel_matrix(semitones)
+    low = log_mel(tone(900.0), spectrogram, bank).numpy()
+    high = log_mel(tone(900.0 * 2 ** (semitones / 12)), spectrogram).numpy()
+    np.testing.assert_array_equal(low.argmax(axis=0), high.argmax(axis=0))
+    assert low.argmax(axis=0)[5] != log_mel(tone(900.0), spectrogram).numpy().argmax(axis=0)[5]
+
+
+def test_transpositions_follow_the_seed_and_include_none():
+    spectrogram = Spectrogram(16_000, n_mels=20)
+    settings = Augmentation(pitch_semitones=2.0)
+    banks = [random_mel_matrix(spectrogram, settings, seed).numpy() for seed in seeds(60)]
+    same = random_mel_matrix(spectrogram, settings, list(seeds(60))[7]).numpy()
+    np.testing.assert_array_equal(banks[7], same)
+    assert len({bank.tobytes() for bank in banks}) > 10
+    assert any((bank == spectrogram.mel_matrix).all() for bank in banks)
+    plain = random_mel_matrix(spectrogram, Augmentation(), [0, 1])
+    np.testing.assert_array_equal(plain, spectrogram.mel_matrix)
