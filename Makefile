@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup quickstart test lint format clean
+.PHONY: help setup quickstart test parity lint format clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,11 @@ quickstart: $(READY)  ## synthesize music, pre-train, fine-tune, evaluate: about
 
 test: $(READY)  ## run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
+
+# Alone: PyTorch's compiler and TensorFlow crash when one process loads both.
+parity: $(READY)  ## install PyTorch and compare with it
+	$(BIN)/python -m pip install --quiet --editable '.[dev,torch]'
+	$(BIN)/python -m pytest -m parity tests/models
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .

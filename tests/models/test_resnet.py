@@ -124,6 +124,7 @@ def _torch_forward(torch, net: ResNet, log_mel: np.ndarray, train: bool):
     return x.mean(dim=(2, 3)).numpy(), running
 
 
+@pytest.mark.parity
 @pytest.mark.parametrize("train", [False, True])
 def test_equals_pytorch(net, train):
     torch = pytest.importorskip("torch", reason="parity needs PyTorch, an optional dependency")

@@ -150,6 +150,7 @@ ALBERT_NAMES = {
 }
 
 
+@pytest.mark.parity
 def test_equals_albert(tmp_path):
     if not importlib.util.find_spec("torch"):
         pytest.skip("parity needs PyTorch, an optional dependency")
