@@ -1,6 +1,7 @@
 """Train a model: `python -m atbert_jax.train --config configs/atbert_pretrain.py --workdir DIR`.
 
-Running the same command again goes on where it stopped.
+Running the same command again goes on where it stopped. SIGTERM and Ctrl-C save the state at the
+end of the step and leave with exit code 75. For several hosts see `docs/scale.md`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from atbert_jax import command
+from atbert_jax.training import distributed
 
 if TYPE_CHECKING:
     import ml_collections
@@ -19,12 +21,24 @@ if TYPE_CHECKING:
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run writes into.")
+COORDINATOR = flags.DEFINE_string("coordinator", None, "host:port of process 0.")
+PROCESSES = flags.DEFINE_integer("processes", None, "Number of processes.")
+PROCESS = flags.DEFINE_integer("process", None, "Which one this is, from 0.")
+DESCRIBE = flags.DEFINE_bool(
+    "describe", False, "Print parameters, shardings and the cost of a step; do not train."
+)
 
 
 def main() -> None:
-    """Trains what the flags say."""
+    """Trains what the flags say, or describes it."""
     from rich.console import Console
 
+    distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    if DESCRIBE.value:
+        from atbert_jax.training.description import describe
+
+        describe(CONFIG.value, Path(WORKDIR.value), Console())
+        return
     train_with_twin(CONFIG.value, Path(WORKDIR.value), Console())
 
 

@@ -94,6 +94,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "test_fraction": 0.1,  # drawn where the manifest has no splits at all
             "hold_out": "",  # 'column=value': those records, all of them, are the test split
             "memory_mb": 2048,  # budget for remembering decoded clips of up to 12 seconds
+            "max_bad_share": 0.1,  # of the training records, that cannot be read; more end the run
             "threads": 0,  # that decode audio; 0: one for each core
         }
     )
@@ -129,6 +130,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "gain_db": 0.0,
             "noise_snr_db": 20.0,
             "noise_probability": 0.0,
+            "pitch_semitones": 0.0,
             "frequency_masks": 0,
             "frequency_mask_size": 0.1,
             "time_masks": 0,
@@ -144,6 +146,14 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "log_every": 50,
             "evaluate_every": 500,  # steps between validations, each followed by a checkpoint
             "keep_latest": 2,
+            "max_nonfinite": 20,  # steps in a row without a finite loss that end the run
+        }
+    )
+    config.sharding = ml_collections.ConfigDict(
+        {
+            "data": -1,  # devices that a batch is split over; -1: all that `model` leaves
+            "model": 1,  # devices that attention heads and feed-forward widths are split over
+            "fsdp": False,  # parameters and optimizer state split over `data` too
         }
     )
     config.optimizer = ml_collections.ConfigDict(

@@ -17,6 +17,7 @@ from input_pipeline.features import (
     augment_waveform,
     log_mel,
     normalize,
+    random_mel_matrix,
     spec_augment,
 )
 from input_pipeline.mixture import Mixture
@@ -73,9 +74,7 @@ class Batches:
         records = self.dataset.split(split)
         mixture = Mixture(records.sizes, records.mixture, self.seed)
         index, count = process
-        if batch_size % count:
-            raise ValueError(f"a batch of {batch_size} cannot be shared by {count} processes")
-        rows = batch_size // count
+        rows = _share(batch_size, count)
 
         def place(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
             step, row = number // rows, number % rows
@@ -84,25 +83,40 @@ class Batches:
         places = tf.data.Dataset.range(start_step * rows, np.iinfo(np.int64).max).map(place)
         return self._batches(places, records, rows, augment=True)
 
-    def evaluation(self, split: str, batch_size: int) -> Iterator[Batch]:
+    def evaluation(
+        self, split: str, batch_size: int, process: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
         """All chunks of all records of a split, once; the last batch is padded with `valid` 0.
 
         Args:
             split: 'train', 'val' or 'test'.
-            batch_size: B.
+            batch_size: B, over all processes.
+            process: Index and number of processes; each gets its own rows of every batch.
 
         Raises:
             sources.ManifestError: if the split is empty.
+            ValueError: if the processes cannot have equal shares of a batch.
         """
         records = self.dataset.split(split)
-        return self.chunks(records, batch_size, self._chunk_counts(records))
+        return self.chunks(records, batch_size, self._chunk_counts(records), process)
 
-    def chunks(self, split: Split, batch_size: int, counts: np.ndarray) -> Iterator[Batch]:
+    def chunks(
+        self, split: Split, batch_size: int, counts: np.ndarray, process: tuple[int, int] = (0, 1)
+    ) -> Iterator[Batch]:
         """The first `counts` (N,) chunks of each record, in order."""
         record = np.repeat(np.arange(len(counts)), counts)
         chunk = np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts)
-        places = tf.data.Dataset.from_tensor_slices((record, chunk.astype(np.int64)))
-        return self._batches(places, split, batch_size, augment=False)
+        index, count = process
+        rows = _share(batch_size, count)
+        # Whole batches, so that every process has as many; what is behind the end is padding.
+        places = np.arange(-(-len(record) // batch_size) * batch_size)
+        mine = places.reshape(-1, count, rows)[:, index].reshape(-1)
+        real = mine < len(record)
+        mine = np.minimum(mine, len(record) - 1)
+        stream = tf.data.Dataset.from_tensor_slices((record[mine], chunk[mine].astype(np.int64)))
+        for number, batch in enumerate(self._batches(stream, split, rows, augment=False)):
+            there = real[number * rows : (number + 1) * rows].astype(np.float32)
+            yield batch | {name: batch[name] * there for name in ("valid", "label_mask")}
 
     def steps(self, split: str, batch_size: int) -> int:
         """Number of batches that `evaluation` gives."""
@@ -132,6 +146,9 @@ class Batches:
             return waveform, mask, np.float32(1)
         except AudioError as error:
             self.bad_records.add(entry, error)
+        except Exception as error:
+            where = f"record {entry.id!r} ({entry.path})"
+            raise RuntimeError(f"{where}: {type(error).__name__}: {error}") from error
         segmenting = self.dataset.contract.segmenting
         length = segmenting.samples(self.reader.sample_rate)
         mask = np.zeros(segmenting.segments, np.float32)
@@ -144,7 +161,7 @@ class Batches:
         contract = self.dataset.contract
         seed = tf.stack([tf.constant(self.seed, tf.int64), epoch_or_chunk])
         seeds = tf.unstack(
-            tf.random.split(tf.random.experimental.stateless_fold_in(seed, record), 3)
+            tf.random.split(tf.random.experimental.stateless_fold_in(seed, record), 4)
         )
         position = tf.constant(-1.0)
         if augment:
@@ -162,9 +179,11 @@ class Batches:
             tf.ensure_shape(waveform, [segments, samples]),
             tf.ensure_shape(mask, [segments]),
         )
+        mel_matrix = None
         if augment:
             waveform = augment_waveform(waveform, mask, self.augmentation, seeds[1])
-        values = log_mel(waveform, contract.spectrogram)
+            mel_matrix = random_mel_matrix(contract.spectrogram, self.augmentation, seeds[3])
+        values = log_mel(waveform, contract.spectrogram, mel_matrix)
         mean, std = contract.normalization.arrays(contract.spectrogram.n_mels)
         values = normalize(values, mask, mean, std)
         if augment:
@@ -185,8 +204,8 @@ class Batches:
             deterministic=True,
         )
         stream = examples.batch(batch_size).prefetch(2)
-        for batch in stream.as_numpy_iterator():
-            yield _pad(_with_tables(batch, split), batch_size)
+        for batch in _explained(stream.as_numpy_iterator()):
+            yield _with_tables(batch, split)
 
 
 def _with_tables(batch: Batch, split: Split) -> Batch:
@@ -200,15 +219,20 @@ def _with_tables(batch: Batch, split: Split) -> Batch:
     }
 
 
-def _pad(batch: Batch, batch_size: int) -> Batch:
-    """Fills a last batch with copies of its first row that have `valid` and `label_mask` 0."""
-    missing = batch_size - len(batch["valid"])
-    if not missing:
-        return batch
-    batch = {key: np.concatenate([x, np.repeat(x[:1], missing, 0)]) for key, x in batch.items()}
-    batch["valid"][-missing:] = 0
-    batch["label_mask"][-missing:] = 0
-    return batch
+def _share(batch_size: int, count: int) -> int:
+    """Rows of a batch for each of `count` processes."""
+    if batch_size % count:
+        raise ValueError(f"a batch of {batch_size} cannot be shared by {count} processes")
+    return batch_size // count
+
+
+def _explained(stream: Iterator[Batch]) -> Iterator[Batch]:
+    """A stream whose errors are those of our own reader, without TensorFlow's wrapping."""
+    try:
+        yield from stream
+    except tf.errors.OpError as error:
+        lines = [line for line in error.message.splitlines() if "Error: " in line]
+        raise ValueError(f"a data worker failed: {lines[0] if lines else error.message}") from error
 
 
 def measure(config: ml_collections.ConfigDict, dataset: Dataset) -> Normalization:

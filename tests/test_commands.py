@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import soundfile
@@ -171,7 +172,7 @@ def test_predict_without_tensorflow(checkpoint, music, tmp_path):
 def test_predict_equals_evaluation(checkpoint, music, tmp_path):
     """Both engines, with and without tf.data, come to the same probabilities."""
     from atbert_jax.evaluation import split as on_split
-    from atbert_jax.training import sharding, trained
+    from atbert_jax.training import trained
     from atbert_jax.training.step import make_evaluation_step
     from input_pipeline import dataset
     from input_pipeline.bad_records import BadRecords
@@ -180,9 +181,9 @@ def test_predict_equals_evaluation(checkpoint, music, tmp_path):
     model = trained.load(checkpoint)
     data = dataset.load(model.config, tmp_path, contract=model.contract, tokenizer=model.tokenizer)
     batches = Batches(model.config, data, BadRecords(None)).evaluation("test", 4)
-    mesh = sharding.make_mesh()
-    step = make_evaluation_step(model.definition, mesh)
-    _, outputs = on_split.answers(step, model.params, model.statistics, batches, mesh)
+    where = jax.tree.map(lambda x: x.sharding, model.params)
+    step = make_evaluation_step(model.definition, model.mesh, where)
+    _, outputs = on_split.answers(step, model.params, model.statistics, batches, model.mesh)
 
     test = [line for line in (music / "tracks.csv").read_text().splitlines() if "test" in line]
     table = tmp_path / "test.csv"

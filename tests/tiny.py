@@ -10,7 +10,7 @@ from flax import nnx
 
 from atbert_jax.training import optimizer, sharding
 from atbert_jax.training.learner import Learner
-from atbert_jax.training.state import TrainState, split
+from atbert_jax.training.state import TrainState, fresh, lay_out, split
 from atbert_jax.training.step import make_train_step
 from configs import defaults
 from input_pipeline.contract import Contract, Labels, Normalization
@@ -105,19 +105,19 @@ class Setup:
     def __init__(self, **changes: object) -> None:
         self.config = make_config(**changes)
         contract = make_contract()
-        self.mesh = sharding.make_mesh()
+        self.mesh = sharding.make_mesh(self.config.sharding)
         learner = make_module(lambda: Learner(self.config, contract, rngs=nnx.Rngs(0)))
         self.definition, self.params, self.statistics = split(learner)
         self.optimizer = optimizer.build(self.config.optimizer, self.config.train.steps)
-        self.step = make_train_step(self.config, self.definition, self.optimizer, self.mesh)
+        self.layout = lay_out(self.config, contract, self.optimizer, self.mesh)
+        self.step = make_train_step(
+            self.config, self.definition, self.optimizer, self.mesh, self.layout
+        )
 
     def state(self) -> TrainState:
         """A new one with arrays of its own, since a step consumes them."""
         params, statistics = jax.tree.map(jnp.copy, (self.params, self.statistics))
-        state = TrainState(
-            jnp.zeros((), jnp.int32), params, statistics, self.optimizer.init(params)
-        )
-        return jax.device_put(state, sharding.replicated(self.mesh))
+        return jax.device_put(fresh(params, statistics, self.optimizer), self.layout.state)
 
     def put(self, batch):
         return sharding.put(batch, self.mesh)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 from rich.console import Console
@@ -13,7 +14,7 @@ from atbert_jax.evaluation import baseline, metrics, plots
 from atbert_jax.evaluation import split as on_split
 from atbert_jax.evaluation.report import Figure, Report, write_report
 from atbert_jax.evaluation.tables import Table, print_table
-from atbert_jax.training import checkpoint, sharding, trained
+from atbert_jax.training import checkpoint, trained
 from atbert_jax.training.step import make_evaluation_step
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.writers import read_metrics
@@ -104,7 +105,6 @@ def _answer(
     from input_pipeline.bad_records import BadRecords
     from input_pipeline.batches import Batches
 
-    mesh = sharding.make_mesh()
     size = model.config.evaluation.batch_size
     bad = BadRecords(None)
     batches = Batches(model.config, dataset, bad)
@@ -114,8 +114,9 @@ def _answer(
         batches.steps(split, size),
         "batches",
     )
-    step = make_evaluation_step(model.definition, mesh)
-    sums, outputs = on_split.answers(step, model.params, model.statistics, stream, mesh)
+    where = jax.tree.map(lambda x: x.sharding, model.params)
+    step = make_evaluation_step(model.definition, model.mesh, where)
+    sums, outputs = on_split.answers(step, model.params, model.statistics, stream, model.mesh)
     learner, how = model.learner, model.config.evaluation.aggregate
     values = on_split.measure(learner, model.config.objectives, sums, outputs, how)
     values["unreadable"] = len(bad)

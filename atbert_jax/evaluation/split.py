@@ -11,9 +11,6 @@ from atbert_jax.training import sharding
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.step import mean, total_loss
 
-# What is kept of each batch beside the objectives' outputs.
-KEPT = ("record", "labels", "label_mask")
-
 
 def answers(
     step: Callable, params: dict, statistics: dict, batches: Iterable[Mapping], mesh: Mesh
@@ -34,11 +31,11 @@ def answers(
     sums = None
     collected: dict[str, list[dict]] = {}
     for batch in batches:
-        new, outputs = step(params, statistics, sharding.put(batch, mesh))
-        new, outputs = jax.device_get((new, outputs))
+        found = step(params, statistics, sharding.put(batch, mesh))
+        new, outputs, kept = jax.device_get(found)
         sums = new if sums is None else jax.tree.map(np.add, sums, new)
-        valid = batch["valid"] > 0
-        kept = {name: batch[name][valid] for name in KEPT}
+        valid = kept.pop("valid") > 0
+        kept = {name: values[valid] for name, values in kept.items()}
         for name, values in outputs.items():
             rows = {key: value[valid] for key, value in values.items()}
             collected.setdefault(name, []).append(kept | rows)

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from atbert_jax.training.sharding import axes
+
 LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-12, use_fast_variance=False)
 # Of embedding tables. Kernels start at 1 / sqrt(fan-in), which suits every width; ALBERT's 0.02 is
 # tuned to widths of 768 and more and lets a narrow encoder learn late.
@@ -42,15 +44,25 @@ class EncoderLayer(nnx.Module):
     ) -> None:
         if hidden % heads:
             raise ValueError(f"model.heads={heads} does not divide model.hidden={hidden}")
-        linear = functools.partial(nnx.Linear, dtype=dtype, rngs=rngs)
+
+        def linear(width_in: int, width_out: int, axis_in: str, axis_out: str) -> nnx.Linear:
+            return nnx.Linear(
+                width_in,
+                width_out,
+                dtype=dtype,
+                kernel_metadata=axes(axis_in, axis_out),
+                bias_metadata=axes(axis_out),
+                rngs=rngs,
+            )
+
         self.heads = heads
-        self.query = linear(hidden, hidden)
-        self.key = linear(hidden, hidden)
-        self.value = linear(hidden, hidden)
-        self.attention_output = linear(hidden, hidden)
+        self.query = linear(hidden, hidden, "embed", "heads")
+        self.key = linear(hidden, hidden, "embed", "heads")
+        self.value = linear(hidden, hidden, "embed", "heads")
+        self.attention_output = linear(hidden, hidden, "heads", "embed")
         self.attention_norm = LayerNorm(hidden, dtype=dtype, rngs=rngs)
-        self.ffn = linear(hidden, ffn)
-        self.ffn_output = linear(ffn, hidden)
+        self.ffn = linear(hidden, ffn, "embed", "mlp")
+        self.ffn_output = linear(ffn, hidden, "mlp", "embed")
         self.output_norm = LayerNorm(hidden, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(dropout)
 

@@ -8,14 +8,20 @@
 <workdir>/scratch/         of a fine-tuning run: the same network, trained from scratch
 """
 
+import contextlib
 import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
+from atbert_jax.training import distributed
 from atbert_jax.training.sharding import placed
 from atbert_jax.training.state import TrainState
 from input_pipeline import text
@@ -32,6 +38,10 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message names the folder and the way out."""
 
 
+class DamagedError(CheckpointError):
+    """A checkpoint that was written in part, or has changed since."""
+
+
 class Checkpoints:
     """The numbered checkpoints of a run.
 
@@ -42,39 +52,62 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, keep_latest: int = 1) -> None:
+        self._workdir, self._keep_latest = workdir, keep_latest
+        self._open()
+
+    def _open(self) -> None:
         policies = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
-            (workdir / FOLDER).absolute(),
+            (self._workdir / FOLDER).absolute(),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
-                    policies.LatestN(keep_latest),
+                    policies.LatestN(self._keep_latest),
                     policies.BestN(
                         get_metric_fn=_metric, n=1, keep_checkpoints_without_metrics=False
                     ),
                 ]
             ),
         )
-        self._workdir = workdir
 
-    def save(self, state: TrainState, metric: float) -> None:
+    def save(
+        self, state: TrainState, metric: float | None, pending: Sequence[Mapping] = ()
+    ) -> None:
         """Saves a state in the background.
 
         Args:
             state: To save.
-            metric: Higher is better.
+            metric: Higher is better; None if it was not measured.
+            pending: Metrics of the steps that are not logged yet, for a run that goes on here.
+
+        Raises:
+            CheckpointError: if this or the last save failed, as on a full disk.
         """
-        self._checkpointer.wait()  # a save is skipped while another one is going on
-        self._checkpointer.save_checkpointables_async(
-            int(state.step),
-            {
-                "params": state.params,
-                "statistics": state.statistics,
-                "optimizer": state.optimizer,
-                "step": {"step": state.step},
-            },
-            metrics={METRIC: metric},
-            overwrite=True,
-        )
+        groups = _groups(state)
+        about = {
+            "digests": {name: int(_digest(tree)) for name, tree in groups.items()},
+            "pending": [dict(row) for row in pending],
+        }
+        with self._failing():
+            self._checkpointer.wait()  # a save is skipped while another one is going on
+            self._checkpointer.save_checkpointables_async(
+                int(state.step),
+                groups,
+                metrics=None if metric is None else {METRIC: metric},
+                custom_metadata=about,
+                overwrite=True,
+            )
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Says what a failed save means."""
+        try:
+            yield
+        except Exception as error:
+            raise CheckpointError(
+                f"{self._workdir / FOLDER}: a checkpoint could not be written ({_cause(error)});"
+                " earlier ones are intact: make room or mend the cause, and run the same command"
+                " again"
+            ) from error
 
     @property
     def latest(self) -> int | None:
@@ -85,18 +118,41 @@ class Checkpoints:
     @property
     def best(self) -> int | None:
         """Step of the checkpoint with the highest metric, the latest of equals; or None."""
+        return self.by_metric[0] if self.by_metric else None
+
+    @property
+    def by_metric(self) -> list[int]:
+        """Steps from the best to the worst."""
         found = [(_metric(entry.metrics), entry.step) for entry in self._checkpointer.checkpoints]
-        return max(found)[1] if found else None
+        return [step for _, step in sorted(found, reverse=True)]
+
+    def restore_latest(self, like: TrainState) -> tuple[TrainState, list[dict]] | None:
+        """The latest state that is whole, with the metrics that were pending; None if none is.
+
+        Damaged ones are moved to `damaged/` with a warning.
+        """
+        while (step := self.latest) is not None:
+            try:
+                return self.restore_state(step, like), self._about(step)["pending"]
+            except DamagedError as error:
+                self._put_aside(step, error)
+        return None
+
+    def _put_aside(self, step: int, error: DamagedError) -> None:
+        logging.getLogger(__name__).warning("%s", error)
+        self._checkpointer.close()
+        if distributed.is_first():
+            target = self._workdir / "damaged" / str(step)
+            shutil.rmtree(target, ignore_errors=True)
+            target.parent.mkdir(exist_ok=True)
+            (self._workdir / FOLDER / str(step)).rename(target)
+        distributed.wait_for_all(f"damaged {step}")
+        self._open()
 
     def restore_state(self, step: int, like: TrainState) -> TrainState:
         """The whole state of a step, placed as `like` is."""
-        names = ("params", "statistics", "optimizer")
-        targets = {name: _abstract(getattr(like, name)) for name in names}
-        targets["step"] = {"step": _abstract(like.step)}
-        loaded = self._load(step, targets)
-        return TrainState(
-            loaded["step"]["step"], loaded["params"], loaded["statistics"], loaded["optimizer"]
-        )
+        loaded = self._load(step, _abstract(_groups(like)))
+        return TrainState(**loaded.pop("counts"), **loaded)
 
     def restore_model(self, step: int, params: dict, statistics: dict) -> tuple[dict, dict]:
         """Parameters and statistics of a step, which must have these very shapes."""
@@ -113,8 +169,12 @@ class Checkpoints:
         )
 
     def _load(self, step: int, targets: dict[str, Any]) -> dict[str, Any]:
+        stored = self._stored(step)
+        lost = [name for name in targets if jax.tree.leaves(targets[name]) and not stored.get(name)]
+        if lost:
+            raise self._damaged(step, OSError(f"its {', '.join(lost)} are not there whole"))
         # Orbax itself loads arrays of another shape or type without a word.
-        misfits = _misfits(self._stored(step), targets)
+        misfits = _misfits(stored, targets)
         if misfits:
             more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
             raise CheckpointError(
@@ -123,7 +183,20 @@ class Checkpoints:
                 " another --workdir"
             )
         try:
-            return self._checkpointer.load_checkpointables(step, targets)
+            loaded = self._checkpointer.load_checkpointables(step, targets)
+        except Exception as error:
+            raise self._damaged(step, error) from error
+        # Orbax keeps no checksums of its arrays.
+        for name, digest in self._about(step)["digests"].items():
+            if name in loaded and int(_digest(loaded[name])) != digest:
+                raise self._damaged(step, OSError(f"its {name} have changed since they were saved"))
+        return loaded
+
+    def _about(self, step: int) -> dict:
+        """What `save` wrote beside the arrays."""
+        try:
+            about = self._checkpointer.checkpointables_metadata(step).custom_metadata
+            return {"digests": about["digests"], "pending": about["pending"]}
         except Exception as error:
             raise self._damaged(step, error) from error
 
@@ -135,24 +208,56 @@ class Checkpoints:
                 f"{self._workdir}: has no checkpoint {step}; there are {steps or 'none'}"
             )
         try:
-            stored = self._checkpointer.checkpointables_metadata(step).metadata
+            return self._checkpointer.checkpointables_metadata(step).metadata
         except Exception as error:
             raise self._damaged(step, error) from error
-        if not stored.get("params"):
-            raise self._damaged(step, OSError("its parameters are not there whole"))
-        return stored
 
-    def _damaged(self, step: int, error: Exception) -> CheckpointError:
-        cause = error.__cause__ or error
-        return CheckpointError(
-            f"{self._workdir}: checkpoint {step} cannot be read"
-            f" ({type(cause).__name__}: {str(cause).splitlines()[0][:200]}); remove"
-            f" {self._workdir / FOLDER / str(step)} to use another one"
+    def _damaged(self, step: int, error: Exception) -> DamagedError:
+        return DamagedError(
+            f"{self._workdir}: checkpoint {step} is damaged ({_cause(error)}); an earlier one is"
+            " used, if there is one"
         )
 
     def close(self) -> None:
-        """Waits until everything is on disk."""
-        self._checkpointer.close()
+        """Waits until everything is on disk.
+
+        Raises:
+            CheckpointError: if the last save failed.
+        """
+        with self._failing():
+            self._checkpointer.close()
+
+
+def _groups(state: TrainState) -> dict[str, Any]:
+    """A state as what is saved under names of its own."""
+    return {
+        "params": state.params,
+        "statistics": state.statistics,
+        "optimizer": state.optimizer,
+        "counts": {
+            "step": state.step,
+            "nonfinite_steps": state.nonfinite_steps,
+            "nonfinite_in_a_row": state.nonfinite_in_a_row,
+        },
+    }
+
+
+@jax.jit
+def _digest(tree: Any) -> jax.Array:
+    """A number that changes with any bit of any array, on however many devices they are."""
+    total = jnp.uint32(0)
+    for x in jax.tree.leaves(tree):
+        size = f"uint{8 * x.dtype.itemsize}"
+        bits = jax.lax.bitcast_convert_type(x, size).astype(jnp.uint32).reshape(-1)
+        odd = 2 * jnp.arange(bits.size, dtype=jnp.uint32) + 1
+        total = total * jnp.uint32(31) + (bits * odd).sum(dtype=jnp.uint32)
+    return total
+
+
+def _cause(error: Exception) -> str:
+    """The first line of what is behind an error."""
+    cause = error.__cause__ or error
+    return f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0][:200]}"
 
 
 def _metric(metrics: dict | None) -> float:
@@ -162,7 +267,8 @@ def _metric(metrics: dict | None) -> float:
 def _misfits(stored: dict[str, Any], targets: dict[str, Any]) -> list[str]:
     """Where the arrays of a checkpoint are not those that are wanted, one text each."""
     found = []
-    for name, target in targets.items():
+    # Parameters first, the rest follows from them.
+    for name, target in sorted(targets.items(), key=lambda item: item[0] != "params"):
         ours, theirs = _arrays(target), _arrays(stored.get(name))
         for path in sorted(ours.keys() | theirs.keys()):
             here, there = ours.get(path, "not wanted"), theirs.get(path, "missing")
@@ -188,8 +294,13 @@ def save_run(
     workdir: Path, config: ml_collections.ConfigDict, contract: Contract, tokenizer: Any
 ) -> None:
     """Writes what a checkpoint folder holds beside the arrays."""
-    workdir.mkdir(parents=True, exist_ok=True)
+    save_preprocessing(workdir, contract, tokenizer)
     (workdir / CONFIG).write_text(config.to_json_best_effort(indent=2) + "\n", encoding="utf-8")
+
+
+def save_preprocessing(workdir: Path, contract: Contract, tokenizer: Any) -> None:
+    """Writes the contract and the tokenizer's files."""
+    workdir.mkdir(parents=True, exist_ok=True)
     contract.save(workdir)
     text.save_tokenizer(tokenizer, workdir / TOKENIZER)
 
@@ -209,11 +320,15 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def load_preprocessing(workdir: Path) -> tuple[Contract, Any]:
+    """Contract and tokenizer of a run."""
+    return Contract.load(workdir), text.load_tokenizer(workdir / TOKENIZER)
+
+
 def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, Contract, Any]:
     """Config, contract and tokenizer of a run.
 
     Raises:
         CheckpointError: if the folder is not that of a run.
     """
-    config = load_config(workdir)
-    return config, Contract.load(workdir), text.load_tokenizer(workdir / TOKENIZER)
+    return load_config(workdir), *load_preprocessing(workdir)

@@ -12,16 +12,24 @@ from flax import nnx
 from rich.console import Console
 
 from atbert_jax.evaluation import split as evaluation
-from atbert_jax.training import checkpoint, optimizer, sharding, transfer
+from atbert_jax.training import checkpoint, distributed, optimizer, sharding, transfer
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
-from atbert_jax.training.state import TrainState, initialize
+from atbert_jax.training.state import TrainState, initialize, lay_out
 from atbert_jax.training.step import make_evaluation_step, make_train_step
 from atbert_jax.training.writers import Writer, read_metrics
 from input_pipeline.dataset import Dataset
 from input_pipeline.progress import Meter
 
 # Fields that may change when a run goes on; any other would make it another run.
-CHANGEABLE = ("train", "evaluation", "scratch_twin", "data/memory_mb", "data/threads")
+CHANGEABLE = (
+    "train",
+    "evaluation",
+    "scratch_twin",
+    "sharding",
+    "data/memory_mb",
+    "data/threads",
+    "data/max_bad_share",
+)
 
 
 def train(
@@ -44,9 +52,13 @@ def train(
 
     Raises:
         ValueError: before the first step, if the config, the manifest or a checkpoint is not as it
-            should be; the message names the place and the way out.
+            should be; later, if too many files are bad, or too many losses in a row not finite; the
+            message names the place and the way out.
+        SystemExit: with `distributed.STOPPED` after SIGTERM or SIGINT, when the state is saved.
     """
     console = console or Console()
+    if not distributed.is_first():
+        console = Console(quiet=True)
     Run(config, workdir, console, preprocessing).train()
     return best_metrics(workdir)
 
@@ -97,7 +109,7 @@ class Run:
         from input_pipeline.batches import Batches
 
         self.config, self.workdir, self.console = config, workdir, console
-        self.mesh = sharding.make_mesh()
+        self.mesh = sharding.make_mesh(config.sharding)
         sharding.require_divisible(
             config.train.batch_size, self.mesh, "config.train.batch_size", config.train.accumulate
         )
@@ -107,42 +119,54 @@ class Run:
         self.optimizer = optimizer.build(config.optimizer, config.train.steps)
         self.dataset = self._load(preprocessing)
         self.dataset.split("train"), self.dataset.split("val")
-        self.definition, self.state = initialize(
-            config, self.dataset.contract, self.optimizer, sharding.replicated(self.mesh)
-        )
-        self.bad_records = BadRecords(workdir)
+        contract = self.dataset.contract
+        self.layout = lay_out(config, contract, self.optimizer, self.mesh)
+        self.definition, self.state = initialize(config, contract, self.optimizer, self.layout)
+        self.bad_records = BadRecords(workdir if distributed.is_first() else None)
         self.batches = Batches(config, self.dataset, self.bad_records)
         self.checkpoints = Checkpoints(workdir, config.train.keep_latest)
+        self.pending: list[dict] = []  # metrics of the steps since the last row of metrics.jsonl
         self._start()
         # After everything that can refuse a config, so that a corrected one is not another run.
-        checkpoint.save_run(workdir, config, self.dataset.contract, self.dataset.tokenizer)
-        self.writer = Writer(workdir, int(self.state.step))
-        self.evaluate = make_evaluation_step(self.definition, self.mesh)
+        if distributed.is_first():
+            checkpoint.save_run(workdir, config, contract, self.dataset.tokenizer)
+        self.writer = Writer(workdir, int(self.state.step), writes=distributed.is_first())
+        self.evaluate = make_evaluation_step(self.definition, self.mesh, self.layout.state.params)
 
     def _load(self, preprocessing: Path | None) -> Dataset:
         """The data; its contract is this run's, or that of another run, or new."""
-        from input_pipeline import batches, dataset
-
         config, workdir = self.config, self.workdir
-        contract = tokenizer = None
         if (workdir / checkpoint.CONFIG).exists():
             _require_same(checkpoint.load_config(workdir), config, workdir)
-            _, contract, tokenizer = checkpoint.load_run(workdir)
-        elif preprocessing or config.init_from:
-            _, contract, tokenizer = checkpoint.load_run(preprocessing or Path(config.init_from))
+            preprocessing = workdir
+        elif config.init_from:
+            preprocessing = preprocessing or Path(config.init_from)
+            checkpoint.load_config(preprocessing)  # says so if it is no run's folder
         workdir.mkdir(parents=True, exist_ok=True)
         with self.console.status("reading the manifest and measuring the audio"):
-            return dataset.load(
-                config,
-                workdir,
-                contract=contract,
-                tokenizer=tokenizer,
-                measure=lambda data: batches.measure(config, data),
-            )
+            if distributed.is_first():
+                data = self._read(preprocessing)
+                checkpoint.save_preprocessing(workdir, data.contract, data.tokenizer)
+            # What the first process measured and trained, the others take.
+            distributed.wait_for_all("preprocessing")
+            return data if distributed.is_first() else self._read(workdir)
+
+    def _read(self, preprocessing: Path | None) -> Dataset:
+        from input_pipeline import batches, dataset
+
+        contract = tokenizer = None
+        if preprocessing:
+            contract, tokenizer = checkpoint.load_preprocessing(preprocessing)
+        return dataset.load(
+            self.config,
+            self.workdir,
+            contract=contract,
+            tokenizer=tokenizer,
+            measure=lambda data: batches.measure(self.config, data),
+        )
 
     def _start(self) -> None:
         """Goes on where the run was, or starts from another checkpoint, or from scratch."""
-        latest = self.checkpoints.latest
         sizes = {name: len(split.records) for name, split in self.dataset.splits.items()}
         count = sum(x.size for x in jax.tree.leaves(self.state.params))
         self.console.print(
@@ -150,9 +174,10 @@ class Run:
             f" {', '.join(f'{name} {size:,}' for name, size in sizes.items())};"
             f" {self.mesh.size} x {jax.devices()[0].device_kind}"
         )
-        if latest is not None:
-            self.state = self.checkpoints.restore_state(latest, self.state)
-            self.console.print(f"goes on at step {latest} of {self.workdir}")
+        found = self.checkpoints.restore_latest(self.state)
+        if found is not None:
+            self.state, self.pending = found
+            self.console.print(f"goes on at step {int(self.state.step)} of {self.workdir}")
         elif self.config.init_from:
             self.state, taken = transfer.start_from(
                 self.state, Path(self.config.init_from), tuple(self.config.init_allow_mismatch)
@@ -177,47 +202,96 @@ class Run:
 
     def _train(self) -> None:
         first, steps = int(self.state.step), self.config.train.steps
-        stream = self.batches.train("train", self.config.train.batch_size, first)
-        step = make_train_step(self.config, self.definition, self.optimizer, self.mesh)
+        stream = self._stream(first)
+        step = make_train_step(self.config, self.definition, self.optimizer, self.mesh, self.layout)
         if not first:
             self._introduce()
             self._validate()
-        pending: list[dict[str, jax.Array]] = []
-        with Meter("training", steps, "steps", done=first, console=self.console) as meter:
+        meter = Meter("training", steps, "steps", done=first, console=self.console)
+        with meter, distributed.Interruption() as interruption:
             for number in range(first + 1, steps + 1):
                 self.state, metrics = step(self.state, sharding.put(next(stream), self.mesh))
-                pending.append(metrics)
+                self.pending.append(metrics)
                 note = ""
                 if number % self.config.train.log_every == 0 or number == steps:
-                    note = self._log(number, pending)
-                    pending = []
+                    note = self._log(number)
                 meter.advance(note=note)
                 if number % self.config.train.evaluate_every == 0 or number == steps:
                     self._checkpoint()
+                if number < steps and interruption.asked(number):
+                    self._stop()
+
+    def _stream(self, first: int) -> Iterator[dict[str, np.ndarray]]:
+        return self.batches.train(
+            "train", self.config.train.batch_size, first, process=sharding.share(self.mesh)
+        )
+
+    def _stop(self) -> None:
+        """Saves and leaves; the same command goes on after this very step."""
+        number = int(self.state.step)
+        if self.checkpoints.latest != number:
+            self.checkpoints.save(self.state, None, self._rows())
+        self.console.print(
+            f"asked to stop: step {number} is saved in {self.workdir}; the same command goes on"
+            f" there (exit code {distributed.STOPPED})"
+        )
+        raise SystemExit(distributed.STOPPED)
+
+    def _rows(self) -> list[dict[str, float]]:
+        """The metrics of the steps that are not logged yet, as numbers."""
+        rows = jax.device_get(self.pending)
+        return [{name: float(value) for name, value in row.items()} for row in rows]
 
     def _introduce(self) -> None:
         """Shows TensorBoard the config and what the first clips look like to the model."""
         text = json.dumps(json.loads(self.config.to_json_best_effort()), indent=2)
         self.writer.texts(0, {"config": f"```\n{text}\n```"})
-        batch = next(self.batches.train("train", self.config.train.batch_size))
+        batch = next(self._stream(0))
         clips = batch["log_mel"][:4].transpose(0, 2, 1, 3)
         self.writer.pictures(0, {"log_mel": clips.reshape(*clips.shape[:2], -1)[:, ::-1]})
 
-    def _log(self, number: int, pending: list[dict[str, jax.Array]]) -> str:
-        rows = jax.device_get(pending)
-        values = {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
-        values = {f"train/{name}": value for name, value in values.items()}
+    def _log(self, number: int) -> str:
+        rows, self.pending = self._rows(), []
+        # Steps that were skipped have no loss to speak of.
+        finite = [row for row in rows if np.isfinite(row["loss"] + row["gradient_norm"])]
+        means = {name: float(np.mean([row[name] for row in finite])) for name in rows[0] if finite}
+        values = {f"train/{name}": value for name, value in means.items()}
+        values["train/nonfinite_steps"] = rows[-1]["nonfinite_steps"]
+        values["train/nonfinite_in_a_row"] = max(row["nonfinite_in_a_row"] for row in rows)
         values["train/bad_records"] = len(self.bad_records)
         values["train/learning_rate"] = float(
             optimizer.schedule(self.config.optimizer, self.config.train.steps)(number - 1)
         )
         self.writer.scalars(number, values)
-        return f"loss {values['train/loss']:.4f}"
+        self._require_health(values)
+        return f"loss {values['train/loss']:.4f}" if finite else "no finite loss"
+
+    def _require_health(self, values: dict[str, float]) -> None:
+        """Ends a run that learns nothing any more.
+
+        Raises:
+            ValueError: saying why.
+        """
+        limit = self.config.train.max_nonfinite
+        if values["train/nonfinite_in_a_row"] >= limit:
+            raise ValueError(
+                f"{int(values['train/nonfinite_in_a_row'])} steps in a row had no finite loss or"
+                f" gradient and were left out (config.train.max_nonfinite={limit}); the checkpoints"
+                f" in {self.workdir} are from before: lower config.optimizer.learning_rate, or look"
+                " for broken audio or labels"
+            )
+        records, share = len(self.dataset.split("train").records), self.config.data.max_bad_share
+        if len(self.bad_records) > share * records:
+            raise ValueError(
+                f"{len(self.bad_records)} of {records} training records could not be read, more"
+                f" than config.data.max_bad_share={share} allows; see"
+                f" {self.workdir / 'bad_records.jsonl'}"
+            )
 
     def _validate(self) -> dict[str, float | None]:
         size = self.config.evaluation.batch_size
         state: TrainState = self.state
-        batches: Iterator = self.batches.evaluation("val", size)
+        batches: Iterator = self.batches.evaluation("val", size, sharding.share(self.mesh))
         sums, outputs = evaluation.answers(
             self.evaluate, state.params, state.statistics, batches, self.mesh
         )
@@ -233,7 +307,7 @@ class Run:
     def _checkpoint(self) -> None:
         values = self._validate()
         name = self.config.evaluation.best_metric
-        self.checkpoints.save(self.state, _score(values, name))
+        self.checkpoints.save(self.state, _score(values, name), self._rows())
         shown = {"loss": values["loss"], name: values[name]}
         text = ", ".join(f"{k} {v:.4f}" for k, v in shown.items() if v is not None)
         self.console.print(f"step {int(self.state.step)}: validation {text}", highlight=False)

@@ -1,18 +1,63 @@
-"""Where arrays live: one mesh, batches split over `data`, parameters on every device."""
+"""Where arrays live: one mesh with the axes `data` and `model`, and one table of rules.
 
-from collections.abc import Mapping
+* Batches are split over `data`, always.
+* Parameters whose axes have a rule are split over `model` (tensor-parallel: the heads of attention,
+  the inner width of the feed-forward block). Layers name the axes of their parameters with `axes`.
+* With `fsdp` every parameter is split over `data` too, along its largest axis that is still whole,
+  and so is the optimizer's state; the step gathers each parameter where it is used.
+* Running statistics are on every device.
+"""
+
+from collections.abc import Mapping, Sequence
 
 import jax
+import ml_collections
 import numpy as np
+from flax import nnx, traverse_util
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
+DATA, MODEL = "data", "model"
+# What is not here stays whole.
+RULES = {"heads": MODEL, "mlp": MODEL}
 
-def make_mesh() -> Mesh:
-    """All local devices on the axis `data`; `model` is there, with size 1."""
-    devices = jax.local_devices()
-    return jax.make_mesh(
-        (len(devices), 1), ("data", "model"), axis_types=(AxisType.Auto,) * 2, devices=devices
-    )
+
+def axes(*names: str | None) -> dict[str, tuple[str | None, ...]]:
+    """Metadata of a parameter: the name of each of its axes, for `RULES`; None has no rule."""
+    return {"logical_axes": names}
+
+
+def make_mesh(config: ml_collections.ConfigDict | None = None) -> Mesh:
+    """The devices of all processes.
+
+    Args:
+        config: `config.sharding`: data and model, the sizes of the two axes; -1 takes what the
+            other one leaves. None is data-parallel.
+
+    Raises:
+        ValueError: if the sizes do not multiply to the number of devices.
+    """
+    devices = jax.devices()
+    sizes = [config.data, config.model] if config else [-1, 1]
+    known = int(np.prod([size for size in sizes if size > 0]))
+    if sizes.count(-1) == 1 and len(devices) % known == 0:
+        sizes[sizes.index(-1)] = len(devices) // known
+    if min(sizes) < 1 or int(np.prod(sizes)) != len(devices):
+        raise ValueError(
+            f"config.sharding.data={sizes[0]} x model={sizes[1]} is not the number of devices,"
+            f" {len(devices)}; set one of them to -1 and the other to a divisor of {len(devices)}"
+        )
+    return jax.make_mesh(sizes, (DATA, MODEL), axis_types=(AxisType.Auto,) * 2, devices=devices)
+
+
+def serving_mesh(config: ml_collections.ConfigDict) -> Mesh:
+    """The mesh to answer on, wherever the model was trained.
+
+    Args:
+        config: `config.sharding` of the training; its `model` is kept where the devices allow it.
+    """
+    count = len(jax.devices())
+    model = config.model if config.model > 0 and count % config.model == 0 else 1
+    return make_mesh(ml_collections.ConfigDict({"data": -1, "model": model}))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -22,7 +67,45 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def over_batch(mesh: Mesh) -> NamedSharding:
     """The first axis split over `data`."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    return NamedSharding(mesh, PartitionSpec(DATA))
+
+
+def of_parameters(params: nnx.State, mesh: Mesh, *, fsdp: bool) -> dict:
+    """Where each parameter lives.
+
+    Args:
+        params: Variables of arrays or of shapes; see `axes` for their metadata.
+        mesh: Devices.
+        fsdp: Split over `data` too.
+
+    Returns:
+        Shardings, nested dicts by module name.
+
+    Raises:
+        ValueError: if an axis with a rule cannot be split evenly; the message names it.
+    """
+    flat = {}
+    for path, variable in nnx.to_flat_state(params):
+        names = variable.get_metadata().get("logical_axes", ())
+        flat[path] = _of_parameter("/".join(map(str, path)), variable.shape, names, mesh, fsdp)
+    return traverse_util.unflatten_dict(flat)
+
+
+def _of_parameter(
+    name: str, shape: Sequence[int], names: Sequence[str | None], mesh: Mesh, fsdp: bool
+) -> NamedSharding:
+    spec = [RULES.get(axis) for axis in names] or [None] * len(shape)
+    for size, axis, over in zip(shape, names, spec, strict=False):
+        if over and size % mesh.shape[over]:
+            raise ValueError(
+                f"{name} {tuple(shape)}: its axis {axis!r} of {size} cannot be split over"
+                f" config.sharding.{over}={mesh.shape[over]}; use a divisor of {size}"
+            )
+    if fsdp:
+        whole = [i for i, over in enumerate(spec) if not over and not shape[i] % mesh.shape[DATA]]
+        if whole:
+            spec[max(whole, key=lambda i: shape[i])] = DATA
+    return NamedSharding(mesh, PartitionSpec(*spec))
 
 
 def require_divisible(batch_size: int, mesh: Mesh, field: str, parts: int = 1) -> None:
@@ -37,7 +120,7 @@ def require_divisible(batch_size: int, mesh: Mesh, field: str, parts: int = 1) -
     Raises:
         ValueError: if it cannot be split evenly.
     """
-    devices = mesh.shape["data"]
+    devices = mesh.shape[DATA]
     if batch_size % (devices * parts):
         raise ValueError(
             f"{field}={batch_size} is no multiple of {devices} devices x {parts} micro-batches;"
@@ -45,13 +128,53 @@ def require_divisible(batch_size: int, mesh: Mesh, field: str, parts: int = 1) -
         )
 
 
+def require_heads(heads: int, mesh: Mesh) -> None:
+    """Checks that every device gets whole attention heads.
+
+    Raises:
+        ValueError: if it cannot.
+    """
+    if heads % mesh.shape[MODEL]:
+        raise ValueError(
+            f"config.model.heads={heads} cannot be split over config.sharding.model="
+            f"{mesh.shape[MODEL]} devices; use a divisor of {heads}"
+        )
+
+
+def share(mesh: Mesh) -> tuple[int, int]:
+    """Which part of every batch this process reads, and how many parts there are.
+
+    Processes whose devices hold the same rows, as along `model`, read the same part.
+    """
+    mine = jax.process_index()
+    rows = [
+        number
+        for number, devices in enumerate(mesh.devices)
+        if any(device.process_index == mine for device in devices)
+    ]
+    return rows[0] // len(rows), mesh.shape[DATA] // len(rows)
+
+
 def put(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """A host's batch on the devices, split along B."""
-    return jax.device_put(dict(batch), over_batch(mesh))
+    """This process's part of a batch on its devices, as part of the global batch, split along B."""
+    placement, parts = over_batch(mesh), share(mesh)[1]
+    return {
+        name: jax.make_array_from_process_local_data(
+            placement, rows, (len(rows) * parts, *rows.shape[1:])
+        )
+        for name, rows in batch.items()
+    }
 
 
-def placed(shapes: dict, placement: Sharding) -> dict:
-    """Shapes of arrays as targets that are restored onto the devices."""
+def placed(shapes: dict, placement: Sharding | dict) -> dict:
+    """Shapes of arrays as targets that are restored onto the devices.
+
+    Args:
+        shapes: Nested dicts.
+        placement: Of all, or of each in the same nested dicts.
+    """
+    if isinstance(placement, Sharding):
+        placement = jax.tree.map(lambda _: placement, shapes)
     return jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=placement), shapes
+        lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), shapes, placement
     )

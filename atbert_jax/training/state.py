@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 from flax import nnx
+from jax.sharding import Mesh
 
+from atbert_jax.training import sharding
 from atbert_jax.training.learner import Learner
 from input_pipeline.contract import Contract
 
@@ -19,16 +21,40 @@ class TrainState:
     """Everything that a step changes.
 
     Attributes:
-        step: Number of updates done, int32 scalar.
+        step: Number of steps done, int32 scalar.
+        nonfinite_steps: How many of them changed nothing, since their loss or gradient was not
+            finite, int32 scalar.
+        nonfinite_in_a_row: How many of the last ones, int32 scalar.
         params: Trained arrays, nested dicts by module name.
         statistics: Running statistics of batch normalisation, likewise.
         optimizer: optax's state.
     """
 
     step: jax.Array
+    nonfinite_steps: jax.Array
+    nonfinite_in_a_row: jax.Array
     params: dict
     statistics: dict
     optimizer: Any
+
+
+def fresh(params: dict, statistics: dict, optimizer: optax.GradientTransformation) -> TrainState:
+    """The state before the first step."""
+    zeros = (jnp.zeros((), jnp.int32) for _ in range(3))
+    return TrainState(*zeros, params, statistics, optimizer.init(params))
+
+
+@flax.struct.dataclass
+class Layout:
+    """Where everything lives.
+
+    Attributes:
+        state: A `TrainState` of shardings.
+        whole: Of the parameters where they are used: without what FSDP splits.
+    """
+
+    state: TrainState
+    whole: dict
 
 
 def split(learner: Learner) -> tuple[nnx.GraphDef, dict, dict]:
@@ -49,11 +75,54 @@ def define(
     return split(shapes)
 
 
+def place(
+    config: ml_collections.ConfigDict, contract: Contract, mesh: Mesh, *, fsdp: bool
+) -> tuple[dict, dict]:
+    """Where the parameters and the running statistics live; allocates nothing.
+
+    Raises:
+        ValueError: if an axis cannot be split evenly.
+    """
+    if "heads" in config.model:
+        sharding.require_heads(config.model.heads, mesh)
+    shapes = nnx.eval_shape(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    _, params, statistics = nnx.split(shapes, nnx.Param, nnx.BatchStat)
+    everywhere = sharding.replicated(mesh)
+    return (
+        sharding.of_parameters(params, mesh, fsdp=fsdp),
+        jax.tree.map(lambda _: everywhere, nnx.to_pure_dict(statistics)),
+    )
+
+
+def lay_out(
+    config: ml_collections.ConfigDict,
+    contract: Contract,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+) -> Layout:
+    """Where each array of the state lives, by `config.sharding`; allocates nothing.
+
+    Raises:
+        ValueError: if an axis cannot be split evenly.
+    """
+    params, statistics = place(config, contract, mesh, fsdp=config.sharding.fsdp)
+    everywhere = sharding.replicated(mesh)
+    moments = optax.tree.map_params(
+        optimizer,
+        lambda _, where: where,
+        jax.eval_shape(optimizer.init, define(config, contract)[1]),
+        params,
+        transform_non_params=lambda _: everywhere,
+    )
+    whole, _ = place(config, contract, mesh, fsdp=False)
+    return Layout(TrainState(*[everywhere] * 3, params, statistics, moments), whole)
+
+
 def initialize(
     config: ml_collections.ConfigDict,
     contract: Contract,
     optimizer: optax.GradientTransformation,
-    placement: jax.sharding.Sharding,
+    layout: Layout,
 ) -> tuple[nnx.GraphDef, TrainState]:
     """A new state, random by `config.seed`, placed on the devices.
 
@@ -63,9 +132,9 @@ def initialize(
     definition, _, _ = define(config, contract)
 
     # One program instead of a thousand small ones.
-    @functools.partial(jax.jit, out_shardings=placement)
+    @functools.partial(jax.jit, out_shardings=layout.state)
     def values(key: jax.Array) -> TrainState:
         _, params, statistics = split(Learner(config, contract, rngs=nnx.Rngs(key)))
-        return TrainState(jnp.zeros((), jnp.int32), params, statistics, optimizer.init(params))
+        return fresh(params, statistics, optimizer)
 
     return definition, values(jax.random.key(config.seed))

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 
 from atbert_jax.training import sharding
 from atbert_jax.training.learner import Batch, Sums
-from atbert_jax.training.state import TrainState, split
+from atbert_jax.training.state import Layout, TrainState, split
 
 Metrics = dict[str, jax.Array]
 
@@ -64,6 +64,7 @@ def make_train_step(
     definition: nnx.GraphDef,
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
+    layout: Layout,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Compiles `(state, batch) -> (state, metrics)`; the state given is consumed.
 
@@ -77,10 +78,12 @@ def make_train_step(
         definition: From `state.initialize`.
         optimizer: From `optimizer.build`.
         mesh: Devices; the batch is split over `data`.
+        layout: Of the state.
 
     Returns:
-        The step. Its metrics are scalars: `loss`, each objective's `loss` and own metrics, and
-        `gradient_norm`.
+        The step. Its metrics are scalars: `loss`, each objective's `loss` and own metrics,
+        `gradient_norm`, and `nonfinite_steps` (in all) and `nonfinite_in_a_row`, steps whose loss
+        or gradient was not finite and that changed nothing.
     """
     weights = config.objectives.to_dict()
     parts = config.train.accumulate
@@ -96,12 +99,14 @@ def make_train_step(
         return losses, metrics, split(learner)[2]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        # What FSDP splits is gathered once, here, where all of it is used.
+        params = jax.lax.with_sharding_constraint(state.params, layout.whole)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         keys = jax.random.split(key, parts)
         batches = _micro_batches(batch, parts)
 
         def only_weights(_: None, inputs: tuple) -> tuple:
-            values, _, _ = losses(state.params, state.statistics, *inputs)
+            values, _, _ = losses(params, state.statistics, *inputs)
             return None, {name: weight for name, (_, weight) in values.items()}
 
         normalizers = None  # of one micro-batch are its own weights
@@ -117,44 +122,75 @@ def make_train_step(
             gradients, statistics = carry
             (_, (values, metrics, statistics)), update = jax.value_and_grad(
                 objective, has_aux=True
-            )(state.params, statistics, *inputs)
+            )(params, statistics, *inputs)
             return (jax.tree.map(jnp.add, gradients, update), statistics), (values, metrics)
 
-        zeros = jax.tree.map(jnp.zeros_like, state.params)
+        zeros = jax.tree.map(jnp.zeros_like, params)
         (gradients, statistics), sums = over_parts(
             accumulate, (zeros, state.statistics), (batches, keys)
         )
         values, metrics = jax.tree.map(lambda x: x.sum(), sums)
-        updates, optimizer_state = optimizer.update(gradients, state.optimizer, state.params)
-        new = TrainState(
-            state.step + 1,
-            optax.apply_updates(state.params, updates),
-            statistics,
-            optimizer_state,
-        )
         named = {f"{name}/loss": pair for name, pair in values.items()}
         report = mean(named | metrics)
         report["loss"] = total_loss(values, weights)
         report["gradient_norm"] = optax.tree.norm(gradients)
+        return update(state, gradients, statistics, report)
+
+    def update(
+        state: TrainState, gradients: dict, statistics: dict, report: Metrics
+    ) -> tuple[TrainState, Metrics]:
+        """The next state; the same one, a step further, where loss or gradient is not finite."""
+        gradients = jax.lax.with_sharding_constraint(gradients, layout.state.params)
+        updates, moments = optimizer.update(gradients, state.optimizer, state.params)
+        finite = jnp.isfinite(report["loss"]) & jnp.isfinite(report["gradient_norm"])
+        new = state.replace(
+            params=optax.apply_updates(state.params, updates),
+            statistics=statistics,
+            optimizer=moments,
+        )
+        new = jax.tree.map(lambda x, old: jnp.where(finite, x, old), new, state)
+        in_a_row = jnp.where(finite, 0, state.nonfinite_in_a_row + 1)
+        total = state.nonfinite_steps + ~finite
+        report |= {"nonfinite_steps": total, "nonfinite_in_a_row": in_a_row}
+        new = new.replace(step=state.step + 1, nonfinite_steps=total, nonfinite_in_a_row=in_a_row)
         return new, report
 
     whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
-    return jax.jit(step, in_shardings=(whole, rows), out_shardings=whole, donate_argnums=0)
+    return jax.jit(
+        step,
+        in_shardings=(layout.state, rows),
+        out_shardings=(layout.state, whole),
+        donate_argnums=0,
+    )
+
+
+# What is kept of each batch beside the objectives' outputs.
+KEPT = ("record", "labels", "label_mask", "valid")
 
 
 def make_evaluation_step(
-    definition: nnx.GraphDef, mesh: Mesh
-) -> Callable[[dict, dict, Batch], tuple[tuple[Sums, Sums], dict[str, Batch]]]:
-    """Compiles `(params, statistics, batch) -> ((losses, metrics), outputs)` without learning.
+    definition: nnx.GraphDef, mesh: Mesh, params: dict
+) -> Callable[[dict, dict, Batch], tuple[tuple[Sums, Sums], dict[str, Batch], Batch]]:
+    """Compiles the step that learns nothing.
 
     Corruption is drawn from a fixed key, so every evaluation asks the same questions.
+
+    Args:
+        definition: From `state.initialize`.
+        mesh: Devices; the batch is split over `data`.
+        params: Shardings of the parameters.
+
+    Returns:
+        `(params, statistics, batch) -> ((losses, metrics), outputs, kept)`, all of the whole batch
+        and on every process; `kept` are the fields `KEPT` of the batch.
     """
     whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
 
-    @functools.partial(jax.jit, in_shardings=(whole, whole, rows), out_shardings=whole)
+    @functools.partial(jax.jit, in_shardings=(params, whole, rows), out_shardings=whole)
     def step(params: dict, statistics: dict, batch: Batch) -> tuple:
         learner = nnx.merge(definition, params, statistics)
+        kept = {name: batch[name] for name in KEPT}
         batch = learner.prepare(batch, jax.random.key(0))
-        return learner.losses(batch, None), learner.predict(batch)
+        return learner.losses(batch, None), learner.predict(batch), kept
 
     return step

@@ -1,15 +1,18 @@
 """A trained model from its folder, ready to answer."""
 
+import contextlib
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 from flax import nnx
+from jax.sharding import Mesh
 
 from atbert_jax.training import checkpoint, sharding
 from atbert_jax.training.learner import Learner
-from atbert_jax.training.state import define
+from atbert_jax.training.state import define, place
 from input_pipeline.contract import Contract
 
 
@@ -26,6 +29,7 @@ class Trained:
         definition: Its structure.
         params: Its parameters, nested dicts.
         statistics: Its running statistics.
+        mesh: Devices that its arrays are on.
     """
 
     workdir: Path
@@ -36,6 +40,7 @@ class Trained:
     definition: nnx.GraphDef
     params: dict
     statistics: dict
+    mesh: Mesh
 
     @property
     def learner(self) -> Learner:
@@ -55,13 +60,19 @@ def load(workdir: Path, step: int | None = None) -> Trained:
     """
     config, contract, tokenizer = checkpoint.load_run(workdir)
     definition, params, statistics = define(config, contract)
-    checkpoints = checkpoint.Checkpoints(workdir)
-    found = checkpoints.best if step is None else step
-    if found is None:
-        raise checkpoint.CheckpointError(f"{workdir}: holds no checkpoint yet; train there first")
-    placement = sharding.replicated(sharding.make_mesh())
-    params, statistics = checkpoints.restore_model(
-        found, sharding.placed(params, placement), sharding.placed(statistics, placement)
-    )
-    checkpoints.close()
-    return Trained(workdir, found, config, contract, tokenizer, definition, params, statistics)
+    mesh = sharding.serving_mesh(config.sharding)
+    where = place(config, contract, mesh, fsdp=config.sharding.fsdp)
+    targets = sharding.placed(params, where[0]), sharding.placed(statistics, where[1])
+    with contextlib.closing(checkpoint.Checkpoints(workdir)) as checkpoints:
+        for found in checkpoints.by_metric if step is None else [step]:
+            try:
+                params, statistics = checkpoints.restore_model(found, *targets)
+            except checkpoint.DamagedError as error:
+                if step is not None:
+                    raise
+                logging.getLogger(__name__).warning("%s", error)
+                continue
+            return Trained(
+                workdir, found, config, contract, tokenizer, definition, params, statistics, mesh
+            )
+    raise checkpoint.CheckpointError(f"{workdir}: holds no whole checkpoint yet; train there first")

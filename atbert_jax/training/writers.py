@@ -15,9 +15,13 @@ class Writer:
     Args:
         workdir: The run's folder.
         step: Where the run goes on; rows that were written after it are dropped, and at step 0 all.
+        writes: Whether this process is the one that writes.
     """
 
-    def __init__(self, workdir: Path, step: int) -> None:
+    def __init__(self, workdir: Path, step: int, *, writes: bool = True) -> None:
+        self._writes = writes
+        if not writes:
+            return
         # clu brings TensorFlow along, which only a run that reads data needs.
         from clu import metric_writers
 
@@ -34,12 +38,16 @@ class Writer:
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One row of `metrics.jsonl`, and one point of each TensorBoard curve."""
+        if not self._writes:
+            return
         finite = {name: float(value) for name, value in values.items() if value is not None}
         self._write({"step": step, **finite})
         self._tensorboard.write_scalars(step, finite)
 
     def pictures(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Grey pictures (N, H, W) of any range, scaled to [0, 1]."""
+        if not self._writes:
+            return
         scaled = {
             name: ((x - x.min()) / max(float(np.ptp(x)), 1e-6))[..., None]
             for name, x in images.items()
@@ -48,12 +56,14 @@ class Writer:
 
     def texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Markdown on TensorBoard's text page."""
-        self._tensorboard.write_texts(step, dict(texts))
+        if self._writes:
+            self._tensorboard.write_texts(step, dict(texts))
 
     def close(self) -> None:
         """Writes what is left."""
-        self._tensorboard.close()
-        self._file.close()
+        if self._writes:
+            self._tensorboard.close()
+            self._file.close()
 
 
 def read_metrics(workdir: Path) -> list[dict]:

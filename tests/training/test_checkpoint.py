@@ -1,6 +1,9 @@
 """Checkpoints: exact round trips, what is kept, and what is refused with one clear line."""
 
 import functools
+import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 
 from atbert_jax.training import checkpoint, optimizer, sharding
-from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from atbert_jax.training.checkpoint import CheckpointError, Checkpoints, DamagedError
 from atbert_jax.training.state import TrainState
 from input_pipeline import text
 from input_pipeline.contract import TOKENIZER
@@ -28,7 +31,8 @@ def make_state(step: int = 0, width: int = 3, seed: int = 0, layer: str = "dense
     params = {"model": {"blocks": blocks}}
     statistics = {"model": {"norm": {"mean": array(width), "var": array(width)}}}
     _, optimizer_state = OPTIMIZER.update(params, OPTIMIZER.init(params), params)
-    state = TrainState(jnp.asarray(step, jnp.int32), params, statistics, optimizer_state)
+    counts = (jnp.asarray(count, jnp.int32) for count in (step, 1, 0))
+    state = TrainState(*counts, params, statistics, optimizer_state)
     return jax.device_put(state, sharding.replicated(sharding.make_mesh()))
 
 
@@ -151,12 +155,78 @@ def test_a_step_that_is_not_there_is_refused_with_those_that_are(saved):
 
 
 def test_a_damaged_checkpoint_is_named(saved):
-    folder = saved / checkpoint.FOLDER / "7"
-    for file in (folder / "params").rglob("*"):
+    for file in (saved / checkpoint.FOLDER / "7" / "params").rglob("*"):
         if file.is_file() and not file.name.startswith("_"):
             file.write_bytes(b"")
-    with pytest.raises(CheckpointError, match=f"{saved}: checkpoint 7 cannot be read.*{folder}"):
+    with pytest.raises(DamagedError, match=f"{saved}: checkpoint 7 is damaged"):
         Checkpoints(saved).restore_state(7, make_state())
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "lost group", "lost metadata"])
+def test_a_damaged_newest_checkpoint_is_put_aside_for_the_one_before(saved, damage, caplog):
+    checkpoints = Checkpoints(saved, keep_latest=2)
+    checkpoints.save(make_state(8, seed=1), 0.7)
+    checkpoints.close()
+    folder = saved / checkpoint.FOLDER / "8"
+    files = [file for file in (folder / "params").rglob("*") if file.is_file()]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    if damage == "flip":
+        content = bytearray(largest.read_bytes())
+        content[len(content) // 2] ^= 1
+        largest.write_bytes(bytes(content))
+    elif damage == "cut":
+        largest.write_bytes(largest.read_bytes()[:-100])
+    elif damage == "lost group":
+        shutil.rmtree(folder / "optimizer")
+    else:
+        (folder / "_CHECKPOINT_METADATA").unlink()
+    checkpoints = Checkpoints(saved, keep_latest=2)
+    state, pending = checkpoints.restore_latest(make_state())
+    assert_same(state, make_state(7))
+    assert pending == []
+    assert "checkpoint 8 is damaged" in caplog.text
+    assert (saved / "damaged" / "8").is_dir()
+    # The step can be reached and saved again.
+    checkpoints.save(make_state(8, seed=1), 0.7)
+    checkpoints.close()
+    assert_same(Checkpoints(saved).restore_latest(make_state())[0], make_state(8, seed=1))
+
+
+def test_without_a_whole_checkpoint_there_is_none(tmp_path, saved):
+    shutil.rmtree(saved / checkpoint.FOLDER / "7" / "params")
+    assert Checkpoints(saved).restore_latest(make_state()) is None
+
+
+def test_a_checkpoint_keeps_the_metrics_that_are_not_logged_yet(tmp_path):
+    pending = [{"loss": 0.1 + 0.2}, {"loss": float("nan")}]
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(make_state(3), None, pending)
+    checkpoints.close()
+    state, found = Checkpoints(tmp_path).restore_latest(make_state())
+    assert_same(state, make_state(3))
+    np.testing.assert_array_equal([row["loss"] for row in found], [row["loss"] for row in pending])
+
+
+def test_a_full_disk_is_said_and_leaves_the_earlier_ones(saved):
+    """A limit on the size of files stands for the disk."""
+    code = f"""
+import resource, signal
+from pathlib import Path
+from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from tests.training.test_checkpoint import make_state
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+checkpoints = Checkpoints(Path({str(saved)!r}), keep_latest=2)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+try:
+    checkpoints.save(make_state(8), 0.7)
+    checkpoints.close()
+except CheckpointError as error:
+    print("said:", error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert f"said: {saved / checkpoint.FOLDER}: a checkpoint could not be written" in done.stdout
+    assert "earlier ones are intact" in done.stdout
+    assert_same(Checkpoints(saved).restore_latest(make_state())[0], make_state(7))
 
 
 def test_a_run_keeps_config_contract_and_tokenizer(tmp_path):

@@ -125,10 +125,10 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(make_config, tmp_path, 
     run(make_config(), tmp_path / "whole")
     log = loop.Run._log
 
-    def stop(self, number, pending):
+    def stop(self, number):
         if number == 3:
             raise KeyboardInterrupt
-        return log(self, number, pending)
+        return log(self, number)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Run, "_log", stop)
@@ -182,7 +182,7 @@ def test_a_config_that_was_refused_can_be_corrected(make_config, tmp_path):
 
 
 def test_bad_files_are_counted_and_survived(make_config, tmp_path):
-    config = make_config(**{"train.steps": 2})
+    config = make_config(**{"train.steps": 2, "data.max_bad_share": 0.5})
     folder = next(tmp_path.rglob("train0.wav")).parent
     (folder / "train0.wav").write_bytes(b"no sound")
     (folder / "train1.wav").unlink()

@@ -12,15 +12,31 @@ import pytest
 
 from atbert_jax.training import sharding
 from atbert_jax.training.checkpoint import Checkpoints
+from atbert_jax.training.state import place
 from tests import tiny
 
 DEVICES = 8
 # Its batch normalisation says as much about sharding as that of a deep net, and compiles sooner.
-STEM_ALONE = {"model.depths": (), "objectives.correct_pair": 1.0}
+STEM_ALONE = {
+    "model.depths": (),
+    "model.width": 8,
+    "model.heads": 4,
+    "objectives.correct_pair": 1.0,
+    "objectives.alignment": 1.0,
+}
+KINDS = ("kernel", "bias")
+# By name: devices along `data` and `model`, and whether parameters are split over `data` too.
+MESHES = {
+    "8x1": (8, 1, False),
+    "8x1 fsdp": (8, 1, True),
+    "4x2": (4, 2, False),
+    "2x4": (2, 4, False),
+    "2x4 fsdp": (2, 4, True),
+}
 
 
-def train(workdir: Path) -> list[dict[str, float]]:
-    """The metrics of three steps with pairs over the whole batch; saves the last state."""
+def train(workdir: Path, data: int = 1, model: int = 1, fsdp: bool = False) -> dict:
+    """Three steps with pairs over the whole batch; saves the last state."""
     setup = tiny.Setup(
         **{
             **STEM_ALONE,
@@ -28,6 +44,9 @@ def train(workdir: Path) -> list[dict[str, float]]:
             "optimizer.name": "sgd",
             "optimizer.learning_rate": 0.1,
             "optimizer.warmup_steps": 0,
+            "sharding.data": data,
+            "sharding.model": model,
+            "sharding.fsdp": fsdp,
         }
     )
     state, rows = setup.state(), []
@@ -37,44 +56,81 @@ def train(workdir: Path) -> list[dict[str, float]]:
     checkpoints = Checkpoints(workdir)
     checkpoints.save(state, 0.0)
     checkpoints.close()
-    return rows
+    parts = {
+        name: (x.size, x.addressable_shards[0].data.size)
+        for name, x in tiny.named(state.params).items()
+    }
+    return {"rows": rows, "parts": parts, "programs": setup.step._cache_size()}
 
 
 @pytest.fixture(scope="module")
-def on_eight(tmp_path_factory) -> tuple[Path, list[dict[str, float]]]:
-    """A run on eight emulated devices, which take a process of their own."""
+def on_eight(tmp_path_factory) -> tuple[Path, dict]:
+    """Runs on eight emulated devices, which take a process of their own."""
     workdir = tmp_path_factory.mktemp("eight")
     code = f"""
 import json, jax
 from pathlib import Path
-from tests.training.test_sharding import train
-rows = train(Path({str(workdir)!r}))
-print(json.dumps([jax.device_count(), rows]))
+from tests.training.test_sharding import MESHES, train
+runs = {{name: train(Path({str(workdir)!r}) / name, *mesh) for name, mesh in MESHES.items()}}
+print(json.dumps([jax.device_count(), runs]))
 """
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(DEVICES), "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
     )
-    devices, rows = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 0, done.stderr[-3000:]
+    devices, runs = json.loads(done.stdout.splitlines()[-1])
     assert devices == DEVICES
-    return workdir, rows
+    return workdir, runs
 
 
 @pytest.fixture(scope="module")
-def on_one(tmp_path_factory) -> tuple[Path, list[dict[str, float]]]:
+def on_one(tmp_path_factory) -> tuple[Path, dict]:
     workdir = tmp_path_factory.mktemp("one")
     return workdir, train(workdir)
 
 
-def test_eight_devices_compute_what_one_does(on_eight, on_one):
-    for many, one in zip(on_eight[1], on_one[1], strict=True):
+@pytest.mark.parametrize("mesh", MESHES)
+def test_every_mesh_computes_what_one_device_does(on_eight, on_one, mesh):
+    """Losses and gradient norms; parameters after three steps of SGD show the gradients."""
+    run = on_eight[1][mesh]
+    for many, one in zip(run["rows"], on_one[1]["rows"], strict=True):
         assert many.keys() == one.keys()
         for name, value in one.items():
             assert many[name] == pytest.approx(value, rel=1e-5, abs=1e-5), name
+    many = tiny.named(Checkpoints(on_eight[0] / mesh).restore_arrays(3))
+    for name, value in tiny.named(Checkpoints(on_one[0]).restore_arrays(3)).items():
+        np.testing.assert_allclose(many[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
+    assert run["programs"] == on_one[1]["programs"] == 1
+
+
+def test_fsdp_keeps_an_eighth_of_the_parameters_on_a_device(on_eight):
+    parts = on_eight[1]["8x1 fsdp"]["parts"]
+    split = {name: (size, here) for name, (size, here) in parts.items() if here < size}
+    assert all(size == DEVICES * here for size, here in split.values())
+    # What has no axis of a multiple of 8 is nothing beside the rest.
+    assert sum(size for size, _ in split.values()) > 0.98 * sum(x[0] for x in parts.values())
+    whole = on_eight[1]["8x1"]["parts"]
+    assert all(size == here for size, here in whole.values())
+
+
+def test_heads_and_inner_widths_are_split_over_model(on_eight):
+    layer = "model/encoder/layer/"
+    parts = on_eight[1]["2x4"]["parts"]
+    split = {name for name, (size, here) in parts.items() if size == 4 * here}
+    assert {name for name, (size, here) in parts.items() if size != here} == split
+    assert split == {
+        f"{layer}{name}"
+        for name in (
+            *(f"{part}/{kind}" for part in ("query", "key", "value", "ffn") for kind in KINDS),
+            "attention_output/kernel",
+            "ffn_output/kernel",
+        )
+    }
 
 
 def test_a_checkpoint_of_eight_devices_is_read_on_one(on_eight, on_one):
-    (one, _), (eight, _) = on_one, on_eight
+    one, eight = on_one[0], on_eight[0] / "2x4 fsdp"
     setup = tiny.Setup(**STEM_ALONE)
     expected = Checkpoints(one).restore_arrays(3)
     whole = sharding.replicated(setup.mesh)
@@ -89,7 +145,7 @@ def test_a_checkpoint_of_eight_devices_is_read_on_one(on_eight, on_one):
             np.testing.assert_allclose(arrays[name], value, atol=1e-5, err_msg=name)
 
 
-def test_batches_are_split_and_parameters_are_not():
+def test_batches_are_split():
     mesh = sharding.make_mesh()
     assert mesh.axis_names == ("data", "model")
     assert mesh.shape["data"] == jax.local_device_count()
@@ -103,3 +159,21 @@ def test_a_batch_that_cannot_be_split_is_refused():
     sharding.require_divisible(24, mesh, "config.train.batch_size", 3)
     with pytest.raises(ValueError, match=r"config\.train\.batch_size=20 .* use a multiple of 12"):
         sharding.require_divisible(20, mesh, "config.train.batch_size", 3)
+
+
+def test_a_mesh_that_is_not_the_devices_is_refused():
+    config = tiny.make_config(**{"sharding.data": 3, "sharding.model": -1}).sharding
+    with pytest.raises(ValueError, match=r"data=3 x model=-1 is not the number of devices, 1;"):
+        sharding.make_mesh(config)
+
+
+def test_heads_and_axes_that_cannot_be_split_are_refused_with_their_numbers():
+    mesh = jax.sharding.AbstractMesh((1, 8), ("data", "model"))
+    config, contract = tiny.make_config(**{"model.heads": 4}), tiny.make_contract()
+    config.objectives.correct_pair = 1.0
+    with pytest.raises(ValueError, match=r"model\.heads=4 cannot be split over .*model=8"):
+        place(config, contract, mesh, fsdp=False)
+    config.model.heads, config.model.ffn = 8, 36
+    message = r"ffn/bias \(36,\): its axis 'mlp' of 36 cannot be split over .*model=8"
+    with pytest.raises(ValueError, match=message):
+        place(config, contract, mesh, fsdp=False)

@@ -170,12 +170,15 @@ def test_a_step_is_a_function_of_state_and_batch(learning):
 
 
 def test_evaluation_asks_the_same_each_time_and_mixes_nothing(learning):
-    evaluate = make_evaluation_step(learning.definition, learning.mesh)
+    evaluate = make_evaluation_step(
+        learning.definition, learning.mesh, learning.layout.state.params
+    )
     state, batch = learning.state(), tiny.make_batch(8)
     answers = [evaluate(state.params, state.statistics, learning.put(batch)) for _ in range(2)]
     for left, right in zip(*map(jax.tree.leaves, answers), strict=True):
         np.testing.assert_array_equal(left, right)
-    (losses, metrics), outputs = answers[0]
+    (losses, metrics), outputs, kept = answers[0]
+    np.testing.assert_array_equal(kept["record"], batch["record"])
     assert losses.keys() == outputs.keys() == {"correct_pair", "classification"}
     assert metrics.keys() == {"correct_pair/accuracy", "classification/accuracy"}
     # Scores of a clip do not depend on its company, as mixup or batch statistics would make them.

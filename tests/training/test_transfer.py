@@ -24,7 +24,8 @@ def make_state(seed: int, objective: str, step: int = 0, **widths: int) -> Train
         "objectives": {objective: {"output": {"kernel": array("head")}}},
     }
     statistics = {"model": {"norm": {"mean": array("mean")}}}
-    state = TrainState(jnp.asarray(step, jnp.int32), params, statistics, {"count": array("count")})
+    counts = (jnp.asarray(count, jnp.int32) for count in (step, 0, 0))
+    state = TrainState(*counts, params, statistics, {"count": array("count")})
     return jax.device_put(state, sharding.replicated(sharding.make_mesh()))
 
 

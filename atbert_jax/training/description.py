@@ -1,0 +1,172 @@
+"""What a run would cost: parameters, shardings, and the compiled step; nothing is trained."""
+
+import math
+import re
+import tempfile
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from rich.console import Console
+
+from atbert_jax.evaluation.tables import Table, print_table
+from atbert_jax.training import checkpoint, optimizer, sharding
+from atbert_jax.training.state import define, fresh, lay_out
+from atbert_jax.training.step import make_train_step
+from input_pipeline import dataset
+from input_pipeline.contract import Contract
+
+BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
+COLLECTIVE = re.compile(
+    r"= (?P<result>\(?[^=]*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
+    r"collective-permute)(-start)?\(.*?(replica_groups=(?P<groups>\S+))?(,|$)"
+)
+ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
+
+
+def describe(config: ml_collections.ConfigDict, workdir: Path, console: Console) -> None:
+    """Prints each parameter with its sharding, and the step's memory, FLOPs and communication.
+
+    Args:
+        config: See `configs/defaults.py`; the manifest says how many labels there are.
+        workdir: A run's folder, whose contract is used if there is one.
+        console: Where to print.
+
+    Raises:
+        ValueError: if the config, the manifest or the sharding is not as it should be.
+    """
+    mesh = sharding.make_mesh(config.sharding)
+    sharding.require_divisible(
+        config.train.batch_size, mesh, "config.train.batch_size", config.train.accumulate
+    )
+    contract = _contract(config, workdir)
+    console.print(
+        f"{config.model.name} on {mesh.size} x {jax.devices()[0].device_kind}, data"
+        f" {mesh.shape['data']}, model {mesh.shape['model']}, fsdp {config.sharding.fsdp};"
+        f" batch {config.train.batch_size}"
+    )
+    print_table(_parameters(config, contract, mesh), console)
+    compiled, flops = compile_step(config, contract, mesh)
+    print_table(_cost(compiled, flops, config.train.batch_size), console)
+    print_table(_traffic(compiled.as_text(), mesh.size), console)
+
+
+def _contract(config: ml_collections.ConfigDict, workdir: Path) -> Contract:
+    known = workdir if (workdir / checkpoint.CONFIG).exists() else Path(config.init_from or "")
+    contract = tokenizer = None
+    if (known / checkpoint.CONFIG).exists():
+        contract, tokenizer = checkpoint.load_preprocessing(known)
+    with tempfile.TemporaryDirectory() as folder:
+        return dataset.load(config, Path(folder), contract=contract, tokenizer=tokenizer).contract
+
+
+def abstract_batch(contract: Contract, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of a batch of `size` rows."""
+    segmenting, spectrogram = contract.segmenting, contract.spectrogram
+    frames = spectrogram.frame_count(segmenting.samples(spectrogram.sample_rate))
+    floats = {
+        "log_mel": (segmenting.segments, spectrogram.n_mels, frames),
+        "segment_mask": (segmenting.segments,),
+        "token_mask": (contract.max_tokens,),
+        "labels": (len(contract.labels.names),),
+        "label_mask": (),
+        "valid": (),
+    }
+    integers = {"token_ids": (contract.max_tokens,), "record": ()}
+    return {
+        name: jax.ShapeDtypeStruct((size, *shape), dtype)
+        for shapes, dtype in ((floats, jnp.float32), (integers, jnp.int32))
+        for name, shape in shapes.items()
+    }
+
+
+def compile_step(
+    config: ml_collections.ConfigDict, contract: Contract, mesh: jax.sharding.Mesh
+) -> tuple[jax.stages.Compiled, float]:
+    """The compiled training step, and the FLOPs of the whole batch before XLA optimizes them.
+
+    Allocates nothing.
+    """
+    updates = optimizer.build(config.optimizer, config.train.steps)
+    layout = lay_out(config, contract, updates, mesh)
+    definition, params, statistics = define(config, contract)
+    state = jax.eval_shape(lambda p, s: fresh(p, s, updates), params, statistics)
+    step = make_train_step(config, definition, updates, mesh, layout)
+    lowered = step.lower(state, abstract_batch(contract, config.train.batch_size))
+    return lowered.compile(), float((lowered.cost_analysis() or {}).get("flops", float("nan")))
+
+
+def _parameters(
+    config: ml_collections.ConfigDict, contract: Contract, mesh: jax.sharding.Mesh
+) -> Table:
+    updates = optimizer.build(config.optimizer, config.train.steps)
+    where = lay_out(config, contract, updates, mesh).state.params
+    rows, total, here = [], 0, 0
+    shapes, _ = jax.tree_util.tree_flatten_with_path(define(config, contract)[1])
+    for (path, shape), placement in zip(shapes, jax.tree.leaves(where), strict=True):
+        size = 4 * math.prod(placement.shard_shape(shape.shape))
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        rows.append([name, str(shape.shape), str(tuple(placement.spec)), f"{size:,}"])
+        total, here = total + shape.size, here + size
+    rows.append([f"all {total:,} parameters", "", "", f"{here:,}"])
+    columns = ["parameter", "shape", "split over", "bytes per device"]
+    return Table("Parameters", columns, rows, "Adam keeps twice as much beside them.")
+
+
+def _cost(compiled: jax.stages.Compiled, flops: float, batch_size: int) -> Table:
+    memory = compiled.memory_analysis()
+    rows = [
+        ["GFLOPs per step, all devices", f"{flops / 1e9:,.1f}"],
+        ["GFLOPs per example", f"{flops / batch_size / 1e9:,.2f}"],
+        ["MiB per device, state and batch", f"{memory.argument_size_in_bytes / 2**20:,.1f}"],
+        ["MiB per device, intermediate values", f"{memory.temp_size_in_bytes / 2**20:,.1f}"],
+    ]
+    return Table("One step", ["what", "value"], rows, "Of the compiled program.")
+
+
+def traffic(program: str, devices: int) -> dict[str, tuple[int, float]]:
+    """What a compiled program moves between devices.
+
+    Args:
+        program: Text of the optimized HLO.
+        devices: How many it runs on.
+
+    Returns:
+        By kind of collective: how many there are, and the bytes that each device sends in them if
+        they go round a ring of their group of n: an all-reduce of b bytes sends 2 b (n - 1) / n, an
+        all-gather to b bytes b (n - 1) / n, a reduce-scatter to b bytes b (n - 1).
+    """
+    found: dict[str, tuple[int, float]] = {}
+    for line in program.splitlines():
+        match = COLLECTIVE.search(line)
+        if not match:
+            continue
+        kind, group = match["kind"], _group_size(match["groups"] or "", devices)
+        size = sum(
+            BYTES.get(dtype, 4) * math.prod(int(n) for n in shape.split(",") if n)
+            for dtype, shape in ARRAY.findall(match["result"])
+        )
+        part = {"all-reduce": 2 * (group - 1) / group, "reduce-scatter": group - 1}
+        sent = size * part.get(kind, (group - 1) / group)
+        count, total = found.get(kind, (0, 0.0))
+        found[kind] = (count + 1, total + sent)
+    return found
+
+
+def _group_size(groups: str, devices: int) -> int:
+    """Of `{{0,1},{2,3}}`, of `[2,4]<=[8]`, or of nothing, which is all."""
+    if found := re.match(r"\[\d+,(\d+)\]", groups):
+        return int(found[1])
+    if found := re.match(r"\{\{([\d,]+)\}", groups):
+        return len(found[1].split(","))
+    return devices
+
+
+def _traffic(program: str, devices: int) -> Table:
+    found = traffic(program, devices)
+    rows = [[kind, str(count), f"{sent / 2**20:,.3f}"] for kind, (count, sent) in found.items()]
+    rows.append(["all", str(sum(count for count, _ in found.values())), ""])
+    rows[-1][2] = f"{sum(sent for _, sent in found.values()) / 2**20:,.3f}"
+    columns = ["collective", "in the program", "MiB sent by each device and step"]
+    return Table("Between devices", columns, rows, "As a ring would send them.")

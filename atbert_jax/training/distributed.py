@@ -1,0 +1,96 @@
+"""Several processes that train one model, and how any of them is asked to stop."""
+
+import os
+import signal
+import types
+
+import jax
+from jax.experimental import multihost_utils
+
+# EX_TEMPFAIL of <sysexits.h>: nothing is wrong, run the same command again.
+STOPPED = 75
+
+
+def initialize(coordinator: str | None, processes: int | None, process: int | None) -> None:
+    """Joins the other processes, if there are any; call it before anything else of JAX.
+
+    Cloud TPU, SLURM, GKE and Open MPI tell JAX of each other; elsewhere the three arguments do.
+
+    Args:
+        coordinator: `host:port` of process 0.
+        processes: How many there are.
+        process: Which one this is, from 0.
+
+    Raises:
+        ValueError: if only some of the three are given.
+    """
+    given = (coordinator, processes, process)
+    if any(value is not None for value in given):
+        if None in given:
+            raise ValueError(
+                f"--coordinator={coordinator}, --processes={processes} and --process={process} go"
+                " together; give all three, or none where the cluster tells"
+            )
+        jax.distributed.initialize(coordinator, processes, process)
+    elif _in_a_cluster():
+        jax.distributed.initialize()
+
+
+def _in_a_cluster() -> bool:
+    """Whether the environment says that there are several processes."""
+    environment = os.environ
+    return (
+        "JAX_COORDINATOR_ADDRESS" in environment
+        or int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
+        or int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
+        or int(environment.get("MEGASCALE_NUM_SLICES", 1)) > 1
+        or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
+    )
+
+
+def is_first() -> bool:
+    """Whether this process is the one that writes and talks."""
+    return jax.process_index() == 0
+
+
+def wait_for_all(name: str) -> None:
+    """Returns when every process is here."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+class Interruption:
+    """Notices SIGTERM (preemption, a scheduler's time limit) and SIGINT (Ctrl-C).
+
+    Within the context neither ends the program: it goes on to the end of a step that all processes
+    agree on. A second SIGINT does end it.
+    """
+
+    def __init__(self) -> None:
+        self._asked = False
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> "Interruption":
+        # With several processes JAX itself listens to SIGTERM and tells the others.
+        alone = jax.process_count() == 1
+        for number in (signal.SIGINT, signal.SIGTERM) if alone else (signal.SIGINT,):
+            self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: types.FrameType | None) -> None:
+        del frame
+        self._asked = True
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def asked(self, step: int) -> bool:
+        """Whether to stop after this step; the same answer on every process."""
+        if jax.process_count() == 1:
+            return self._asked
+        return multihost_utils.reached_preemption_sync_point(step)
