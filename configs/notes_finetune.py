@@ -16,6 +16,8 @@ def get_config(preset: str = "tiny") -> ml_collections.ConfigDict:
     config.classification.views = ("audio",)
     config.classification.mixup = 0.3
     config.evaluation.best_metric = "classification/audio/accuracy"
-    config.train.evaluate_every = 100
+    config.augmentation.pitch_semitones = 4.0
+    config.train.steps = 1200
+    config.train.evaluate_every = 150
     config.optimizer.weight_decay = 0.05
     return config

@@ -142,6 +142,29 @@ def test_evaluation_has_every_chunk_once(tmp_path, tone_manifest, tone_config):
     assert_equal(list(source.evaluation("test", 4)), found)
 
 
+def test_evaluation_of_two_processes_is_the_global_one(tmp_path, tone_manifest, tone_config):
+    source = build(tone_config(tone_manifest(7, seconds=(0.3, 1.2)), **PLAIN), tmp_path)
+    whole = list(source.evaluation("train", 4))
+    halves = [list(source.evaluation("train", 4, (index, 2))) for index in range(2)]
+    joined = [
+        {name: np.concatenate([one[name], other[name]]) for name in one}
+        for one, other in zip(*halves, strict=True)
+    ]
+    assert_equal(joined, whole)
+
+
+def test_a_failure_of_a_worker_names_the_record(tmp_path, tone_manifest, tone_config, monkeypatch):
+    source = build(tone_config(tone_manifest(2), **PLAIN), tmp_path)
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(source.reader, "segments", fail)
+    message = r"a data worker failed: .*record 'train0' \(.*train0\.wav\): MemoryError: no room"
+    with pytest.raises(ValueError, match=message):
+        next(source.evaluation("train", 4))
+
+
 def test_spaced_evaluation_has_every_clip_once(tmp_path, tone_manifest, tone_config):
     config = tone_config(tone_manifest(2, 1, 5, seconds=2.0), **PLAIN)
     config.segmenting.layout = "spaced"

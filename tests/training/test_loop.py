@@ -195,6 +195,26 @@ def test_bad_files_are_counted_and_survived(make_config, tmp_path):
     assert all(np.isfinite(value).all() for value in arrays(tmp_path / "run", 2).values())
 
 
+def test_more_bad_files_than_allowed_end_the_run(make_config, tmp_path):
+    config = make_config(**{"train.steps": 2, "data.max_bad_share": 0.1})
+    next(tmp_path.rglob("train0.wav")).write_bytes(b"no sound")
+    message = r"1 of 6 training records could not be read.*max_bad_share=0\.1.*bad_records\.jsonl"
+    with pytest.raises(ValueError, match=message):
+        run(config, tmp_path / "run")
+
+
+def test_losses_that_stay_infinite_end_the_run_and_leave_good_checkpoints(make_config, tmp_path):
+    config = make_config(**{"train.steps": 12, "train.max_nonfinite": 3, "train.log_every": 2})
+    # So large a rate that the parameters overflow in the first step.
+    config.optimizer.update({"name": "sgd", "learning_rate": 1e38, "clip_norm": 0.0})
+    with pytest.raises(ValueError, match=r"steps in a row had no finite loss.*max_nonfinite=3"):
+        run(config, tmp_path / "run")
+    latest = Checkpoints(tmp_path / "run").latest
+    assert all(np.isfinite(x).all() for x in arrays(tmp_path / "run", latest).values())
+    rows = [row for row in read_metrics(tmp_path / "run") if "train/nonfinite_steps" in row]
+    assert rows[-1]["train/nonfinite_in_a_row"] >= 3
+
+
 def test_a_best_metric_that_is_undefined_on_this_split_stops_nothing(make_config, tmp_path):
     config = make_config(**{"evaluation.best_metric": "correct_pair/roc_auc", "train.steps": 2})
     # A single validation clip makes no mismatched pair, so that there is no ROC.

@@ -125,6 +125,23 @@ def test_a_batch_of_bad_records_changes_no_parameter(plain):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves((new.statistics, metrics)))
 
 
+def test_a_loss_that_is_not_finite_changes_nothing_and_is_counted(plain):
+    good, bad = make_batch(), make_batch()
+    bad["log_mel"][0, 0] = np.inf
+    state, _ = plain.step(plain.state(), plain.put(good))
+    before = jax.tree.map(np.asarray, state)
+    for number in (1, 2):
+        state, metrics = plain.step(state, plain.put(bad))
+        assert not np.isfinite(metrics["loss"])
+        assert metrics["nonfinite_in_a_row"] == metrics["nonfinite_steps"] == number
+    for name in ("params", "statistics", "optimizer"):
+        jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(before, name))
+    assert state.step == 3
+    state, metrics = plain.step(state, plain.put(good))
+    assert (metrics["nonfinite_in_a_row"], metrics["nonfinite_steps"]) == (0, 2)
+    assert np.isfinite(metrics["loss"])
+
+
 @pytest.fixture(scope="module")
 def learning() -> tiny.Setup:
     """What a real run has: both objectives, and mixup."""

@@ -1,0 +1,210 @@
+"""Runs that are killed, asked to stop, or shared by processes end as one that never was."""
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atbert_jax.training import distributed
+from atbert_jax.training.checkpoint import Checkpoints
+from atbert_jax.training.writers import read_metrics
+from tests import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 60
+PATIENCE = 240.0  # seconds
+TINY = {
+    "model.depths": "(1,)",
+    "model.width": 4,
+    "model.hidden": 16,
+    "model.heads": 2,
+    "model.layers": 1,
+    "model.ffn": 32,
+    "model.embedding": 8,
+    "spectrogram.sample_rate": 8000,
+    "spectrogram.n_fft": 256,
+    "spectrogram.hop_length": 128,
+    "spectrogram.n_mels": 16,
+    "segmenting.segments": 2,
+    "segmenting.seconds": 0.25,
+    "text.max_tokens": 8,
+    "train.steps": STEPS,
+    "train.batch_size": 4,
+    "train.log_every": 3,
+    "train.evaluate_every": 7,
+    "optimizer.warmup_steps": 1,
+    "evaluation.batch_size": 4,
+}
+
+
+def start(manifest: Path, workdir: Path, *more: str) -> subprocess.Popen:
+    """`python -m atbert_jax.train` in the background."""
+    options = [f"--config.{name}={value}" for name, value in TINY.items()]
+    workdir.mkdir(exist_ok=True)
+    with (workdir / "said.txt").open("a", encoding="utf-8") as said:
+        return subprocess.Popen(
+            [
+                *(sys.executable, "-m", "atbert_jax.train"),
+                "--config=configs/atbert_pretrain.py:tiny",
+                f"--workdir={workdir}",
+                f"--config.data.manifest={manifest}",
+                *options,
+                *more,
+            ],
+            cwd=ROOT,
+            env=os.environ
+            | {
+                "JAX_PLATFORMS": "cpu",
+                "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
+            },
+            stdout=said,
+            stderr=said,
+        )
+
+
+def finish(process: subprocess.Popen, workdir: Path, code: int = 0) -> None:
+    assert process.wait(PATIENCE) == code, (workdir / "said.txt").read_text(encoding="utf-8")[
+        -3000:
+    ]
+
+
+def wait_for_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
+    """Returns when a step is logged, or the process is done."""
+    end = time.monotonic() + PATIENCE
+    while process.poll() is None:
+        rows = read_metrics(workdir)
+        if rows and rows[-1]["step"] >= step:
+            return
+        assert time.monotonic() < end, (workdir / "said.txt").read_text(encoding="utf-8")
+        time.sleep(0.02)
+
+
+def assert_same_run(left: Path, right: Path) -> None:
+    """Every array and every row of metrics, bit for bit."""
+    ours, theirs = (tiny.named(Checkpoints(run).restore_arrays(STEPS)) for run in (left, right))
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(theirs[name], value, err_msg=name)
+    assert read_metrics(left) == read_metrics(right)
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory) -> Path:
+    """Ten tones with captions."""
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("tones")
+    rows = ["path,text,split"]
+    for number in range(10):
+        tone = 0.5 * np.sin(2 * np.pi * (200 + 150 * number) * np.arange(6000) / 8000)
+        soundfile.write(folder / f"{number}.wav", tone, 8000)
+        rows.append(f"{number}.wav,tone number {number},{'val' if number > 7 else 'train'}")
+    (folder / "tracks.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder / "tracks.csv"
+
+
+@pytest.fixture(scope="module")
+def whole(manifest, tmp_path_factory) -> Path:
+    """A run that nothing happened to."""
+    workdir = tmp_path_factory.mktemp("whole")
+    finish(start(manifest, workdir), workdir)
+    return workdir
+
+
+@pytest.mark.slow
+def test_killed_at_any_step_and_started_again_is_the_same_run(manifest, whole, tmp_path):
+    draw = random.Random(0)
+    for step in sorted(draw.sample(range(8, STEPS - 3), 2)):
+        process = start(manifest, tmp_path)
+        wait_for_step(process, tmp_path, step)
+        process.kill()
+        process.wait()
+    finish(start(manifest, tmp_path), tmp_path)
+    assert_same_run(whole, tmp_path)
+
+
+@pytest.mark.slow
+def test_asked_to_stop_it_saves_leaves_and_goes_on(manifest, whole, tmp_path):
+    process = start(manifest, tmp_path)
+    wait_for_step(process, tmp_path, 9)
+    process.send_signal(signal.SIGTERM)
+    finish(process, tmp_path, distributed.STOPPED)
+    stopped = Checkpoints(tmp_path).latest
+    assert 9 <= stopped < STEPS
+    said = (tmp_path / "said.txt").read_text(encoding="utf-8")
+    assert f"asked to stop: step {stopped} is saved" in " ".join(said.split())
+    finish(start(manifest, tmp_path), tmp_path)
+    said = (tmp_path / "said.txt").read_text(encoding="utf-8")
+    assert f"goes on at step {stopped}" in " ".join(said.split())
+    assert_same_run(whole, tmp_path)
+
+
+def pair(manifest: Path, workdir: Path) -> list[subprocess.Popen]:
+    """Two processes of one device each, over gloo on loopback."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    return [
+        start(
+            manifest,
+            workdir,
+            f"--coordinator=localhost:{port}",
+            "--processes=2",
+            f"--process={process}",
+        )
+        for process in range(2)
+    ]
+
+
+def assert_close_runs(left: Path, right: Path) -> None:
+    """The same rows of metrics to float tolerance."""
+    ours, theirs = read_metrics(left), read_metrics(right)
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.keys() == other.keys()
+        for name, value in one.items():
+            assert other[name] == pytest.approx(value, rel=2e-4, abs=2e-4), (name, one["step"])
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_only_ask_within_the_context(number):
+    before = signal.getsignal(number)
+    with distributed.Interruption() as interruption:
+        assert not interruption.asked(1)
+        signal.raise_signal(number)
+        assert interruption.asked(2)
+        if number == signal.SIGINT:
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+    assert signal.getsignal(number) == before
+
+
+def test_the_three_flags_go_together():
+    with pytest.raises(ValueError, match=r"--processes=2 and --process=None go together"):
+        distributed.initialize("localhost:1", 2, None)
+
+
+@pytest.mark.slow
+def test_two_processes_compute_what_one_does(manifest, whole, tmp_path):
+    for process in pair(manifest, tmp_path):
+        finish(process, tmp_path)
+    assert_close_runs(whole, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_stop_together_and_go_on_as_one(manifest, whole, tmp_path):
+    both = pair(manifest, tmp_path)
+    wait_for_step(both[0], tmp_path, 9)
+    both[1].send_signal(signal.SIGTERM)
+    for process in both:
+        finish(process, tmp_path, distributed.STOPPED)
+    assert 9 <= Checkpoints(tmp_path).latest < STEPS
+    finish(start(manifest, tmp_path), tmp_path)
+    assert_close_runs(whole, tmp_path)
