@@ -15,7 +15,7 @@ def get_config(preset: str = "tiny") -> ml_collections.ConfigDict:
     set_up_notes(config)
     config.text.vocabulary = 200
     config.text.max_tokens = 24
-    config.train.evaluate_every = 150
+    config.train.evaluate_every = 50
     return config
 
 
@@ -33,7 +33,7 @@ def set_up_notes(config: ml_collections.ConfigDict) -> None:
     config.spectrogram.f_max = 9000.0
     config.segmenting.segments = 2
     config.segmenting.seconds = 1.0
-    config.augmentation.pitch_semitones = 2.0
+    config.augmentation.pitch_semitones = 3.0
     config.augmentation.frequency_masks = 0
     config.augmentation.time_masks = 0
     config.train.steps = 900

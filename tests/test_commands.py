@@ -294,7 +294,7 @@ def test_unreadable_files_are_named_and_survived(music, tmp_path):
     path = write_manifest(
         music, "broken.csv", lambda rows: [*rows, "broken.wav,a broken tone,low,train"]
     )
-    result = train(path, tmp_path / "run")
+    result = train(path, tmp_path / "run", "--config.data.max_bad_share=0.5")
     assert not result.returncode, result.stderr
     row = json.loads((tmp_path / "run" / "bad_records.jsonl").read_text().splitlines()[0])
     assert row["path"].endswith("broken.wav")

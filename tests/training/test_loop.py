@@ -203,16 +203,32 @@ def test_more_bad_files_than_allowed_end_the_run(make_config, tmp_path):
         run(config, tmp_path / "run")
 
 
-def test_losses_that_stay_infinite_end_the_run_and_leave_good_checkpoints(make_config, tmp_path):
-    config = make_config(**{"train.steps": 12, "train.max_nonfinite": 3, "train.log_every": 2})
-    # So large a rate that the parameters overflow in the first step.
-    config.optimizer.update({"name": "sgd", "learning_rate": 1e38, "clip_norm": 0.0})
-    with pytest.raises(ValueError, match=r"steps in a row had no finite loss.*max_nonfinite=3"):
+def test_losses_that_are_not_finite_end_the_run_and_change_nothing(
+    make_config, tmp_path, monkeypatch
+):
+    original = loop.Run._stream
+
+    def poisoned(self, first):
+        for number, batch in enumerate(original(self, first), first + 1):
+            yield batch | {"log_mel": batch["log_mel"] * (np.nan if number > 4 else 1)}
+
+    monkeypatch.setattr(loop.Run, "_stream", poisoned)
+    config = make_config(
+        **{
+            "train.steps": 12,
+            "train.max_nonfinite": 3,
+            "train.log_every": 2,
+            "train.keep_latest": 9,
+        }
+    )
+    with pytest.raises(ValueError, match=r"4 steps in a row had no finite loss.*max_nonfinite=3"):
         run(config, tmp_path / "run")
-    latest = Checkpoints(tmp_path / "run").latest
-    assert all(np.isfinite(x).all() for x in arrays(tmp_path / "run", latest).values())
+    assert Checkpoints(tmp_path / "run").latest == 6
+    before, after = (arrays(tmp_path / "run", step) for step in (4, 6))
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value, err_msg=name)
     rows = [row for row in read_metrics(tmp_path / "run") if "train/nonfinite_steps" in row]
-    assert rows[-1]["train/nonfinite_in_a_row"] >= 3
+    assert [row["train/nonfinite_in_a_row"] for row in rows] == [0, 0, 2, 4]
 
 
 def test_a_best_metric_that_is_undefined_on_this_split_stops_nothing(make_config, tmp_path):
