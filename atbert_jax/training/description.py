@@ -20,8 +20,9 @@ from input_pipeline.contract import Contract
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
 COLLECTIVE = re.compile(
     r"= (?P<result>\(?[^=]*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
-    r"collective-permute)(-start)?\(.*?(replica_groups=(?P<groups>\S+))?(,|$)"
+    r"collective-permute)(-start)?\("
 )
+GROUPS = re.compile(r"replica_groups=(\S+)")
 ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 
 
@@ -142,7 +143,8 @@ def traffic(program: str, devices: int) -> dict[str, tuple[int, float]]:
         match = COLLECTIVE.search(line)
         if not match:
             continue
-        kind, group = match["kind"], _group_size(match["groups"] or "", devices)
+        kind, groups = match["kind"], GROUPS.search(line)
+        group = _group_size(groups[1], devices) if groups else devices
         size = sum(
             BYTES.get(dtype, 4) * math.prod(int(n) for n in shape.split(",") if n)
             for dtype, shape in ARRAY.findall(match["result"])
