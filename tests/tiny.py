@@ -24,12 +24,22 @@ SEGMENTS, BANDS, FRAMES = 3, 8, 8
 TOKENS, VOCABULARY = 6, 24
 LABELS = ("low", "middle", "high")
 
+# Fields of the config, by their dotted names.
+MODEL = {
+    "model.depths": (1,),
+    "model.width": 4,
+    "model.hidden": 16,
+    "model.heads": 2,
+    "model.layers": 1,
+    "model.ffn": 32,
+    "model.embedding": 8,
+}
+
 
 def make_config(**changes: object) -> ml_collections.ConfigDict:
     """The defaults with a tiny model without dropout; `changes` by their dotted names."""
     config = defaults.get_config("tiny")
-    config.model.update({"depths": (1,), "width": 4})
-    config.model.update({"layers": 1, "hidden": 16, "heads": 2, "ffn": 32, "embedding": 8})
+    config.update_from_flattened_dict(MODEL)
     config.model.dropout = config.classification.dropout = 0.0
     config.update_from_flattened_dict(changes)
     return config

@@ -25,7 +25,9 @@ class BatchNorm(nnx.BatchNorm):
             weight = (weight / (weight.sum() * x.shape[1] * x.shape[2]))[:, None, None, None]
             values = x.astype(jnp.float32)
             mean = (values * weight).sum(axis=(0, 1, 2))
-            variance = (values * values * weight).sum(axis=(0, 1, 2)) - mean**2
+            # Rounding can take the difference of a constant channel below 0.
+            squares = (values * values * weight).sum(axis=(0, 1, 2))
+            variance = jnp.maximum(squares - mean**2, 0.0)
             keep = self.momentum
             self.mean[...] = keep * self.mean[...] + (1 - keep) * jax.lax.stop_gradient(mean)
             self.var[...] = keep * self.var[...] + (1 - keep) * jax.lax.stop_gradient(variance)

@@ -214,8 +214,8 @@ class Checkpoints:
 
     def _damaged(self, step: int, error: Exception) -> DamagedError:
         return DamagedError(
-            f"{self._workdir}: checkpoint {step} is damaged ({_cause(error)}); an earlier one is"
-            " used, if there is one"
+            f"{self._workdir}: checkpoint {step} is damaged ({_cause(error)}); without"
+            f" {self._workdir / FOLDER / str(step)} another one is used"
         )
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from atbert_jax.models.resnet import ResNet
+from atbert_jax.models.resnet import BatchNorm, ResNet
 from tests import tiny
 
 DEPTHS, WIDTH = (2, 1, 1, 1), 4
@@ -141,3 +141,12 @@ def test_equals_pytorch(net, train):
             var = kept + (var - kept) * (count - 1) / count
         np.testing.assert_allclose(after[f"{name}/norm/mean"], mean, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(after[f"{name}/norm/var"], var, rtol=1e-4, atol=1e-5)
+
+
+def test_a_constant_channel_has_no_negative_variance():
+    """The difference of the mean square and the squared mean rounds to either side of 0."""
+    norm = BatchNorm(1, momentum=0.0, epsilon=1e-12, rngs=nnx.Rngs(0))
+    for number in range(50):
+        x = jnp.full((3, 5, 7, 1), 1000.0 + number / 7)
+        assert np.isfinite(norm(x, jnp.ones(3), True)).all()
+        assert norm.var[0] >= 0

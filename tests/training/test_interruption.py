@@ -21,13 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STEPS = 60
 PATIENCE = 240.0  # seconds
 TINY = {
-    "model.depths": "(1,)",
-    "model.width": 4,
-    "model.hidden": 16,
-    "model.heads": 2,
-    "model.layers": 1,
-    "model.ffn": 32,
-    "model.embedding": 8,
+    **tiny.MODEL,
     "spectrogram.sample_rate": 8000,
     "spectrogram.n_fft": 256,
     "spectrogram.hop_length": 128,

@@ -15,13 +15,7 @@ from input_pipeline import bad_records
 from tests import tiny
 
 TINY = {
-    "model.depths": (1,),
-    "model.width": 4,
-    "model.hidden": 16,
-    "model.heads": 2,
-    "model.layers": 1,
-    "model.ffn": 32,
-    "model.embedding": 8,
+    **tiny.MODEL,
     "objectives.correct_pair": 1.0,
     "evaluation.best_metric": "correct_pair/loss",
     "train.steps": 4,
