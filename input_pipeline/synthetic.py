@@ -5,9 +5,12 @@ python -m input_pipeline.synthetic --output data/synthetic
 
 import argparse
 import csv
+import functools
 import json
 import math
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -82,9 +85,13 @@ def generate(output: Path, clips: int, seconds: float, sample_rate: int, seed: i
         console.print(f"{output} already holds these {clips} clips; left as it is", highlight=False)
         return manifest
     (output / "audio").mkdir(exist_ok=True)
-    with _progress(console) as progress:
-        for piece in progress.track(pieces, description="Synthesizing"):
-            _write_clip(output / _path(piece), render(piece, seconds, sample_rate), sample_rate)
+    write = functools.partial(_write_clip, output, seconds=seconds, sample_rate=sample_rate)
+    # New processes: a fork of one that runs JAX's threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with _progress(console) as progress, ProcessPoolExecutor(mp_context=context) as workers:
+        written = workers.map(write, pieces, chunksize=8)
+        for _ in progress.track(written, total=clips, description="Synthesizing"):
+            pass
     _write_manifest(manifest, pieces)
     console.print(f"{clips} clips and {manifest} written", highlight=False)
     return manifest
@@ -122,9 +129,10 @@ def _path(piece: Piece) -> str:
     return f"audio/{piece.index:05d}.flac"
 
 
-def _write_clip(path: Path, waveform: np.ndarray, sample_rate: int) -> None:
+def _write_clip(output: Path, piece: Piece, *, seconds: float, sample_rate: int) -> None:
     # Rounded here, so that the file does not depend on how the encoder rounds.
-    samples = np.round(waveform * 32767).astype(np.int16)
+    samples = np.round(render(piece, seconds, sample_rate) * 32767).astype(np.int16)
+    path = output / _path(piece)
     soundfile.write(path, samples, sample_rate, format="FLAC", subtype="PCM_16")
 
 
