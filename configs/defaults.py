@@ -49,6 +49,13 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
 
     config.model = ml_collections.ConfigDict(PRESETS[preset])
     config.model.name = "atbert"
+    config.model.fusion = "mid"  # 'early', 'late'
+    config.model.sharing = "all"  # of the encoders' parameters: 'none', 'layers', 'factorized'
+    config.model.rank = 128  # of factorized maps
+    config.model.rotation = "exp"  # of factorized maps; or 'cayley'
+    config.model.activation = "gelu_tanh"  # of the feed-forward blocks; or 'gelu'
+    config.model.separable = False  # AVBert's CNN, which is published with width 32
+    config.model.mean_start = False  # the clip's first state also gets the mean of its segments
     config.model.dropout = 0.1
     config.model.dtype = "float32"  # 'bfloat16' on accelerators; parameters stay float32
     config.model.scan_layers = False

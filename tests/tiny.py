@@ -104,7 +104,7 @@ def count(module: nnx.Module) -> int:
 
 
 def named(tree: dict) -> dict[str, jax.Array]:
-    """The arrays of nested dicts by names as `model/encoder/layer/query/kernel`."""
+    """The arrays of nested dicts by names as `model/encoders/shared/layers/0/query/kernel`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
 

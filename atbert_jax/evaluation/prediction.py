@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from atbert_jax.objectives.classification import AUDIO, AUDIO_TEXT, TEXT, encode_views
+from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, encode_views
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
 from input_pipeline import text

@@ -1,8 +1,9 @@
-"""ATBERT: log-mel segments through a ResNet, text through ALBERT's embeddings, one shared encoder.
+"""ATBERT: log-mel segments through a ResNet, text through ALBERT's embeddings, shared encoders.
 
 The architecture is that of the ATBERT notebook with its intended behaviour: one encoder for audio,
 text and audio-text instead of three, a normalisation for each of the three inputs, positions that
-are really used, and masks that are real.
+are really used, and masks that are real. From AVBert (Lee et al. 2021), whose video is text here,
+come the other places of fusion, the other ways to share parameters and the separable CNN.
 """
 
 from typing import NamedTuple
@@ -13,10 +14,12 @@ import ml_collections
 from flax import nnx
 
 from atbert_jax.models.resnet import ResNet
-from atbert_jax.models.transformer import TABLE_INITIALIZER, EncoderLayer, LayerNorm, SharedEncoder
+from atbert_jax.models.transformer import TABLE_INITIALIZER, Encoders, LayerNorm
 from input_pipeline.contract import Contract
 
 AUDIO, TEXT = 0, 1
+# Where audio and text meet, and the encoders that it takes.
+ROLES = {"early": ("joint",), "mid": ("audio", "text", "joint"), "late": ("audio", "text")}
 
 
 class Encoded(NamedTuple):
@@ -32,20 +35,34 @@ def fold(key: jax.Array | None, number: int) -> jax.Array | None:
 
 
 class ATBERT(nnx.Module):
-    """The trunk: `encode_audio`, `encode_text` and `fuse` (mid fusion).
+    """The trunk: `encode_audio`, `encode_text` and `fuse`.
 
-    In all three, `key` drives the dropout and batch normalisation learns; `key=None` is evaluation.
+    `config.fusion` says where audio and text meet:
+
+    * 'mid': each is contextualized by itself, then both together (ATBERT);
+    * 'early': only together; the streams that `fuse` gets are embeddings;
+    * 'late': each by itself; a linear map of the two summaries is all that they share.
+
+    In all methods `key` drives the dropout and batch normalisation learns; `key=None` is
+    evaluation.
 
     Args:
-        config: `config.model`: depths, width, hidden, heads, layers, ffn, embedding, dropout,
-            scan_layers, remat, dtype.
+        config: `config.model`: fusion, sharing, depths, width, separable, mean_start, hidden,
+            heads, layers, ffn, embedding, activation, dropout, rank, rotation, scan_layers,
+            remat, dtype.
         contract: Gives the number of segments S, of tokens L and of the vocabulary V.
         rngs: Keys of the initial values.
+
+    Raises:
+        ValueError: if a setting is unknown; the message names it.
     """
 
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
     ) -> None:
+        if config.fusion not in ROLES:
+            raise ValueError(f"config.model.fusion={config.fusion!r} is none of {', '.join(ROLES)}")
+        self.fusion, self.mean_start = config.fusion, config.mean_start
         dtype = jnp.dtype(config.dtype)
         hidden, embedding = config.hidden, config.embedding
         segments, tokens = contract.segmenting.segments, contract.max_tokens
@@ -57,7 +74,9 @@ class ATBERT(nnx.Module):
         def linear(inputs: int) -> nnx.Linear:
             return nnx.Linear(inputs, hidden, dtype=dtype, rngs=rngs)
 
-        self.audio_cnn = ResNet(config.depths, config.width, dtype=dtype, rngs=rngs)
+        self.audio_cnn = ResNet(
+            config.depths, config.width, separable=config.separable, dtype=dtype, rngs=rngs
+        )
         self.audio_projection = linear(self.audio_cnn.features)
         self.audio_start = table(1, hidden)
         self.audio_positions = table(segments + 1, hidden)
@@ -71,74 +90,109 @@ class ATBERT(nnx.Module):
         self.text_norm = LayerNorm(embedding, dtype=dtype, rngs=rngs)
         self.text_projection = linear(embedding)
 
-        self.joint_positions = table(max(segments + 1, tokens), hidden)
-        self.modality_embeddings = table(2, hidden)
+        if self.fusion == "late":
+            self.joint_projection = linear(2 * hidden)
+        else:
+            self.joint_positions = table(max(segments + 1, tokens), hidden)
+            self.modality_embeddings = table(2, hidden)
         self.joint_norm = LayerNorm(hidden, dtype=dtype, rngs=rngs)
-
-        layer = EncoderLayer(
-            hidden, config.heads, config.ffn, dropout=config.dropout, dtype=dtype, rngs=rngs
-        )
-        self.encoder = SharedEncoder(
-            layer, config.layers, scan_layers=config.scan_layers, remat=config.remat
-        )
+        self.encoders = Encoders(config, ROLES[self.fusion], dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(config.dropout)
 
     def _drop(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
         return self.dropout(x, deterministic=key is None, rngs=fold(key, 0))
 
-    def encode_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """Audio alone.
+    def embed_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
+        """What the CNN hears in each segment.
 
         Args:
             batch: `log_mel` (B, S, F, T) and `segment_mask` (B, S).
-            key: Of the dropout; None = evaluation.
+            key: None = evaluation.
 
         Returns:
-            (B, S + 1, D): the learned start of sequence, then one state for each segment.
+            (B, S, D).
         """
         log_mel, mask = batch["log_mel"], batch["segment_mask"]
-        count, segments = mask.shape
-        merged = log_mel.reshape(count * segments, *log_mel.shape[2:])
+        merged = log_mel.reshape(-1, *log_mel.shape[2:])
         features = self.audio_cnn(merged, mask.reshape(-1), train=key is not None)
         features = self.audio_feature_norm(self.audio_projection(features))
-        features = features.reshape(count, segments, self.hidden)
-        start = jnp.broadcast_to(self.audio_start[...], (count, 1, self.hidden))
+        return Encoded(features.reshape(*mask.shape, self.hidden), mask)
+
+    def embed_text(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
+        """Word embeddings (B, L, E) of `token_ids` (B, L) with `token_mask` (B, L)."""
+        del key
+        return Encoded(self.word_embeddings(batch["token_ids"]), batch["token_mask"])
+
+    def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
+        """The stream of audio: (B, S, D) to (B, S + 1, D), the learned start of sequence first."""
+        features, mask = embedded
+        start = jnp.broadcast_to(self.audio_start[...], (len(mask), 1, self.hidden))
+        if self.mean_start:
+            # AVBert adds sinusoids to the segments first; their mean is one for all clips.
+            weight = mask[..., None]
+            start += (features * weight).sum(1, keepdims=True) / jnp.maximum(
+                weight.sum(1, keepdims=True), 1
+            )
         x = jnp.concatenate([start.astype(features.dtype), features], axis=1)
-        x = self._drop(self.audio_norm(x + self.audio_positions[: segments + 1]), key)
+        x = self._drop(self.audio_norm(x + self.audio_positions[: x.shape[1]]), key)
         # The start is there where any segment is, so that a missing clip is masked altogether.
         mask = jnp.concatenate([mask.max(axis=1, keepdims=True), mask], axis=1)
-        return Encoded(self.encoder(x, mask, fold(key, 1)), mask)
+        return self._alone("audio", x, mask, key)
+
+    def contextualize_text(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
+        """The stream of text: (B, L, E) to (B, L, D); position 0 is [CLS]."""
+        words, mask = embedded
+        x = words + self.text_positions[: words.shape[1]]
+        x = self.text_projection(self._drop(self.text_norm(x), key))
+        return self._alone("text", x, mask, key)
+
+    def _alone(self, role: str, x: jax.Array, mask: jax.Array, key: jax.Array | None) -> Encoded:
+        if self.fusion == "early":
+            return Encoded(x, mask)
+        return Encoded(self.encoders(role, x, mask, fold(key, 1)), mask)
+
+    def encode_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
+        """The stream of audio (B, S + 1, D) of `log_mel` (B, S, F, T) and `segment_mask`."""
+        return self.contextualize_audio(self.embed_audio(batch, key), key)
 
     def encode_text(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """Text alone.
+        """The stream of text (B, L, D) of `token_ids` and `token_mask` (B, L)."""
+        return self.contextualize_text(self.embed_text(batch, key), key)
+
+    def fuse(self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None) -> Encoded:
+        """Audio and text together, or what one of them says by itself.
 
         Args:
-            batch: `token_ids` (B, L) and `token_mask` (B, L).
+            audio: From `encode_audio`, (B, S + 1, D); None = the text alone.
+            text: From `encode_text`, (B, L, D); None = the audio alone.
             key: Of the dropout; None = evaluation.
 
         Returns:
-            (B, L, D); position 0 is [CLS].
+            (B, S + 1 + L, D), audio first, or one of the streams; position 0 is the summary.
         """
-        token_ids, mask = batch["token_ids"], batch["token_mask"]
-        x = self.word_embeddings(token_ids) + self.text_positions[: token_ids.shape[1]]
-        x = self.text_projection(self._drop(self.text_norm(x), key))
-        return Encoded(self.encoder(x, mask, fold(key, 1)), mask)
+        streams = {AUDIO: audio, TEXT: text}
+        given = {modality: stream for modality, stream in streams.items() if stream is not None}
+        if self.fusion != "early" and len(given) == 1:
+            return next(iter(given.values()))
+        mask = jnp.concatenate([stream.mask for stream in given.values()], axis=1)
+        if self.fusion == "late":
+            return self._fuse_late(audio, text, mask, key)
+        # Positions count from 0 in each.
+        x = [
+            stream.hidden
+            + self.joint_positions[: stream.hidden.shape[1]]
+            + self.modality_embeddings[modality]
+            for modality, stream in given.items()
+        ]
+        x = self._drop(self.joint_norm(jnp.concatenate(x, axis=1)), key)
+        return Encoded(self.encoders("joint", x, mask, fold(key, 1)), mask)
 
-    def fuse(self, audio: Encoded, text: Encoded, key: jax.Array | None) -> Encoded:
-        """Audio and text together; positions count from 0 in each.
-
-        Args:
-            audio: From `encode_audio`, (B, S + 1, D).
-            text: From `encode_text`, (B, L, D).
-            key: Of the dropout; None = evaluation.
-
-        Returns:
-            (B, S + 1 + L, D), audio first.
-        """
-        streams = []
-        for modality, stream in ((AUDIO, audio), (TEXT, text)):
-            positions = self.joint_positions[: stream.hidden.shape[1]]
-            streams.append(stream.hidden + positions + self.modality_embeddings[modality])
-        x = self._drop(self.joint_norm(jnp.concatenate(streams, axis=1)), key)
-        mask = jnp.concatenate([audio.mask, text.mask], axis=1)
-        return Encoded(self.encoder(x, mask, fold(key, 1)), mask)
+    def _fuse_late(
+        self, audio: Encoded, text: Encoded, mask: jax.Array, key: jax.Array | None
+    ) -> Encoded:
+        """One summary from both, in the place of the audio's; the other states as they are."""
+        summaries = [stream.hidden[:, 0] * stream.mask[:, :1] for stream in (audio, text)]
+        summary = self.joint_projection(jnp.concatenate(summaries, axis=-1))
+        summary = self._drop(self.joint_norm(summary), key)[:, None]
+        hidden = jnp.concatenate([summary, audio.hidden[:, 1:], text.hidden], axis=1)
+        return Encoded(hidden, mask.at[:, 0].set(mask.max(axis=1)))

@@ -1,4 +1,4 @@
-"""The ResNet over log-mel segments that ATBERT hears with."""
+"""The ResNets over log-mel segments that ATBERT and AVBert hear with."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 STEM_KERNEL = 9
+# Of AVBert's CNN: in these stages the 3x3 convolutions are split.
+SEPARABLE_STAGES = 2
+
+Pair = tuple[int, int]
 
 
 class BatchNorm(nnx.BatchNorm):
@@ -41,8 +45,8 @@ class ConvNorm(nnx.Module):
     Args:
         channels_in: C.
         channels_out: D.
-        kernel: Side of the square kernel; padded as PyTorch does, by kernel // 2 on each side.
-        stride: Of both axes.
+        kernel: Sizes in frequency and time; padded as PyTorch does, by size // 2 on each side.
+        stride: Of the two axes.
         dtype: Compute type.
         rngs: Keys of the initial values.
         zero: Start with a normalisation scale of 0, so that a residual block starts as identity.
@@ -52,9 +56,9 @@ class ConvNorm(nnx.Module):
         self,
         channels_in: int,
         channels_out: int,
-        kernel: int,
+        kernel: Pair,
         *,
-        stride: int = 1,
+        stride: Pair = (1, 1),
         zero: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
@@ -63,9 +67,9 @@ class ConvNorm(nnx.Module):
         self.conv = nnx.Conv(
             channels_in,
             channels_out,
-            (kernel, kernel),
+            kernel,
             strides=stride,
-            padding=kernel // 2,
+            padding=[(size // 2, size // 2) for size in kernel],
             use_bias=False,
             kernel_init=nnx.initializers.variance_scaling(2.0, "fan_out", "normal"),
             dtype=dtype,
@@ -82,10 +86,10 @@ class ConvNorm(nnx.Module):
 
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps (N, F, T, C) with mask (N,) to (N, F', T', D)."""
-        if self.kernel == 1:
+        if self.kernel == (1, 1):
             # A product of two matrices: XLA's CPU gradients of 1x1 convolutions, and of products
             # with more axes, take several times as long.
-            x = x[:, :: self.stride, :: self.stride].astype(self.dtype)
+            x = x[:, :: self.stride[0], :: self.stride[1]].astype(self.dtype)
             kernel = self.conv.kernel[0, 0].astype(self.dtype)
             x = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
         else:
@@ -93,18 +97,71 @@ class ConvNorm(nnx.Module):
         return self.norm(x, mask, train)
 
 
+class Separable(nnx.Module):
+    """A square convolution as two: along frequency, ReLU, along time (AVBert)."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.frequency = ConvNorm(
+            channels_in, channels_out, (kernel, 1), stride=(stride, 1), dtype=dtype, rngs=rngs
+        )
+        self.time = ConvNorm(
+            channels_out, channels_out, (1, kernel), stride=(1, stride), dtype=dtype, rngs=rngs
+        )
+
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Maps (N, F, T, C) with mask (N,) to (N, F', T', D)."""
+        return self.time(nnx.relu(self.frequency(x, mask, train)), mask, train)
+
+
+def square(
+    channels_in: int,
+    channels_out: int,
+    kernel: int,
+    *,
+    stride: int = 1,
+    separable: bool,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
+) -> ConvNorm | Separable:
+    """A convolution with a square kernel, in one or in two parts."""
+    if separable:
+        return Separable(channels_in, channels_out, kernel, stride=stride, dtype=dtype, rngs=rngs)
+    size, strides = (kernel, kernel), (stride, stride)
+    return ConvNorm(channels_in, channels_out, size, stride=strides, dtype=dtype, rngs=rngs)
+
+
 class Bottleneck(nnx.Module):
     """The residual block of ResNet-50 (He et al. 2015; stride on the 3x3, as torchvision)."""
 
     def __init__(
-        self, channels_in: int, width: int, *, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs
+        self,
+        channels_in: int,
+        width: int,
+        *,
+        stride: int,
+        separable: bool,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
     ) -> None:
         channels_out = 4 * width
-        self.reduce = ConvNorm(channels_in, width, 1, dtype=dtype, rngs=rngs)
-        self.conv = ConvNorm(width, width, 3, stride=stride, dtype=dtype, rngs=rngs)
-        self.expand = ConvNorm(width, channels_out, 1, zero=True, dtype=dtype, rngs=rngs)
+        self.reduce = ConvNorm(channels_in, width, (1, 1), dtype=dtype, rngs=rngs)
+        self.conv = square(
+            width, width, 3, stride=stride, separable=separable, dtype=dtype, rngs=rngs
+        )
+        self.expand = ConvNorm(width, channels_out, (1, 1), zero=True, dtype=dtype, rngs=rngs)
         self.shortcut = (
-            ConvNorm(channels_in, channels_out, 1, stride=stride, dtype=dtype, rngs=rngs)
+            ConvNorm(
+                channels_in, channels_out, (1, 1), stride=(stride, stride), dtype=dtype, rngs=rngs
+            )
             if stride > 1 or channels_in != channels_out
             else None
         )
@@ -118,29 +175,46 @@ class Bottleneck(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """ATBERT's audio CNN: a 9x9 stem of stride 1, no pooling, four stages, a global average.
+    """The audio CNN: a stem of stride 1 with kernel 9, no pooling, four stages, a global average.
 
-    With depths (3, 4, 6, 3) and width 64 it has 23 503 808 parameters, as ATBERT's ResNet-50.
-    Padded segments take no part in the statistics of batch normalisation.
+    With depths (3, 4, 6, 3) it is ATBERT's ResNet-50 (width 64, 23 503 808 parameters), or AVBert's
+    separable one (width 32, 5 839 840): that halves both axes in the first stage too, and splits
+    the stem and the 3x3 convolutions of the first two stages into frequency and time. Padded
+    segments take no part in the statistics of batch normalisation.
 
     Args:
-        depths: Number of blocks of each stage; every stage but the first halves both axes.
+        depths: Number of blocks of each stage; stages halve both axes.
         width: Channels of the stem, W; stage i ends with 4 * W * 2^i.
+        separable: AVBert's form.
         dtype: Compute type.
         rngs: Keys of the initial values.
     """
 
     def __init__(
-        self, depths: Sequence[int], width: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+        self,
+        depths: Sequence[int],
+        width: int,
+        *,
+        separable: bool = False,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
     ) -> None:
-        self.stem = ConvNorm(1, width, STEM_KERNEL, dtype=dtype, rngs=rngs)
+        self.stem = square(1, width, STEM_KERNEL, separable=separable, dtype=dtype, rngs=rngs)
         blocks = []
         channels = width
         for stage, depth in enumerate(depths):
             for number in range(depth):
-                stride = 2 if stage and not number else 1
                 inner = width * 2**stage
-                blocks.append(Bottleneck(channels, inner, stride=stride, dtype=dtype, rngs=rngs))
+                blocks.append(
+                    Bottleneck(
+                        channels,
+                        inner,
+                        stride=2 if not number and (stage or separable) else 1,
+                        separable=separable and stage < SEPARABLE_STAGES,
+                        dtype=dtype,
+                        rngs=rngs,
+                    )
+                )
                 channels = 4 * inner
         self.blocks = nnx.List(blocks)
         self.features = channels

@@ -1,11 +1,14 @@
-"""The parameter-shared transformer encoder of ALBERT (Lan et al. 2019)."""
+"""The transformer encoder of ALBERT (Lan et al. 2019), with four ways to share its parameters."""
 
 import functools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 from flax import nnx
 
+from atbert_jax.models.factorized import FactorizedLinear
 from atbert_jax.training.sharding import axes
 
 LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-12, use_fast_variance=False)
@@ -14,39 +17,71 @@ LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-12, use_fast_variance=Fa
 TABLE_INITIALIZER = nnx.initializers.truncated_normal(0.02)
 
 
+# 'gelu_tanh' is PyTorch's gelu_new, of ALBERT v2; 'gelu' is exact, of ALBERT v1 and AVBert.
+ACTIVATIONS = {"gelu_tanh": nnx.gelu, "gelu": functools.partial(nnx.gelu, approximate=False)}
+SHARINGS = ("none", "layers", "all", "factorized")
+# Of the one encoder that serves all roles.
+SHARED = "shared"
+
+Map = Callable[[jax.Array], jax.Array]
+
+
+class Linear(nnx.Linear):
+    """A linear map that is the same for every group (see `FactorizedLinear`)."""
+
+    def bind(self, group: int) -> Map:
+        """Itself."""
+        del group
+        return self
+
+
 class EncoderLayer(nnx.Module):
-    """Post-norm layer: `LN(x + attention(x))`, then `LN(x + ffn(x))` with tanh-GELU.
+    """Post-norm layer: `LN(x + attention(x))`, then `LN(x + ffn(x))`.
 
     With hidden 768, 12 heads and ffn 3072 it has 7 087 872 parameters, as `AlbertLayer`. Dropout
     is applied to the output of the attention, not to its probabilities (ALBERT v2 uses none).
 
     Args:
-        hidden: D.
-        heads: H, divides D.
-        ffn: Inner width of the feed-forward block.
-        dropout: Rate.
+        config: `config.model`: hidden D, heads H (divides D), ffn, activation, dropout; with
+            `groups` also rank and rotation.
+        groups: Number of encoders that share the factorized maps; 0 is ordinary maps.
         dtype: Compute type; softmax and normalisation are float32.
         rngs: Keys of the initial values.
 
     Raises:
-        ValueError: if `heads` does not divide `hidden`.
+        ValueError: if `heads` does not divide `hidden`, or there is no such activation.
     """
 
     def __init__(
         self,
-        hidden: int,
-        heads: int,
-        ffn: int,
+        config: ml_collections.ConfigDict,
         *,
-        dropout: float,
+        groups: int = 0,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
-        if hidden % heads:
-            raise ValueError(f"model.heads={heads} does not divide model.hidden={hidden}")
+        hidden, ffn = config.hidden, config.ffn
+        if hidden % config.heads:
+            raise ValueError(f"model.heads={config.heads} does not divide model.hidden={hidden}")
+        if config.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"config.model.activation={config.activation!r} is none of {', '.join(ACTIVATIONS)}"
+            )
 
-        def linear(width_in: int, width_out: int, axis_in: str, axis_out: str) -> nnx.Linear:
-            return nnx.Linear(
+        def linear(width_in: int, width_out: int, axis_in: str, axis_out: str) -> nnx.Module:
+            if groups:
+                return FactorizedLinear(
+                    width_in,
+                    width_out,
+                    groups=groups,
+                    rank=config.rank,
+                    rotation=config.rotation,
+                    axis_in=axis_in,
+                    axis_out=axis_out,
+                    dtype=dtype,
+                    rngs=rngs,
+                )
+            return Linear(
                 width_in,
                 width_out,
                 dtype=dtype,
@@ -55,7 +90,8 @@ class EncoderLayer(nnx.Module):
                 rngs=rngs,
             )
 
-        self.heads = heads
+        self.heads = config.heads
+        self.activation = ACTIVATIONS[config.activation]
         self.query = linear(hidden, hidden, "embed", "heads")
         self.key = linear(hidden, hidden, "embed", "heads")
         self.value = linear(hidden, hidden, "embed", "heads")
@@ -64,59 +100,135 @@ class EncoderLayer(nnx.Module):
         self.ffn = linear(hidden, ffn, "embed", "mlp")
         self.ffn_output = linear(ffn, hidden, "mlp", "embed")
         self.output_norm = LayerNorm(hidden, dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout)
+        self.dropout = nnx.Dropout(config.dropout)
 
-    def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
-        """One layer.
+    def bind(self, group: int) -> Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array]:
+        """The layer of one group, to be applied as often as one likes.
+
+        Returns:
+            A function of x (B, T, D), mask (B, T) with 1 = real (masked positions are attended by
+            none) and the key of the dropout (None is evaluation) to (B, T, D).
+        """
+        query, key_, value = (m.bind(group) for m in (self.query, self.key, self.value))
+        attention_output = self.attention_output.bind(group)
+        ffn, ffn_output = self.ffn.bind(group), self.ffn_output.bind(group)
+
+        def apply(x: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
+            heads = (*x.shape[:2], self.heads, -1)
+            attended = jax.nn.dot_product_attention(
+                query(x).reshape(heads),
+                key_(x).reshape(heads),
+                value(x).reshape(heads),
+                mask=mask[:, None, None, :] > 0,
+            )
+            attended = attention_output(attended.reshape(x.shape))
+            attended = self.dropout(attended, deterministic=key is None, rngs=key)
+            x = self.attention_norm(x + attended)
+            return self.output_norm(x + ffn_output(self.activation(ffn(x))))
+
+        return apply
+
+
+class Encoder(nnx.Module):
+    """A stack of layers, or one `EncoderLayer` that is applied again and again.
+
+    Args:
+        layers: One, or as many as `depth`.
+        depth: How many are applied, L.
+        scan_layers: Compile the one layer once and loop over it; a smaller program for deep ones.
+        remat: Compute activations again in the backward pass; saves memory, costs time.
+
+    Raises:
+        ValueError: if `scan_layers` meets layers that differ.
+    """
+
+    def __init__(
+        self, layers: Sequence[EncoderLayer], depth: int, *, scan_layers: bool, remat: bool
+    ) -> None:
+        if scan_layers and len(layers) > 1:
+            raise ValueError(
+                "config.model.scan_layers loops over one shared layer; with"
+                " config.model.sharing='none' there is none: set scan_layers=False"
+            )
+        self.layers = nnx.List(layers)
+        self.depth = depth
+        self.scan_layers = scan_layers
+        self.remat = remat
+
+    def __call__(
+        self, x: jax.Array, mask: jax.Array, key: jax.Array | None, group: int = 0
+    ) -> jax.Array:
+        """Contextualizes a sequence.
 
         Args:
             x: (B, T, D).
-            mask: (B, T), 1 = real; masked positions are attended by none.
-            key: Of the dropout; None is evaluation.
+            mask: (B, T), 1 = real.
+            key: Of the dropout, None = evaluation.
+            group: Whose factorized maps to use.
 
         Returns:
             (B, T, D).
         """
-        heads = (*x.shape[:2], self.heads, -1)
-        attended = jax.nn.dot_product_attention(
-            self.query(x).reshape(heads),
-            self.key(x).reshape(heads),
-            self.value(x).reshape(heads),
-            mask=mask[:, None, None, :] > 0,
-        )
-        attended = self.attention_output(attended.reshape(x.shape))
-        attended = self.dropout(attended, deterministic=key is None, rngs=key)
-        x = self.attention_norm(x + attended)
-        return self.output_norm(x + self.ffn_output(nnx.gelu(self.ffn(x))))
+        bound = [layer.bind(group) for layer in self.layers]
+        if self.remat:
+            bound = [jax.checkpoint(apply) for apply in bound]
+        keys = None if key is None else jax.random.split(key, self.depth)
+        if self.scan_layers:
+            apply = bound[0]
+            return jax.lax.scan(lambda x, key: (apply(x, mask, key), None), x, keys, self.depth)[0]
+        for number in range(self.depth):
+            apply = bound[number % len(bound)]
+            x = apply(x, mask, None if keys is None else keys[number])
+        return x
 
 
-class SharedEncoder(nnx.Module):
-    """One `EncoderLayer` that is applied `layers` times.
+class Encoders(nnx.Module):
+    """The encoders of several roles, which share their parameters as `config.model.sharing` says.
+
+    * 'none': every role has its own encoder of L layers;
+    * 'layers': every role has its own layer, applied L times (ALBERT);
+    * 'all': one layer for all roles, applied L times (ATBERT's intention);
+    * 'factorized': as 'all', but of each map only U is common (see `FactorizedLinear`; AVBert).
+
+    For the three roles with six layers of 768 that is 127 581 696, 21 263 616, 7 087 872 and, with
+    rank 128, 3 843 840 parameters. A role that is not used has none.
 
     Args:
-        layer: The layer.
-        layers: How often it is applied, L.
-        scan_layers: Compile the layer once and loop over it; a smaller program for deep encoders.
-        remat: Compute activations again in the backward pass; saves memory, costs time.
+        config: `config.model`: sharing, layers, scan_layers, remat and those of `EncoderLayer`.
+        roles: Names.
+        dtype: Compute type.
+        rngs: Keys of the initial values.
+
+    Raises:
+        ValueError: if there is no such sharing.
     """
 
-    def __init__(self, layer: EncoderLayer, layers: int, *, scan_layers: bool, remat: bool) -> None:
-        self.layer = layer
-        self.layers = layers
-        self.scan_layers = scan_layers
-        self.remat = remat
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        roles: Sequence[str],
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        sharing = config.sharing
+        if sharing not in SHARINGS:
+            raise ValueError(f"config.model.sharing={sharing!r} is none of {', '.join(SHARINGS)}")
+        self.roles = tuple(roles)
+        groups = len(roles) if sharing == "factorized" else 0
+        count = config.layers if sharing == "none" else 1
+        for name in self.roles if sharing in ("none", "layers") else (SHARED,):
+            layers = [
+                EncoderLayer(config, groups=groups, dtype=dtype, rngs=rngs) for _ in range(count)
+            ]
+            encoder = Encoder(
+                layers, config.layers, scan_layers=config.scan_layers, remat=config.remat
+            )
+            setattr(self, name, encoder)
 
-    def __call__(self, x: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Maps (B, T, D) with mask (B, T) to (B, T, D); `key` of the dropout, None = evaluation."""
-
-        def apply(x: jax.Array, key: jax.Array | None) -> jax.Array:
-            return self.layer(x, mask, key)
-
-        if self.remat:
-            apply = jax.checkpoint(apply)
-        keys = None if key is None else jax.random.split(key, self.layers)
-        if self.scan_layers:
-            return jax.lax.scan(lambda x, key: (apply(x, key), None), x, keys, self.layers)[0]
-        for number in range(self.layers):
-            x = apply(x, None if keys is None else keys[number])
-        return x
+    def __call__(
+        self, role: str, x: jax.Array, mask: jax.Array, key: jax.Array | None
+    ) -> jax.Array:
+        """Contextualizes (B, T, D) with mask (B, T) as `role`; `key` None is evaluation."""
+        encoder = getattr(self, role if hasattr(self, role) else SHARED)
+        return encoder(x, mask, key, self.roles.index(role))

@@ -16,8 +16,8 @@ from flax import nnx
 
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
-from atbert_jax.models.atbert import fold
 from atbert_jax.objectives.correct_pair import complete_rows
+from atbert_jax.objectives.views import AUDIO, TEXT, encode_views
 from input_pipeline.contract import Contract
 
 Batch = dict[str, jax.Array]
@@ -27,6 +27,14 @@ def unit(x: jax.Array) -> jax.Array:
     """(B, D) to length 1, float32."""
     x = x.astype(jnp.float32)
     return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
+
+
+def summaries(
+    model: nnx.Module, batch: Batch, key: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """(B, D) of length 1, what clips and texts say by themselves; key None is evaluation."""
+    views = encode_views(model, batch, (AUDIO, TEXT), key)
+    return unit(views[AUDIO].hidden[:, 0]), unit(views[TEXT].hidden[:, 0])
 
 
 class Alignment(nnx.Module):
@@ -57,8 +65,7 @@ class Alignment(nnx.Module):
 
     def _similarities(self, model: nnx.Module, batch: Batch, key: jax.Array | None) -> jax.Array:
         """Scaled cosines (B, B), clips in rows and texts in columns."""
-        audio = unit(model.encode_audio(batch, fold(key, 0)).hidden[:, 0])
-        text = unit(model.encode_text(batch, fold(key, 1)).hidden[:, 0])
+        audio, text = summaries(model, batch, key)
         # Never sharper than a hundredth, as in CLIP.
         return jnp.exp(jnp.minimum(self.log_scale[...], jnp.log(100.0))) * (audio @ text.T)
 
@@ -95,8 +102,7 @@ class Alignment(nnx.Module):
 
     def predict(self, model: nnx.Module, batch: Batch) -> Batch:
         """`cosine` (B,) between each clip and its own text."""
-        audio = unit(model.encode_audio(batch, None).hidden[:, 0])
-        text = unit(model.encode_text(batch, None).hidden[:, 0])
+        audio, text = summaries(model, batch, None)
         return {"cosine": (audio * text).sum(axis=-1)}
 
     def summarize(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:

@@ -14,39 +14,13 @@ from atbert_jax.evaluation.aggregation import aggregate as aggregate_tracks
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.atbert import Encoded, fold
+from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views
 from input_pipeline.contract import Contract
 
 Batch = dict[str, jax.Array]
 
-AUDIO_TEXT, AUDIO, TEXT = "audio_text", "audio", "text"
-VIEWS = (AUDIO_TEXT, AUDIO, TEXT)
-
 # Probability from which a tag counts as predicted.
 THRESHOLD = 0.5
-
-
-def encode_views(
-    model: nnx.Module, batch: Batch, views: tuple[str, ...], key: jax.Array | None
-) -> dict[str, Encoded]:
-    """The hidden states of each view; each modality is encoded once.
-
-    Args:
-        model: The trunk.
-        batch: With the fields that the views need.
-        views: Some of 'audio_text', 'audio', 'text'.
-        key: Of the dropout; None = evaluation.
-
-    Returns:
-        By view: (B, T, D) with mask (B, T).
-    """
-    encoded = {}
-    if AUDIO in views or AUDIO_TEXT in views:
-        encoded[AUDIO] = model.encode_audio(batch, fold(key, 0))
-    if TEXT in views or AUDIO_TEXT in views:
-        encoded[TEXT] = model.encode_text(batch, fold(key, 1))
-    if AUDIO_TEXT in views:
-        encoded[AUDIO_TEXT] = model.fuse(encoded[AUDIO], encoded[TEXT], fold(key, 2))
-    return {view: encoded[view] for view in views}
 
 
 class Classification(nnx.Module):

@@ -11,6 +11,9 @@ from atbert_jax import models, objectives
 from atbert_jax.models import frontend
 from input_pipeline.contract import Contract
 
+AUDIO_FIELDS = ("log_mel", "segment_mask")
+TEXT_FIELDS = ("token_ids", "token_mask")
+
 Batch = dict[str, jax.Array]
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 
@@ -23,28 +26,44 @@ class Once:
 
     def __init__(self, model: nnx.Module) -> None:
         self._model = model
-        self._encoded: dict[tuple[int, ...], Any] = {}
+        self._encoded: dict[tuple, Any] = {}
         self._inputs: list[tuple] = []  # kept, so that no other array gets their identity
 
     def _once(self, encode: Callable, batch: Batch, names: tuple[str, ...], key: Any) -> Any:
         inputs = tuple(batch[name] for name in names)
-        identity = tuple(map(id, inputs))
+        identity = (encode.__name__, *map(id, inputs))
         if identity not in self._encoded:
             self._inputs.append(inputs)
             self._encoded[identity] = encode(batch, key)
         return self._encoded[identity]
 
+    def embed_audio(self, batch: Batch, key: jax.Array | None) -> Any:
+        """The trunk's `embed_audio`; the key is that of the first who asked."""
+        return self._once(self._model.embed_audio, batch, AUDIO_FIELDS, key)
+
+    def embed_text(self, batch: Batch, key: jax.Array | None) -> Any:
+        """The trunk's `embed_text`; the key is that of the first who asked."""
+        return self._once(self._model.embed_text, batch, TEXT_FIELDS, key)
+
     def encode_audio(self, batch: Batch, key: jax.Array | None) -> Any:
         """The trunk's `encode_audio`; the key is that of the first who asked."""
-        return self._once(self._model.encode_audio, batch, ("log_mel", "segment_mask"), key)
+
+        def encode(batch: Batch, key: jax.Array | None) -> Any:
+            return self._model.contextualize_audio(self.embed_audio(batch, key), key)
+
+        return self._once(encode, batch, AUDIO_FIELDS, key)
 
     def encode_text(self, batch: Batch, key: jax.Array | None) -> Any:
         """The trunk's `encode_text`; the key is that of the first who asked."""
-        return self._once(self._model.encode_text, batch, ("token_ids", "token_mask"), key)
 
-    def fuse(self, audio: Any, text: Any, key: jax.Array | None) -> Any:
-        """The trunk's `fuse`."""
-        return self._model.fuse(audio, text, key)
+        def encode(batch: Batch, key: jax.Array | None) -> Any:
+            return self._model.contextualize_text(self.embed_text(batch, key), key)
+
+        return self._once(encode, batch, TEXT_FIELDS, key)
+
+    def __getattr__(self, name: str) -> Any:
+        """All else is the trunk's own."""
+        return getattr(self._model, name)
 
 
 class Learner(nnx.Module):

@@ -14,7 +14,7 @@ from atbert_jax.training.state import TrainState
 
 @dataclasses.dataclass(frozen=True)
 class Transfer:
-    """Names of arrays, as `model/encoder/layer/query/kernel`.
+    """Names of arrays, as `model/encoders/shared/layers/0/query/kernel`.
 
     Attributes:
         taken: Arrays that came from the checkpoint.

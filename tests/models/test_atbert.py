@@ -9,24 +9,27 @@ import pytest
 from flax import nnx
 
 from atbert_jax import models
-from atbert_jax.objectives.classification import VIEWS, encode_views
+from atbert_jax.objectives.views import VIEWS, encode_views
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from tests import tiny
 
 HIDDEN = 16
+FUSIONS = ("early", "mid", "late")
 # Adding the same to every key changes no attention, so the bias of the keys has no gradient.
-NO_GRADIENT = {"model/encoder/layer/key/bias"}
+NO_GRADIENT = {"model/encoders/shared/layers/0/key/bias"}
 
 
 def build(**changes) -> nnx.Module:
     return models.build(tiny.make_config(**changes), tiny.make_contract(), rngs=nnx.Rngs(0))
 
 
-@pytest.fixture(scope="module")
-def encode():
-    """All three views of a batch, in evaluation."""
-    definition, state = nnx.split(tiny.make_module(build))
+@pytest.fixture(scope="module", params=FUSIONS)
+def encode(request):
+    """All three views of a batch, in evaluation, wherever the modalities meet."""
+    definition, state = nnx.split(
+        tiny.make_module(lambda: build(**{"model.fusion": request.param}))
+    )
     run = jax.jit(
         lambda state, batch: encode_views(nnx.merge(definition, state), batch, VIEWS, None)
     )
@@ -46,7 +49,8 @@ def test_shapes_and_masks(encode):
     # The start of sequence goes with the clip: without a clip all of the stream is masked.
     np.testing.assert_array_equal(audio[:, 0], [0, 1, 1])
     np.testing.assert_array_equal(text, batch["token_mask"])
-    np.testing.assert_array_equal(views["audio_text"].mask, np.concatenate([audio, text], axis=1))
+    both = np.concatenate([audio, text], axis=1)
+    np.testing.assert_array_equal(views["audio_text"].mask[:, 1:], both[:, 1:])
     assert all(np.isfinite(view.hidden).all() for view in views.values())
 
 
@@ -109,8 +113,71 @@ def _without_gradient(**changes) -> set[str]:
     return {name for name, size in sizes.items() if size < 1e-6 * max(sizes.values())}
 
 
-def test_correct_pair_trains_every_parameter():
-    assert _without_gradient(**{"objectives.correct_pair": 1.0}) == NO_GRADIENT
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("sharing", ["layers", "all", "factorized"])
+def test_correct_pair_trains_every_parameter(fusion, sharing):
+    without = _without_gradient(
+        **{
+            "objectives.correct_pair": 1.0,
+            "model.fusion": fusion,
+            "model.sharing": sharing,
+            "model.rank": 4,
+        }
+    )
+    assert all(name.endswith(("layers/0/key/bias", "key/up/bias")) for name in without)
+
+
+@pytest.mark.parametrize("view", ["audio", "text"])
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_one_modality_is_heard_without_the_other(fusion, view):
+    """Its summary depends on all of it: no view is a constant, of early fusion neither."""
+    model = tiny.make_module(lambda: build(**{"model.fusion": fusion}))
+    batch, other = tiny.make_batch(2), tiny.make_batch(2, seed=1)
+    batch["segment_mask"][:], batch["token_mask"][:] = 1, 1
+    field = {"audio": "log_mel", "text": "token_ids"}[view]
+    changed = batch | {field: np.concatenate([batch[field][:, :-1], other[field][:, -1:]], axis=1)}
+    first, second = (
+        encode_views(model, given, (view,), None)[view].hidden[:, 0] for given in (batch, changed)
+    )
+    assert (np.abs(first - second).max(axis=1) > 1e-4).all()
+
+
+def test_late_fusion_is_a_linear_map_of_both_summaries():
+    model = tiny.make_module(lambda: build(**{"model.fusion": "late"}))
+    views = encode_views(model, tiny.make_batch(3), VIEWS, None)
+    summaries = [views[view].hidden[:, 0] for view in ("audio", "text")]
+    expected = model.joint_norm(model.joint_projection(jnp.concatenate(summaries, axis=1)))
+    np.testing.assert_allclose(views["audio_text"].hidden[:, 0], expected, atol=1e-6)
+    rest = [views["audio"].hidden[:, 1:], views["text"].hidden]
+    np.testing.assert_array_equal(views["audio_text"].hidden[:, 1:], np.concatenate(rest, axis=1))
+
+
+def test_mid_fusion_hands_a_single_stream_through():
+    model = tiny.make_module(build)
+    audio = model.encode_audio(tiny.make_batch(2), None)
+    assert model.fuse(audio, None, None) is audio
+
+
+def test_the_mean_of_the_segments_reaches_the_start():
+    plain, pooled = (
+        tiny.make_module(lambda mean=mean: build(**{"model.mean_start": mean}))
+        for mean in (False, True)
+    )
+    batch = tiny.make_batch(3)
+    features, mask = plain.embed_audio(batch, None)
+    mean = (features * mask[..., None]).sum(1) / mask.sum(1)[:, None]
+    expected = []
+    for row in range(3):  # a start of one's own for each clip
+        plain.audio_start[...] = pooled.audio_start[...] + mean[row]
+        expected.append(plain.encode_audio(batch, None).hidden[row])
+    np.testing.assert_allclose(pooled.encode_audio(batch, None).hidden, expected, atol=1e-5)
+
+
+def test_an_unknown_fusion_is_refused_with_the_choices():
+    with pytest.raises(
+        ValueError, match=r"config\.model\.fusion='both' is none of early, mid, late"
+    ):
+        build(**{"model.fusion": "both"})
 
 
 @pytest.mark.parametrize(
@@ -132,11 +199,11 @@ def test_one_encoder_serves_audio_text_and_both():
     config = tiny.make_config()
     config.model.update({"hidden": 768, "heads": 12, "ffn": 3072, "layers": 12})
     model = nnx.eval_shape(lambda: models.build(config, tiny.make_contract(), rngs=nnx.Rngs(0)))
-    assert tiny.count(model.encoder) == 7_087_872
+    assert tiny.count(model.encoders) == 7_087_872
     arrays = tiny.named(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
     attention = [name for name, array in arrays.items() if array.shape == (768, 768)]
     assert len(attention) == 4  # query, key, value and output; once
-    assert all(name.startswith("encoder/layer/") for name in attention)
+    assert all(name.startswith("encoders/shared/layers/0/") for name in attention)
 
 
 def test_bfloat16_computes_low_and_keeps_high():

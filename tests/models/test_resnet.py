@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from atbert_jax.models.resnet import BatchNorm, ResNet
+from atbert_jax.models.resnet import BatchNorm, ResNet, Separable
 from tests import tiny
 
 DEPTHS, WIDTH = (2, 1, 1, 1), 4
@@ -35,23 +35,63 @@ def segments(count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, 16, 24)).astype(np.float32)
 
 
-def test_resnet_50_has_the_size_and_the_maps_of_atbert():
+@pytest.mark.parametrize(
+    ("width", "separable", "shape", "maps", "count"),
+    [
+        (
+            64,
+            False,
+            (16, 24),
+            [(16, 24, 256), (8, 12, 512), (4, 6, 1024), (2, 3, 2048)],
+            23_503_808,
+        ),
+        (
+            32,
+            True,
+            (80, 128),
+            [(40, 64, 128), (20, 32, 256), (10, 16, 512), (5, 8, 1024)],
+            5_839_840,
+        ),
+    ],
+    ids=["ATBERT", "AVBert"],
+)
+def test_resnet_50_has_the_published_size_and_maps(width, separable, shape, maps, count):
     def run():
-        net = ResNet((3, 4, 6, 3), 64, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        net = ResNet((3, 4, 6, 3), width, separable=separable, dtype=jnp.float32, rngs=nnx.Rngs(0))
         mask = jnp.ones(2)
-        x = net.stem(jnp.zeros((2, 16, 24, 1)), mask, False)
-        maps = []
+        x = net.stem(jnp.zeros((2, *shape, 1)), mask, False)
+        found = [x]
         for block in net.blocks:
             x = block(x, mask, False)
-            maps.append(x)
-        return net, maps, net(jnp.zeros((2, 64, 50)), mask, False)
+            found.append(x)
+        return net, found, net(jnp.zeros((2, 64, 50)), mask, False)
 
-    net, maps, features = nnx.eval_shape(run)
-    assert tiny.count(net) == 23_503_808
-    ends = [maps[number - 1].shape[1:] for number in np.cumsum((3, 4, 6, 3))]
-    assert ends == [(16, 24, 256), (8, 12, 512), (4, 6, 1024), (2, 3, 2048)]
-    assert net.features == 2048
-    assert features.shape == (2, 2048)
+    net, found, features = nnx.eval_shape(run)
+    assert tiny.count(net) == count
+    assert found[0].shape[1:] == (*shape, width)
+    assert [found[number].shape[1:] for number in np.cumsum((3, 4, 6, 3))] == maps
+    assert features.shape == (2, net.features) == (2, 32 * width)
+
+
+def test_a_separable_convolution_goes_along_frequency_and_then_along_time():
+    part = tiny.make_module(
+        lambda: Separable(2, 3, 3, stride=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    )
+    x = np.random.default_rng(0).normal(size=(2, 6, 8, 2)).astype(np.float32)
+    mask = jnp.ones(2)
+
+    def conv(x, kernel, strides, padding):
+        return jax.lax.conv_general_dilated(
+            x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    frequency, time = part.frequency, part.time
+    assert frequency.conv.kernel.shape == (3, 1, 2, 3)
+    assert time.conv.kernel.shape == (1, 3, 3, 3)
+    y = conv(x, frequency.conv.kernel[...], (2, 1), [(1, 1), (0, 0)])
+    y = nnx.relu(frequency.norm(y, mask, False))
+    y = conv(y, time.conv.kernel[...], (1, 2), [(0, 0), (1, 1)])
+    np.testing.assert_allclose(part(x, mask, False), time.norm(y, mask, False), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(16, 24), (64, 50), (5, 7)])

@@ -1,29 +1,42 @@
-"""The shared encoder: its size, its three ways to run, its masks, and parity with ALBERT."""
+"""The encoder: its sizes, its three ways to run, its masks, and parity with ALBERT."""
 
+import functools
 import importlib.util
+import math
 import subprocess
 import sys
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import pytest
 from flax import nnx
 
-from atbert_jax.models.transformer import EncoderLayer, SharedEncoder
+from atbert_jax.models.transformer import ACTIVATIONS, Encoders
 from tests import tiny
 
 HIDDEN, HEADS, FFN, LAYERS = 16, 4, 32, 2
+ROLES = ("audio", "text", "joint")
 
 
-def make_encoder(*, scan: bool = False, remat: bool = False, dropout=0.0) -> SharedEncoder:
-    def build():
-        layer = EncoderLayer(
-            HIDDEN, HEADS, FFN, dropout=dropout, dtype=jnp.float32, rngs=nnx.Rngs(0)
-        )
-        return SharedEncoder(layer, LAYERS, scan_layers=scan, remat=remat)
+def make_config(**changes) -> ml_collections.ConfigDict:
+    """`config.model` of a tiny encoder without dropout."""
+    sizes = {"hidden": HIDDEN, "heads": HEADS, "ffn": FFN, "layers": LAYERS, "rank": 4}
+    config = tiny.make_config().model
+    config.update(sizes | changes)
+    return config
 
-    return tiny.make_module(build)
+
+def make_encoders(**changes) -> Encoders:
+    config = make_config(**changes)
+    return tiny.make_module(lambda: Encoders(config, ROLES, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+
+
+def make_encoder(**changes) -> Callable:
+    """Of the role 'joint'."""
+    return functools.partial(make_encoders(**changes), "joint")
 
 
 @pytest.fixture(scope="module")
@@ -34,26 +47,82 @@ def states() -> np.ndarray:
 MASK = (np.arange(7) < np.array([[7], [4], [1]])).astype(np.float32)
 
 
-@pytest.mark.parametrize("layers", [1, 12])
-def test_albert_base_has_one_layer_of_parameters_however_deep(layers):
-    def build():
-        layer = EncoderLayer(768, 12, 3072, dropout=0.1, dtype=jnp.float32, rngs=nnx.Rngs(0))
-        return SharedEncoder(layer, layers, scan_layers=False, remat=False)
+@pytest.mark.parametrize(
+    ("sharing", "count"),
+    [
+        ("none", 127_581_696),
+        ("layers", 21_263_616),
+        ("all", 7_087_872),
+        ("factorized", 3_843_840),
+    ],
+)
+def test_six_layers_of_768_have_the_published_numbers_of_parameters(sharing, count):
+    sizes = {"hidden": 768, "heads": 12, "ffn": 3072, "layers": 6, "rank": 128}
+    config = make_config(sharing=sharing, **sizes)
+    encoders = nnx.eval_shape(lambda: Encoders(config, ROLES, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    assert tiny.count(encoders) == count
 
-    assert tiny.count(nnx.eval_shape(build)) == 7_087_872
+
+@pytest.mark.parametrize("sharing", ["layers", "all", "factorized"])
+def test_depth_costs_no_parameters(sharing):
+    shallow, deep = (make_encoders(sharing=sharing, layers=layers) for layers in (1, 12))
+    assert tiny.count(shallow) == tiny.count(deep)
 
 
-def test_heads_must_divide_the_width():
-    with pytest.raises(ValueError, match=r"model\.heads=5 does not divide model\.hidden=16"):
-        EncoderLayer(16, 5, 32, dropout=0.0, dtype=jnp.float32, rngs=nnx.Rngs(0))
+@pytest.mark.parametrize(
+    ("sharing", "same"), [("none", False), ("layers", False), ("all", True), ("factorized", False)]
+)
+def test_roles_differ_unless_all_is_shared(states, sharing, same):
+    encoders = make_encoders(sharing=sharing)
+    outputs = [encoders(role, states, MASK, None) for role in ROLES]
+    for i, j in ((0, 1), (1, 2), (0, 2)):
+        assert (np.abs(outputs[i] - outputs[j]).max() < 1e-6) == same
+
+
+@pytest.mark.parametrize("sharing", ["none", "layers", "factorized"])
+def test_a_role_trains_what_is_its_own_and_what_is_common(states, sharing):
+    definition, state = nnx.split(make_encoders(sharing=sharing))
+    loss = lambda state: nnx.merge(definition, state)("text", states, MASK, None)[0, 0, 0]  # noqa: E731
+    arrays = tiny.named(nnx.to_pure_dict(jax.grad(loss)(state)))
+    if sharing == "factorized":
+        for name, gradient in arrays.items():
+            if name.endswith(("down", "skew")):
+                reached = [bool(np.abs(part).max() > 1e-9) for part in gradient]
+                assert reached == [False, True, False], name
+    else:
+        reached = {name.split("/")[0] for name, x in arrays.items() if np.abs(x).max() > 1e-9}
+        assert reached == {"text"}
+
+
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ({"heads": 5}, r"model\.heads=5 does not divide model\.hidden=16"),
+        ({"sharing": "some"}, r"config\.model\.sharing='some' is none of none, layers"),
+        ({"activation": "relu"}, r"config\.model\.activation='relu' is none of gelu_tanh, gelu"),
+        ({"sharing": "none", "scan_layers": True}, "set scan_layers=False"),
+        ({"sharing": "factorized", "rotation": "euler"}, "is none of exp, cayley"),
+    ],
+)
+def test_a_wrong_setting_is_refused(field, message):
+    with pytest.raises(ValueError, match=message):
+        make_encoders(**field)
+
+
+def test_activations_equal_pytorchs_definitions():
+    x = np.linspace(-4, 4, 41, dtype=np.float32)
+    erf = np.vectorize(math.erf)
+    tanh = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    np.testing.assert_allclose(ACTIVATIONS["gelu"](x), 0.5 * x * (1 + erf(x / 2**0.5)), atol=2e-6)
+    np.testing.assert_allclose(ACTIVATIONS["gelu_tanh"](x), tanh, atol=2e-6)
 
 
 def _run(states, **how) -> tuple:
     """Outputs and gradients, in evaluation and with dropout."""
-    definition, state = nnx.split(make_encoder(dropout=0.2, **how))
+    definition, state = nnx.split(make_encoders(dropout=0.2, **how))
 
     def loss(state):
-        encoder = nnx.merge(definition, state)
+        encoder = functools.partial(nnx.merge(definition, state), "joint")
         outputs = jnp.stack([encoder(states, MASK, key) for key in (None, jax.random.key(7))])
         return (outputs * np.cos(np.arange(outputs.size).reshape(outputs.shape))).sum(), outputs
 
@@ -69,7 +138,7 @@ def of_the_loop(states) -> tuple:
 @pytest.mark.parametrize(("scan", "remat"), [(True, False), (False, True), (True, True)])
 def test_scan_and_remat_change_neither_outputs_nor_gradients(states, of_the_loop, scan, remat):
     expected, wanted = of_the_loop
-    outputs, gradients = _run(states, scan=scan, remat=remat)
+    outputs, gradients = _run(states, scan_layers=scan, remat=remat)
     np.testing.assert_allclose(outputs, expected, atol=1e-6)
     assert gradients.keys() == wanted.keys()
     largest = max(np.abs(value).max() for value in wanted.values())
@@ -161,12 +230,12 @@ def test_equals_albert(tmp_path):
     subprocess.run([sys.executable, "-c", call], check=True)
     reference = dict(np.load(tmp_path / "a.npz"))
     inputs, expected = reference.pop("inputs"), reference.pop("outputs")
-    encoder = make_encoder()
+    encoders = make_encoders()
     for name, value in reference.items():
         module, kind = name.rsplit(".", 1)
-        target = getattr(encoder.layer, ALBERT_NAMES[module])
+        target = getattr(encoders.shared.layers[0], ALBERT_NAMES[module])
         weight = "scale" if value.ndim == 1 else "kernel"
         getattr(target, weight if kind == "weight" else "bias")[...] = jnp.asarray(value.T)
-    assert tiny.count(encoder) == sum(value.size for value in reference.values())
-    outputs = np.asarray(encoder(jnp.asarray(inputs), MASK, None))
+    assert tiny.count(encoders) == sum(value.size for value in reference.values())
+    outputs = np.asarray(encoders("joint", jnp.asarray(inputs), MASK, None))
     assert np.abs(outputs - expected)[MASK > 0].max() < 1e-5

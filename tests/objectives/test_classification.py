@@ -24,6 +24,8 @@ class Trunk:
         return Encoded(2 * batch["states"], batch["mask"])
 
     def fuse(self, audio, text, key):
+        if audio is None or text is None:
+            return audio or text
         return Encoded(audio.hidden + text.hidden, audio.mask)
 
 

@@ -49,6 +49,11 @@ def test_describes_a_config_and_trains_nothing(tone_manifest, tone_config, tmp_p
     console = Console(file=io.StringIO(), width=200)
     description.describe(config, tmp_path / "run", console)
     said = console.file.getvalue()
-    for text in ("model/encoder/layer/query/kernel", "(16, 16)", "GFLOPs per example", "MiB"):
+    for text in (
+        "model/encoders/shared/layers/0/query/kernel",
+        "(16, 16)",
+        "GFLOPs per example",
+        "MiB",
+    ):
         assert text in said
     assert not (tmp_path / "run").exists()

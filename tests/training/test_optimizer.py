@@ -56,7 +56,7 @@ def test_kernels_and_word_embeddings_decay_and_nothing_else():
     kept = {name for name, flag in flags.items() if not flag}
     tables = ("audio_start", "audio_positions", "text_positions", "joint_positions")
     assert {f"model/{name}" for name in (*tables, "modality_embeddings")} <= kept
-    assert "model/encoder/layer/output_norm/scale" in kept
+    assert "model/encoders/shared/layers/0/output_norm/scale" in kept
     assert "objectives/correct_pair/dense/bias" in kept
     assert flags["model/word_embeddings/embedding"]
 

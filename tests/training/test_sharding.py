@@ -115,7 +115,7 @@ def test_fsdp_keeps_an_eighth_of_the_parameters_on_a_device(on_eight):
 
 
 def test_heads_and_inner_widths_are_split_over_model(on_eight):
-    layer = "model/encoder/layer/"
+    layer = "model/encoders/shared/layers/0/"
     parts = on_eight[1]["2x4"]["parts"]
     split = {name for name, (size, here) in parts.items() if size == 4 * here}
     assert {name for name, (size, here) in parts.items() if size != here} == split
