@@ -63,7 +63,20 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
 
     # Objectives by weight; the settings of each are below, under its name.
     config.objectives = ml_collections.ConfigDict()
-    config.correct_pair = ml_collections.ConfigDict()
+    config.correct_pair = ml_collections.ConfigDict(
+        {"inputs": "summary_random"}  # or 'summary', 'two_heads'
+    )
+    config.masked_embedding = ml_collections.ConfigDict(
+        {
+            "streams": ("audio", "text"),
+            "rate": 0.15,  # of the positions, that are masked
+            # Or 'cans_dissimilar', 'current_minibatch', 'current_sequence'.
+            "negatives": "cans_similar",
+            "count": 64,  # of negatives
+            "detach_targets": False,  # no gradient through what was under the mask
+        }
+    )
+    config.masked_language = ml_collections.ConfigDict({"rate": 0.15})
     config.alignment = ml_collections.ConfigDict({"temperature": 0.1})  # initial; it is learned
     config.classification = ml_collections.ConfigDict(
         {
@@ -153,6 +166,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "log_every": 50,
             "evaluate_every": 500,  # steps between validations, each followed by a checkpoint
             "keep_latest": 2,
+            "modality_dropout": 0.0,  # share of the rows that lose their clip or their text
             "max_nonfinite": 20,  # steps in a row without a finite loss that end the run
         }
     )

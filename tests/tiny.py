@@ -1,6 +1,8 @@
 """A config, a contract and batches so small that a model of them compiles in seconds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -107,6 +109,13 @@ def named(tree: dict) -> dict[str, jax.Array]:
     """The arrays of nested dicts by names as `model/encoders/shared/layers/0/query/kernel`."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
+
+
+class Widths(NamedTuple):
+    """What an objective asks of a trunk when it is made."""
+
+    hidden: int
+    embedding_widths: Mapping[str, int] = MappingProxyType({})
 
 
 class Setup:

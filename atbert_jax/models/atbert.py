@@ -99,6 +99,14 @@ class ATBERT(nnx.Module):
         self.encoders = Encoders(config, ROLES[self.fusion], dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(config.dropout)
 
+    @property
+    def embedding_widths(self) -> dict[str, int]:
+        """Of what `embed_audio` and `embed_text` return, D and E."""
+        return {
+            "audio": self.audio_projection.out_features,
+            "text": self.word_embeddings.features,
+        }
+
     def _drop(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
         return self.dropout(x, deterministic=key is None, rngs=fold(key, 0))
 

@@ -19,24 +19,28 @@ from flax import nnx
 from atbert_jax.objectives.alignment import Alignment
 from atbert_jax.objectives.classification import Classification
 from atbert_jax.objectives.correct_pair import CorrectPair
+from atbert_jax.objectives.masked_embedding import MaskedEmbedding
+from atbert_jax.objectives.masked_language import MaskedLanguage
 from input_pipeline.contract import Contract
 
 OBJECTIVES = {
     "alignment": Alignment,
     "classification": Classification,
     "correct_pair": CorrectPair,
+    "masked_embedding": MaskedEmbedding,
+    "masked_language": MaskedLanguage,
 }
 
 
 def build(
-    config: ml_collections.ConfigDict, contract: Contract, hidden: int, *, rngs: nnx.Rngs
+    config: ml_collections.ConfigDict, contract: Contract, trunk: nnx.Module, *, rngs: nnx.Rngs
 ) -> nnx.Dict:
     """The objectives that `config.objectives` gives a weight, by name.
 
     Args:
         config: The whole config; `config.<name>` holds an objective's own settings.
         contract: Label names and task.
-        hidden: Width of the trunk's hidden states, D.
+        trunk: The model, whose widths the heads take.
         rngs: Keys of the initial values.
 
     Raises:
@@ -49,7 +53,7 @@ def build(
         )
     return nnx.Dict(
         {
-            name: OBJECTIVES[name](config[name], contract, hidden, rngs=rngs)
+            name: OBJECTIVES[name](config[name], contract, trunk, rngs=rngs)
             for name in sorted(config.objectives)
         }
     )

@@ -43,7 +43,7 @@ class Alignment(nnx.Module):
     Args:
         config: `config.alignment`: temperature, the initial value of a learned one.
         contract: Not used.
-        hidden: Not used; there are no projections.
+        trunk: Not used; there are no projections.
         rngs: Not used.
     """
 
@@ -51,11 +51,11 @@ class Alignment(nnx.Module):
         self,
         config: ml_collections.ConfigDict,
         contract: Contract,
-        hidden: int,
+        trunk: nnx.Module,
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        del contract, hidden, rngs
+        del contract, trunk, rngs
         self.log_scale = nnx.Param(jnp.log(1.0 / config.temperature))
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:

@@ -33,7 +33,7 @@ class Classification(nnx.Module):
         config: `config.classification`: views, pooling ('summary' or 'mean' over the sequence),
             dropout, label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
         contract: Task and label names.
-        hidden: D.
+        trunk: Has `hidden`, D.
         rngs: Keys of the initial values.
 
     Raises:
@@ -44,7 +44,7 @@ class Classification(nnx.Module):
         self,
         config: ml_collections.ConfigDict,
         contract: Contract,
-        hidden: int,
+        trunk: nnx.Module,
         *,
         rngs: nnx.Rngs,
     ) -> None:
@@ -72,8 +72,8 @@ class Classification(nnx.Module):
         self.labels = contract.labels
         classes = len(contract.labels.names)
         self.dropout = nnx.Dropout(config.dropout)
-        self.dense = nnx.Linear(hidden, hidden // 2, rngs=rngs)
-        self.output = nnx.Linear(hidden // 2, classes, rngs=rngs)
+        self.dense = nnx.Linear(trunk.hidden, trunk.hidden // 2, rngs=rngs)
+        self.output = nnx.Linear(trunk.hidden // 2, classes, rngs=rngs)
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Nothing: mixup is for training alone, so `loss` does it."""

@@ -22,6 +22,14 @@ from input_pipeline.contract import Contract
 
 Batch = dict[str, jax.Array]
 
+SUMMARY, RANDOM = 0, 1
+# The states that each head sees.
+INPUTS = {
+    "summary_random": ((SUMMARY, RANDOM),),
+    "summary": ((SUMMARY,),),
+    "two_heads": ((SUMMARY,), (RANDOM,)),
+}
+
 
 def derangement(valid: jax.Array, key: jax.Array) -> jax.Array:
     """A random cyclic order: each valid row gets another valid row, every one exactly once.
@@ -63,28 +71,53 @@ def complete_rows(batch: Batch) -> jax.Array:
     return batch["valid"] * batch["segment_mask"].max(axis=1) * batch["token_mask"].max(axis=1)
 
 
+class PairHead(nnx.Module):
+    """Linear C -> D, tanh, Linear D -> 2: logits of mismatch and match."""
+
+    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs) -> None:
+        self.dense = nnx.Linear(width, hidden, rngs=rngs)
+        # Indifferent at first: noise in the first logits would teach the head to say nothing.
+        self.output = nnx.Linear(hidden, 2, kernel_init=nnx.initializers.zeros, rngs=rngs)
+
+    def __call__(self, states: jax.Array) -> jax.Array:
+        """Maps (B, C) to (B, 2)."""
+        return self.output(jnp.tanh(self.dense(states.astype(jnp.float32))))
+
+
 class CorrectPair(nnx.Module):
-    """The head on [summary, random position]: Linear 2D -> D, tanh, Linear D -> 2.
+    """Tells matching pairs from mismatched ones by the joint states.
+
+    What the head sees is `config.correct_pair.inputs`: 'summary_random', [summary, state at a
+    random position] (ATBERT); 'summary' alone; or 'two_heads', one on each, whose losses and logits
+    are added (the two classifiers of AVBert).
 
     Args:
-        config: `config.correct_pair`; has no settings yet.
+        config: `config.correct_pair`: inputs.
         contract: Not used.
-        hidden: D.
+        trunk: Has `hidden`, D.
         rngs: Keys of the initial values.
+
+    Raises:
+        ValueError: if `inputs` is unknown.
     """
 
     def __init__(
         self,
         config: ml_collections.ConfigDict,
         contract: Contract,
-        hidden: int,
+        trunk: nnx.Module,
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        del config, contract
-        self.dense = nnx.Linear(2 * hidden, hidden, rngs=rngs)
-        # Indifferent at first: noise in the first logits would teach the head to say nothing.
-        self.output = nnx.Linear(hidden, 2, kernel_init=nnx.initializers.zeros, rngs=rngs)
+        del contract
+        if config.inputs not in INPUTS:
+            raise ValueError(
+                f"config.correct_pair.inputs={config.inputs!r} is none of {', '.join(INPUTS)}"
+            )
+        self.inputs = INPUTS[config.inputs]
+        self.heads = nnx.List(
+            PairHead(len(parts) * trunk.hidden, trunk.hidden, rngs=rngs) for parts in self.inputs
+        )
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Adds `negative` (B,), the row of the mismatched text, and `position_draw` (B, 2).
@@ -99,7 +132,7 @@ class CorrectPair(nnx.Module):
     def _pairs(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
-        """Logits (2, B, 2) of matching and mismatched pairs, and their weights (2, B)."""
+        """Logits (H, 2, B, 2) of matching and mismatched pairs, and their weights (2, B)."""
         audio = model.encode_audio(batch, fold(key, 0))
         text = model.encode_text(batch, fold(key, 1))
         other = batch["negative"]
@@ -115,8 +148,13 @@ class CorrectPair(nnx.Module):
         )
         position = take_valid(joint.mask, batch["position_draw"].T.reshape(-1))
         at_position = joint.hidden[jnp.arange(len(position)), position]
-        pair = jnp.concatenate([joint.hidden[:, 0], at_position], axis=1).astype(jnp.float32)
-        logits = self.output(jnp.tanh(self.dense(pair))).reshape(2, -1, 2)
+        states = (joint.hidden[:, 0], at_position)
+        logits = jnp.stack(
+            [
+                head(jnp.concatenate([states[part] for part in parts], axis=1))
+                for head, parts in zip(self.heads, self.inputs, strict=True)
+            ]
+        ).reshape(len(self.heads), 2, -1, 2)
         complete = complete_rows(batch)
         # A row whose text reads the same as the true one is no negative.
         same = (batch["token_ids"] == batch["token_ids"][other]).all(axis=1)
@@ -126,7 +164,7 @@ class CorrectPair(nnx.Module):
     def loss(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None
     ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
-        """Cross entropy of {mismatch, match} over 2B pairs; each modality is encoded once.
+        """Cross entropy of {mismatch, match} over 2B pairs, of each head; modalities encoded once.
 
         Args:
             model: The trunk.
@@ -138,14 +176,17 @@ class CorrectPair(nnx.Module):
         """
         logits, weights = self._pairs(model, batch, key)
         labels = jnp.broadcast_to(jnp.array([[1], [0]]), weights.shape)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        hits = (logits.argmax(axis=-1) == labels) * weights
+        losses = sum(
+            optax.softmax_cross_entropy_with_integer_labels(each, labels) for each in logits
+        )
+        hits = (logits.sum(axis=0).argmax(axis=-1) == labels) * weights
         total = weights.sum()
         return ((losses * weights).sum(), total), {"accuracy": (hits.sum(), total)}
 
     def predict(self, model: nnx.Module, batch: Batch) -> Batch:
         """`score` (B, 2), logit differences of the matching and mismatched pair, and `weight`."""
         logits, weights = self._pairs(model, batch, None)
+        logits = logits.sum(axis=0)
         return {"score": (logits[..., 1] - logits[..., 0]).T, "weight": weights.T}
 
     def summarize(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
 from atbert_jax import models, objectives
 from atbert_jax.models import frontend
+from atbert_jax.objectives.correct_pair import complete_rows
 from input_pipeline.contract import Contract
 
 AUDIO_FIELDS = ("log_mel", "segment_mask")
@@ -82,8 +84,26 @@ class Learner(nnx.Module):
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
     ) -> None:
         self.contract = contract
+        self.modality_dropout = config.train.modality_dropout
         self.model = models.build(config, contract, rngs=rngs)
-        self.objectives = objectives.build(config, contract, self.model.hidden, rngs=rngs)
+        self.objectives = objectives.build(config, contract, self.model, rngs=rngs)
+
+    def augment(self, batch: Batch, key: jax.Array) -> Batch:
+        """What only training does to a batch: rows lose their clip or their text.
+
+        Of the rows that have both, `config.train.modality_dropout` lose one, either as often, so
+        that the model learns to do without. Objectives that need both leave them out.
+        """
+        if not self.modality_dropout:
+            return batch
+        draw = jax.random.uniform(key, batch["valid"].shape)
+        complete = complete_rows(batch) > 0
+        clip = complete & (draw < self.modality_dropout / 2)
+        text = complete & (draw >= 1 - self.modality_dropout / 2)
+        return batch | {
+            "segment_mask": jnp.where(clip[:, None], 0.0, batch["segment_mask"]),
+            "token_mask": jnp.where(text[:, None], 0.0, batch["token_mask"]),
+        }
 
     def prepare(self, batch: Batch, key: jax.Array) -> Batch:
         """Log-mels where the batch holds waveforms, then every objective's corruption."""

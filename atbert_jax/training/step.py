@@ -94,8 +94,9 @@ def make_train_step(
 
     def losses(params: dict, statistics: dict, batch: Batch, key: jax.Array) -> tuple:
         learner = nnx.merge(definition, params, statistics)
-        corruption, dropout = jax.random.split(key)
-        losses, metrics = learner.losses(learner.prepare(batch, corruption), dropout)
+        augmentation, corruption, dropout = jax.random.split(key, 3)
+        batch = learner.prepare(learner.augment(batch, augmentation), corruption)
+        losses, metrics = learner.losses(batch, dropout)
         return losses, metrics, split(learner)[2]
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:

@@ -8,7 +8,7 @@ from flax import nnx
 from atbert_jax.models.atbert import Encoded
 from atbert_jax.objectives.alignment import Alignment
 from atbert_jax.training.learner import Learner, Once
-from tests.tiny import make_batch, make_config, make_contract, make_module
+from tests.tiny import Widths, make_batch, make_config, make_contract, make_module
 
 ROWS, WIDTH = 5, 7
 
@@ -32,7 +32,7 @@ class GivenTrunk:
 @pytest.fixture
 def objective():
     config = ml_collections.ConfigDict({"temperature": 0.5})
-    return Alignment(config, make_contract(), WIDTH, rngs=nnx.Rngs(0))
+    return Alignment(config, make_contract(), Widths(WIDTH), rngs=nnx.Rngs(0))
 
 
 @pytest.fixture
@@ -88,16 +88,19 @@ def test_a_trunk_encodes_the_same_arrays_once():
     calls = []
 
     class Counting:
-        def encode_audio(self, batch, key):
+        def embed_audio(self, batch, key):
             calls.append(batch["log_mel"])
             return len(calls)
+
+        def contextualize_audio(self, embedded, key):
+            return embedded
 
     batch = {name: jnp.asarray(x) for name, x in make_batch(2).items()}
     once = Once(Counting())
     assert once.encode_audio(batch, None) == once.encode_audio(dict(batch), None) == 1
     other = batch | {"log_mel": batch["log_mel"] + 1}
     assert once.encode_audio(other, None) == 2
-    assert once.encode_audio(batch, None) == 1
+    assert once.encode_audio(batch, None) == once.embed_audio(batch, None) == 1
     assert len(calls) == 2
 
 

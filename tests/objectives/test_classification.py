@@ -10,6 +10,7 @@ from atbert_jax import objectives
 from atbert_jax.models.atbert import Encoded
 from atbert_jax.objectives.classification import Classification
 from tests import tiny
+from tests.tiny import Widths
 
 HIDDEN = 8
 
@@ -43,7 +44,7 @@ def make(task: str = "single_label", hidden: int = HIDDEN, contract=None, **chan
     config = tiny.make_config(**{f"classification.{name}": x for name, x in changes.items()})
     contract = contract or tiny.make_contract(task)
     return tiny.make_module(
-        lambda: Classification(config.classification, contract, hidden, rngs=nnx.Rngs(0))
+        lambda: Classification(config.classification, contract, Widths(hidden), rngs=nnx.Rngs(0))
     )
 
 
@@ -62,7 +63,7 @@ def test_the_head_has_the_size_of_atbert():
     labels = contract.labels.__class__("single_label", tuple("abcdefghij"))
     contract = tiny.make_contract(labels=labels)
     head = nnx.eval_shape(
-        lambda: Classification(config.classification, contract, 768, rngs=nnx.Rngs(0))
+        lambda: Classification(config.classification, contract, Widths(768), rngs=nnx.Rngs(0))
     )
     assert tiny.count(head) == 299_146
 

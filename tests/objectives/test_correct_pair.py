@@ -9,6 +9,7 @@ from flax import nnx
 from atbert_jax.models.atbert import Encoded
 from atbert_jax.objectives.correct_pair import CorrectPair, derangement, take_valid
 from tests import tiny
+from tests.tiny import Widths
 
 HIDDEN = 8
 KEYS = jax.random.split(jax.random.key(0), 300)
@@ -44,15 +45,17 @@ def make_batch(rows: int, seed: int = 0) -> dict[str, jax.Array]:
 def objective() -> CorrectPair:
     config, contract = tiny.make_config(), tiny.make_contract()
     return tiny.make_module(
-        lambda: CorrectPair(config.correct_pair, contract, HIDDEN, rngs=nnx.Rngs(0))
+        lambda: CorrectPair(config.correct_pair, contract, Widths(HIDDEN), rngs=nnx.Rngs(0))
     )
 
 
 def test_the_head_has_the_size_of_atbert():
     config, contract = tiny.make_config(), tiny.make_contract()
-    head = nnx.eval_shape(lambda: CorrectPair(config.correct_pair, contract, 768, rngs=nnx.Rngs(0)))
-    assert head.dense.kernel.shape == (1536, 768)
-    assert head.output.kernel.shape == (768, 2)
+    head = nnx.eval_shape(
+        lambda: CorrectPair(config.correct_pair, contract, Widths(768), rngs=nnx.Rngs(0))
+    )
+    assert head.heads[0].dense.kernel.shape == (1536, 768)
+    assert head.heads[0].output.kernel.shape == (768, 2)
     assert tiny.count(head) == 1536 * 768 + 768 + 768 * 2 + 2
 
 
@@ -158,7 +161,7 @@ def _expected_loss(objective, batch) -> tuple[float, float, float]:
     batch = {name: np.asarray(value) for name, value in batch.items()}
     dense, output = (
         [np.asarray(x[...], np.float64) for x in (layer.kernel, layer.bias)]
-        for layer in (objective.dense, objective.output)
+        for layer in (objective.heads[0].dense, objective.heads[0].output)
     )
     total = count = hits = 0.0
     for row, other in enumerate(batch["negative"]):
@@ -198,7 +201,7 @@ def test_loss_and_accuracy_equal_numpy(objective):
 
 def test_logits_that_know_nothing_cost_ln_2(objective):
     config, contract = tiny.make_config(), tiny.make_contract()
-    fresh = CorrectPair(config.correct_pair, contract, HIDDEN, rngs=nnx.Rngs(0))
+    fresh = CorrectPair(config.correct_pair, contract, Widths(HIDDEN), rngs=nnx.Rngs(0))
     batch = fresh.corrupt(make_batch(256), KEYS[0])
     (total, weight), _ = fresh.loss(Trunk(), batch, None)
     assert float(total / weight) == pytest.approx(np.log(2), rel=1e-6)
@@ -206,6 +209,42 @@ def test_logits_that_know_nothing_cost_ln_2(objective):
     (total, weight), metrics = objective.loss(Trunk(), batch, None)
     assert np.log(2) < float(total / weight) < np.log(2) + 0.3
     assert float(metrics["accuracy"][0] / weight) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "heads"),
+    [("summary", [[0]]), ("two_heads", [[0], [1]]), ("summary_random", [[0, 1]])],
+)
+def test_the_inputs_of_the_heads(inputs, heads):
+    """Every head sees its states and no others, and heads are added."""
+    config = tiny.make_config(**{"correct_pair.inputs": inputs})
+    objective = tiny.make_module(
+        lambda: CorrectPair(
+            config.correct_pair, tiny.make_contract(), Widths(HIDDEN), rngs=nnx.Rngs(0)
+        )
+    )
+    batch = objective.corrupt(make_batch(4), KEYS[1])
+    batch["segment_mask"] = jnp.ones_like(batch["segment_mask"])
+    batch["position_draw"] = jnp.zeros((4, 2))  # the first segment, both times
+    states = np.asarray(batch["audio_states"][:, :2])
+    logits = 0.0
+    losses = np.zeros(4)
+    for head, parts in zip(objective.heads, heads, strict=True):
+        each = np.asarray(head(jnp.concatenate([states[:, part] for part in parts], axis=1)))
+        logits = logits + each
+        losses += np.log(np.exp(each).sum(axis=1)) - each[:, 1]
+    outputs = objective.predict(Trunk(), batch)
+    np.testing.assert_allclose(outputs["score"][:, 0], logits[:, 1] - logits[:, 0], atol=1e-5)
+    only_matches = batch | {"negative": jnp.arange(4)}
+    (total, weight), _ = objective.loss(Trunk(), only_matches, None)
+    assert float(weight) == 4
+    assert float(total) == pytest.approx(losses.sum(), rel=1e-5)
+
+
+def test_unknown_inputs_are_refused():
+    config = tiny.make_config(**{"correct_pair.inputs": "all"})
+    with pytest.raises(ValueError, match=r"inputs='all' is none of summary_random, summary"):
+        CorrectPair(config.correct_pair, tiny.make_contract(), Widths(HIDDEN), rngs=nnx.Rngs(0))
 
 
 def test_padding_rows_change_nothing(objective):

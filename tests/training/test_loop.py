@@ -101,7 +101,7 @@ def test_pretrains_and_fine_tunes_from_there(make_config, tmp_path):
     _, said = run(fine, second)
     assert "arrays taken over" in said
     assert "start anew: objectives/classification/dense/bias" in said
-    assert "not used here: objectives/correct_pair/dense/bias" in said
+    assert "not used here: objectives/correct_pair/heads/0/dense/bias" in said
     assert checkpoint.load_run(second)[1] == contract
     before, after = arrays(first, best["step"]), arrays(second, 2)
     trunk = [name for name in before if name.startswith("params/model/")]

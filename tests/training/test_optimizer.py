@@ -57,7 +57,7 @@ def test_kernels_and_word_embeddings_decay_and_nothing_else():
     tables = ("audio_start", "audio_positions", "text_positions", "joint_positions")
     assert {f"model/{name}" for name in (*tables, "modality_embeddings")} <= kept
     assert "model/encoders/shared/layers/0/output_norm/scale" in kept
-    assert "objectives/correct_pair/dense/bias" in kept
+    assert "objectives/correct_pair/heads/0/dense/bias" in kept
     assert flags["model/word_embeddings/embedding"]
 
 

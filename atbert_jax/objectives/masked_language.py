@@ -1,0 +1,123 @@
+"""Masked language modelling on the text stream (Devlin et al. 2018)."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import optax
+from flax import nnx
+
+from atbert_jax.evaluation.report import Figure
+from atbert_jax.evaluation.tables import Table
+from atbert_jax.models.atbert import fold
+from atbert_jax.models.transformer import LayerNorm
+from atbert_jax.objectives.masked_embedding import FIRST_WORD, choose
+from input_pipeline.contract import Contract
+from input_pipeline.text import SPECIAL_PIECES
+
+Batch = dict[str, jax.Array]
+
+MASK = SPECIAL_PIECES.index("[MASK]")
+# Of the chosen tokens: masked, replaced by a random word; the rest stays.
+MASKED, REPLACED = 0.8, 0.1
+
+
+class MaskedLanguage(nnx.Module):
+    """ALBERT's head: Linear D -> E, GELU, norm, and the word embeddings as the output map.
+
+    Random words are never special tokens.
+
+    Args:
+        config: `config.masked_language`: rate, the share of the words that are predicted.
+        contract: Gives the vocabulary V.
+        trunk: Has `hidden` D, `embedding_widths` and `word_embeddings`.
+        rngs: Keys of the initial values.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        contract: Contract,
+        trunk: nnx.Module,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.rate, self.vocabulary = config.rate, contract.vocabulary
+        width = trunk.embedding_widths["text"]
+        self.dense = nnx.Linear(trunk.hidden, width, rngs=rngs)
+        self.norm = LayerNorm(width, rngs=rngs)
+        self.output_bias = nnx.Param(jnp.zeros(contract.vocabulary))
+
+    def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
+        """Adds `masked_ids` (B, L), and `masked_positions` and `masked_weights` (B, M)."""
+        ids = batch["token_ids"]
+        words = (batch["token_mask"] > 0) & (ids >= FIRST_WORD) & (batch["valid"][:, None] > 0)
+        positions, weights = choose(words, self.rate, jax.random.uniform(fold(key, 0), ids.shape))
+        here = (positions[..., None] == jnp.arange(ids.shape[1])) & (weights[..., None] > 0)
+        chosen = here.any(axis=1)
+        fate = jax.random.uniform(fold(key, 1), ids.shape)
+        other = jax.random.randint(fold(key, 2), ids.shape, FIRST_WORD, self.vocabulary)
+        masked = jnp.where(fate < MASKED, MASK, jnp.where(fate < MASKED + REPLACED, other, ids))
+        return batch | {
+            "masked_ids": jnp.where(chosen, masked, ids),
+            "masked_positions": positions,
+            "masked_weights": weights,
+        }
+
+    def _logits(self, model: nnx.Module, batch: Batch, key: jax.Array | None) -> jax.Array:
+        """(B, M, V) at the chosen positions."""
+        batch = batch | {"token_ids": batch["masked_ids"]}
+        states = model.fuse(None, model.encode_text(batch, fold(key, 0)), fold(key, 1)).hidden
+        states = jnp.take_along_axis(states, batch["masked_positions"][..., None], axis=1)
+        states = self.norm(nnx.gelu(self.dense(states.astype(jnp.float32))))
+        table = model.word_embeddings.embedding[...]
+        return states @ table.T + self.output_bias[...]
+
+    def loss(
+        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+        """Cross entropy of the true words at the chosen positions.
+
+        Args:
+            model: The trunk.
+            batch: After `corrupt`.
+            key: Of the dropout; None = evaluation.
+
+        Returns:
+            (sum, weight) over the chosen positions, and the metric `accuracy`.
+        """
+        logits, weights = self._logits(model, batch, key), batch["masked_weights"]
+        words = jnp.take_along_axis(batch["token_ids"], batch["masked_positions"], axis=1)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, words)
+        hits = logits.argmax(axis=-1) == words
+        total = weights.sum()
+        return ((losses * weights).sum(), total), {"accuracy": ((hits * weights).sum(), total)}
+
+    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+        """`hits` and `masked` (B,): words that were found, and all that were looked for."""
+        words = jnp.take_along_axis(batch["token_ids"], batch["masked_positions"], axis=1)
+        hits = self._logits(model, batch, None).argmax(axis=-1) == words
+        weights = batch["masked_weights"]
+        return {"hits": (hits * weights).sum(axis=1), "masked": weights.sum(axis=1)}
+
+    def summarize(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:
+        """How often the true word is the likeliest."""
+        del aggregate
+        return {"accuracy": float(outputs["hits"].sum() / max(outputs["masked"].sum(), 1))}
+
+    def report(
+        self, outputs: Mapping[str, np.ndarray], summary: Mapping, aggregate: str
+    ) -> tuple[list[Table], list[Figure]]:
+        """The accuracy."""
+        del aggregate
+        rows = [[int(outputs["masked"].sum()), summary["accuracy"]]]
+        return [Table("Masked language modelling", ("masked words", "accuracy"), rows)], []
+
+    def answer(
+        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
+    ) -> dict:
+        """Nothing: it learns from data, and says nothing of a file."""
+        del outputs, given, aggregate
+        return {}

@@ -1,0 +1,103 @@
+"""Masked language modelling: what is masked, how, and its loss in closed form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from atbert_jax.models.atbert import Encoded
+from atbert_jax.objectives.masked_language import MASK, MaskedLanguage
+from tests import tiny
+
+HIDDEN, WIDTH, VOCABULARY = 6, 5, 50
+
+
+class Trunk:
+    """The state of a word is a row of a table."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        self.table = jnp.asarray(rng.normal(size=(VOCABULARY, HIDDEN)).astype(np.float32))
+        self.word_embeddings = nnx.Embed(VOCABULARY, WIDTH, rngs=nnx.Rngs(0))
+
+    def encode_text(self, batch, key):
+        return Encoded(self.table[batch["token_ids"]], batch["token_mask"])
+
+    def fuse(self, audio, text, key):
+        assert audio is None
+        return text
+
+
+def make(rate: float) -> MaskedLanguage:
+    config = tiny.make_config(**{"masked_language.rate": rate}).masked_language
+    contract = tiny.make_contract(vocabulary=VOCABULARY)
+    widths = tiny.Widths(HIDDEN, {"text": WIDTH})
+    return tiny.make_module(lambda: MaskedLanguage(config, contract, widths, rngs=nnx.Rngs(0)))
+
+
+def make_batch(rows: int, length: int) -> dict[str, jax.Array]:
+    """[CLS], words, [SEP], of which the last row is padding."""
+    rng = np.random.default_rng(1)
+    ids = rng.integers(5, VOCABULARY, (rows, length))
+    ids[:, 0], ids[:, -1] = 2, 3
+    valid = np.arange(rows) < rows - 1
+    batch = {"token_ids": ids, "token_mask": np.ones((rows, length)), "valid": valid * 1.0}
+    return {name: jnp.asarray(value) for name, value in batch.items()}
+
+
+def test_words_are_masked_replaced_or_kept_in_the_published_shares():
+    batch = make_batch(400, 102)
+    masked = make(0.15).corrupt(batch, jax.random.key(0))
+    ids, new = np.asarray(batch["token_ids"]), np.asarray(masked["masked_ids"])
+    weights = np.asarray(masked["masked_weights"])
+    assert weights[:-1].sum(axis=1).tolist() == [15] * 399  # of a hundred words
+    assert weights[-1].sum() == 0
+    chosen = np.zeros_like(ids, bool)
+    for row, positions in enumerate(np.asarray(masked["masked_positions"])):
+        chosen[row, positions[weights[row] > 0]] = True
+    assert (ids[chosen] >= 5).all()
+    np.testing.assert_array_equal(new[~chosen], ids[~chosen])
+    share = {
+        "masked": (new[chosen] == MASK).mean(),
+        "kept": (new[chosen] == ids[chosen]).mean(),
+    }
+    # One in 45 of the random words is the word itself.
+    assert share["masked"] == pytest.approx(0.8, abs=0.02)
+    assert share["kept"] == pytest.approx(0.1 + 0.1 / 45, abs=0.02)
+    assert (new[chosen][new[chosen] != MASK] >= 5).all()
+
+
+def test_loss_equals_numpy():
+    objective, trunk, batch = make(0.3), Trunk(), make_batch(4, 12)
+    batch = objective.corrupt(batch, jax.random.key(2))
+    (total, weight), metrics = objective.loss(trunk, batch, None)
+    dense, norm = objective.dense, objective.norm
+    expected = count = hits = 0.0
+    for row in range(4):
+        for position, real in zip(
+            batch["masked_positions"][row], batch["masked_weights"][row], strict=True
+        ):
+            if not real:
+                continue
+            x = np.asarray(trunk.table[batch["masked_ids"][row, position]], np.float64)
+            x = np.asarray(nnx.gelu(x @ dense.kernel[...] + dense.bias[...]), np.float64)
+            x = (x - x.mean()) / np.sqrt(x.var() + 1e-12) * norm.scale[...] + norm.bias[...]
+            logits = np.asarray(trunk.word_embeddings.embedding[...]) @ x
+            logits = logits + objective.output_bias[...]
+            word = int(batch["token_ids"][row, position])
+            expected += np.log(np.exp(logits).sum()) - logits[word]
+            hits += logits.argmax() == word
+            count += 1
+    assert count == weight == 9  # 3 of 10 words in each of 3 rows
+    assert float(total) == pytest.approx(float(expected), rel=1e-5)
+    assert [float(x) for x in metrics["accuracy"]] == [hits, count]
+
+
+def test_a_batch_without_words_weighs_nothing():
+    objective, batch = make(0.15), make_batch(3, 8)
+    batch["token_mask"] = jnp.zeros_like(batch["token_mask"])
+    batch = objective.corrupt(batch, jax.random.key(0))
+    (total, weight), _ = objective.loss(Trunk(), batch, None)
+    assert (float(total), float(weight)) == (0.0, 0.0)
+    assert objective.summarize(objective.predict(Trunk(), batch), "mean") == {"accuracy": 0.0}
