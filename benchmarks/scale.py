@@ -7,6 +7,7 @@ projection: computing and sending do not overlap, a chip reaches `--utilization`
 the bytes go round a ring at `--bandwidth`.
 """
 
+import jax
 from absl import app, flags
 from ml_collections import config_flags
 from rich.console import Console
@@ -31,6 +32,8 @@ CHIPS = (8, 64, 256)
 
 def main(_: list[str]) -> None:
     """Prints one table."""
+    # What the program computes and sends is settled before machine code is made of it.
+    jax.config.update("jax_disable_most_optimizations", True)
     config = CONFIG.value
     contract = Contract(
         spectrogram=Spectrogram(**{k: v for k, v in config.spectrogram.items() if k != "frames"}),

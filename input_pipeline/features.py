@@ -47,7 +47,7 @@ def log_mel(
     """Log-mel spectrogram of every segment.
 
     Args:
-        waveform: (..., N), float32, in [-1, 1].
+        waveform: (..., N), float32 or float64, in [-1, 1].
         spectrogram: Settings.
         mel_matrix: (n_fft // 2 + 1, F), such as `random_mel_matrix` draws; None is that of the
             settings.
@@ -59,8 +59,9 @@ def log_mel(
     rank = waveform.shape.rank
     padded = tf.pad(waveform, [[0, 0]] * (rank - 1) + [[half, half]])
     frames = tf.signal.frame(padded, spectrogram.n_fft, spectrogram.hop_length)
-    magnitude = tf.abs(tf.signal.rfft(frames * spectrogram.window))
+    magnitude = tf.abs(tf.signal.rfft(frames * tf.constant(spectrogram.window, frames.dtype)))
     energy = magnitude if spectrogram.power == 1 else magnitude**spectrogram.power
+    energy = tf.cast(energy, tf.float32)
     mel = tf.linalg.matmul(energy, spectrogram.mel_matrix if mel_matrix is None else mel_matrix)
     values = tf.linalg.matrix_transpose(tf.math.log(mel + spectrogram.log_floor))
     count = spectrogram.frame_count(waveform.shape[-1])

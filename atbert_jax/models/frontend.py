@@ -11,7 +11,7 @@ def log_mel(waveform: jax.Array, spectrogram: Spectrogram) -> jax.Array:
     """Log-mel spectrogram of every segment.
 
     Args:
-        waveform: (..., N), float32, in [-1, 1].
+        waveform: (..., N), float32 (or float64, with `jax_enable_x64`), in [-1, 1].
         spectrogram: Settings; the mel matrix is theirs.
 
     Returns:
@@ -22,8 +22,9 @@ def log_mel(waveform: jax.Array, spectrogram: Spectrogram) -> jax.Array:
     padded = jnp.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(half, half)])
     starts = jnp.arange(samples // hop + 1) * hop
     frames = padded[..., starts[:, None] + jnp.arange(spectrogram.n_fft)]
-    magnitude = jnp.abs(jnp.fft.rfft(frames * spectrogram.window))
+    magnitude = jnp.abs(jnp.fft.rfft(frames * spectrogram.window.astype(frames.dtype)))
     energy = magnitude if spectrogram.power == 1 else magnitude**spectrogram.power
+    energy = energy.astype(jnp.float32)
     mel = jnp.matmul(energy, spectrogram.mel_matrix, precision="highest")
     values = jnp.swapaxes(jnp.log(mel + spectrogram.log_floor), -1, -2)
     count = spectrogram.frame_count(samples)

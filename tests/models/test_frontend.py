@@ -37,6 +37,20 @@ def test_log_mel_is_librosas_and_the_other_engines(
     np.testing.assert_allclose(found[0], other[0], rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("power", [1.0, 2.0])
+@pytest.mark.parametrize("mel_scale", ["slaney", "htk"])
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_log_mel_of_float64_is_librosas_however_quiet(
+    signals, librosa_log_mel, settings, mel_scale, power
+):
+    spectrogram = Spectrogram(mel_scale=mel_scale, power=power, **settings)
+    with jax.enable_x64(True):
+        found = np.asarray(log_mel(signals.astype(np.float64), spectrogram))
+    assert found.dtype == np.float32
+    expected = librosa_log_mel(signals, spectrogram)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("mel_scale", ["slaney", "htk"])
 def test_log_mel_of_real_clips(real_clips, librosa_log_mel, assert_same_log_mel, mel_scale):
     spectrogram = Spectrogram(mel_scale=mel_scale)
