@@ -50,14 +50,15 @@ def encode_views(
 
 
 class Classification(nnx.Module):
-    """A two-layer head, Linear D -> D/2, tanh, Linear D/2 -> C, shared by all views.
+    """A head that all views share: Linear D -> D/2, tanh, Linear D/2 -> C, or Linear D -> C alone.
 
     The views are audio with text, audio alone and text alone. All that the config names are
     trained together, so that the model also answers where a modality is missing.
 
     Args:
-        config: `config.classification`: views, pooling ('summary' or 'mean' over the sequence),
-            dropout, label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
+        config: `config.classification`: views, head ('mlp' or 'linear'), pooling ('summary' or
+            'mean' over the sequence), dropout, label_smoothing, mixup (alpha of the Beta
+            distribution; 0 is off).
         contract: Task and label names.
         hidden: D.
         rngs: Keys of the initial values.
@@ -81,6 +82,8 @@ class Classification(nnx.Module):
             raise ValueError(
                 f"config.classification.pooling={config.pooling!r}; use 'summary' or 'mean'"
             )
+        if config.head not in ("mlp", "linear"):
+            raise ValueError(f"config.classification.head={config.head!r}; use 'mlp' or 'linear'")
         if config.mixup and views != (AUDIO,):
             raise ValueError(
                 "config.classification.mixup mixes audio, so it needs views=('audio',);"
@@ -98,8 +101,9 @@ class Classification(nnx.Module):
         self.labels = contract.labels
         classes = len(contract.labels.names)
         self.dropout = nnx.Dropout(config.dropout)
-        self.dense = nnx.Linear(hidden, hidden // 2, rngs=rngs)
-        self.output = nnx.Linear(hidden // 2, classes, rngs=rngs)
+        inner = hidden if config.head == "linear" else hidden // 2
+        self.dense = None if config.head == "linear" else nnx.Linear(hidden, inner, rngs=rngs)
+        self.output = nnx.Linear(inner, classes, rngs=rngs)
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Nothing: mixup is for training alone, so `loss` does it."""
@@ -137,7 +141,7 @@ class Classification(nnx.Module):
             hidden = (encoded.hidden.astype(jnp.float32) * weight).sum(axis=1) / total
         hidden = hidden.astype(jnp.float32)
         hidden = self.dropout(hidden, deterministic=key is None, rngs=key)
-        return self.output(jnp.tanh(self.dense(hidden)))
+        return self.output(hidden if self.dense is None else jnp.tanh(self.dense(hidden)))
 
     def _losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """(B,) from logits and labels (B, C)."""

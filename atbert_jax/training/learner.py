@@ -1,14 +1,15 @@
 """A trunk and its objectives in one module: what is trained, saved and asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import ml_collections
-from flax import nnx
+from flax import nnx, traverse_util
 
 from atbert_jax import models, objectives
 from atbert_jax.models import frontend
+from atbert_jax.training import freezing
 from input_pipeline.contract import Contract
 
 Batch = dict[str, jax.Array]
@@ -19,10 +20,14 @@ class Once:
     """A trunk that encodes the same arrays once, whoever asks.
 
     So objectives share an encoding, its dropout included, and running statistics move once.
+
+    Args:
+        model: The trunk.
+        frozen: It is asked as in evaluation, whatever the key.
     """
 
-    def __init__(self, model: nnx.Module) -> None:
-        self._model = model
+    def __init__(self, model: nnx.Module, *, frozen: bool = False) -> None:
+        self._model, self._frozen = model, frozen
         self._encoded: dict[tuple[int, ...], Any] = {}
         self._inputs: list[tuple] = []  # kept, so that no other array gets their identity
 
@@ -31,7 +36,7 @@ class Once:
         identity = tuple(map(id, inputs))
         if identity not in self._encoded:
             self._inputs.append(inputs)
-            self._encoded[identity] = encode(batch, key)
+            self._encoded[identity] = encode(batch, self._own(key))
         return self._encoded[identity]
 
     def encode_audio(self, batch: Batch, key: jax.Array | None) -> Any:
@@ -44,11 +49,18 @@ class Once:
 
     def fuse(self, audio: Any, text: Any, key: jax.Array | None) -> Any:
         """The trunk's `fuse`."""
-        return self._model.fuse(audio, text, key)
+        return self._model.fuse(audio, text, self._own(key))
+
+    def _own(self, key: jax.Array | None) -> jax.Array | None:
+        return None if self._frozen else key
 
 
 class Learner(nnx.Module):
     """The model that a config names with the objectives that it gives a weight.
+
+    A batch normalisation that is frozen normalises by its running statistics in training too, and
+    leaves them as they are. A trunk that is frozen as a whole acts as in evaluation altogether,
+    without dropout.
 
     Args:
         config: The whole config.
@@ -65,6 +77,17 @@ class Learner(nnx.Module):
         self.contract = contract
         self.model = models.build(config, contract, rngs=rngs)
         self.objectives = objectives.build(config, contract, self.model.hidden, rngs=rngs)
+        self.frozen_trunk = self._freeze(config.optimizer.frozen)
+
+    def _freeze(self, frozen: Sequence[str]) -> bool:
+        """Stills the normalisations that are frozen; says whether the whole trunk is."""
+        params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        trained, _ = freezing.partition(params, frozen)
+        paths = list(traverse_util.flatten_dict(trained))
+        for place, module in nnx.iter_modules(self):
+            if isinstance(module, nnx.BatchNorm):
+                module.use_running_average = all(path[: len(place)] != place for path in paths)
+        return freezing.TRUNK not in trained
 
     def prepare(self, batch: Batch, key: jax.Array) -> Batch:
         """Log-mels where the batch holds waveforms, then every objective's corruption."""
@@ -81,7 +104,7 @@ class Learner(nnx.Module):
             key: Of the dropout; None = evaluation.
         """
         losses, metrics = {}, {}
-        model = Once(self.model)
+        model = Once(self.model, frozen=self.frozen_trunk)
         for number, (name, objective) in enumerate(self.objectives.items()):
             own = None if key is None else jax.random.fold_in(key, number)
             losses[name], values = objective.loss(model, batch, own)
