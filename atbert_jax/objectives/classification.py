@@ -21,9 +21,6 @@ Batch = dict[str, jax.Array]
 AUDIO_TEXT, AUDIO, TEXT = "audio_text", "audio", "text"
 VIEWS = (AUDIO_TEXT, AUDIO, TEXT)
 
-# Probability from which a tag counts as predicted.
-THRESHOLD = 0.5
-
 
 def encode_views(
     model: nnx.Module, batch: Batch, views: tuple[str, ...], key: jax.Array | None
@@ -99,6 +96,7 @@ class Classification(nnx.Module):
         self.mixup = config.mixup
         self.label_smoothing = config.label_smoothing
         self.labels = contract.labels
+        self.chooses = contract.labels.task == "multi_label"
         classes = len(contract.labels.names)
         self.dropout = nnx.Dropout(config.dropout)
         inner = hidden if config.head == "linear" else hidden // 2
@@ -199,18 +197,35 @@ class Classification(nnx.Module):
             return jax.nn.sigmoid(logits)
         return logits * jnp.array(self.labels.std) + jnp.array(self.labels.mean)
 
-    def summarize(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:
+    def choose(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:
+        """`thresholds` by view and tag with the best F1 on these outputs (multi-label only)."""
+        names = self.labels.names
+        return {
+            "thresholds": {
+                view: metrics.best_thresholds(*self._tracks(outputs, view, aggregate), names)
+                for view in self.views
+            }
+        }
+
+    def summarize(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        aggregate: str,
+        thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> dict:
         """Metrics of each view over a split, chunks aggregated into tracks.
 
         Args:
             outputs: Of `predict`, with `labels` (N, C), `label_mask` and `record` (N,).
             aggregate: 'mean', 'max' or 'vote'.
+            thresholds: Of `choose`, for tags; F1 at them is measured beside that at 0.5.
         """
-        measure = metrics.TASK_METRICS[self.labels.task]
-        return {
-            view: measure(*self._tracks(outputs, view, aggregate), self.labels.names)
-            for view in self.views
-        }
+        measure, summary = metrics.TASK_METRICS[self.labels.task], {}
+        for view in self.views:
+            chosen = {"thresholds": thresholds[view]} if thresholds else {}
+            tracks = self._tracks(outputs, view, aggregate)
+            summary[view] = measure(*tracks, self.labels.names, **chosen)
+        return summary
 
     def _tracks(
         self, outputs: Mapping[str, np.ndarray], view: str, aggregate: str
@@ -244,19 +259,25 @@ class Classification(nnx.Module):
         return tables, figures
 
     def answer(
-        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
+        self,
+        outputs: Mapping[str, np.ndarray],
+        given: tuple[str, ...],
+        aggregate: str,
+        thresholds: Mapping[str, Mapping[str, float]] | None = None,
     ) -> dict:
         """`prediction` and, for labels, `probabilities` by name.
 
-        The view is that of the modalities given, or else the first one that was trained.
+        The view is that of the modalities given, or else the first one that was trained. Tags are
+        predicted from their thresholds (see `choose`) on, or else from 0.5.
         """
         wanted = AUDIO_TEXT if len(given) > 1 else given[0]
-        scores = outputs[wanted if wanted in self.views else self.views[0]]
-        _, tracks = aggregate_tracks(scores, np.zeros(len(scores), int), aggregate)
+        view = wanted if wanted in self.views else self.views[0]
+        _, tracks = aggregate_tracks(outputs[view], np.zeros(len(outputs[view]), int), aggregate)
         by_name = dict(zip(self.labels.names, map(float, tracks[0]), strict=True))
         if self.labels.task == "regression":
             return {"prediction": by_name}
         if self.labels.task == "multi_label":
-            chosen = [name for name, value in by_name.items() if value >= THRESHOLD]
-            return {"prediction": chosen, "probabilities": by_name}
+            limits = (thresholds or {}).get(view, {})
+            tags = [n for n, value in by_name.items() if value >= limits.get(n, metrics.THRESHOLD)]
+            return {"prediction": tags, "probabilities": by_name}
         return {"prediction": max(by_name, key=by_name.get), "probabilities": by_name}

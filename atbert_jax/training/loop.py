@@ -1,6 +1,7 @@
 """The training loop, the same for every model and objective."""
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -296,9 +297,8 @@ class Run:
         size = self.config.evaluation.batch_size
         state: TrainState = self.state
         batches: Iterator = self.batches.evaluation("val", size, sharding.share(self.mesh))
-        sums, outputs = evaluation.answers(
-            self.evaluate, state.params, state.statistics, batches, self.mesh
-        )
+        model = functools.partial(self.evaluate, state.params, state.statistics)
+        ((sums, outputs),) = evaluation.answers([model], batches, self.mesh)
         learner = nnx.merge(self.definition, state.params, state.statistics)
         metrics = evaluation.measure(
             learner, self.config.objectives, sums, outputs, self.config.evaluation.aggregate

@@ -261,6 +261,9 @@ def test_answers_name_the_labels():
     assert text == answer
     several = make("multi_label", views=views).answer(outputs, ("audio", "text"), "max")
     assert several["prediction"] == ["middle"]
+    limits = {"audio_text": {"low": 0.35, "middle": 0.8}, "audio": {}}
+    tuned = make("multi_label", views=views).answer(outputs, ("audio", "text"), "max", limits)
+    assert tuned["prediction"] == ["low"]
     numbers = make("regression", views=views).answer(outputs, ("audio", "text"), "mean")
     assert numbers["prediction"] == pytest.approx({"low": 0.3, "middle": 0.6, "high": 0.1})
 
