@@ -23,6 +23,9 @@ CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder that a training run
 TEXT = flags.DEFINE_string("text", "", "Text that goes with the files, or is asked about alone.")
 JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line for each file.")
 EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Write the embeddings to this .npz file.")
+THRESHOLDS = flags.DEFINE_string(
+    "thresholds", None, "metrics.json of an evaluation: tags are decided by its thresholds."
+)
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint; by default the best one.")
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -54,6 +57,21 @@ def records(arguments: list[str], text: str) -> Iterator[Record]:
             yield from (Record(id=str(f), path=f, text=text) for f in files)
         else:
             yield Record(id=argument, path=path, text=text)
+
+
+def chosen(path: Path) -> dict:
+    """What `evaluate` has chosen on validation data.
+
+    Raises:
+        ValueError: if the file is no `metrics.json` with thresholds.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["chosen"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path}: holds no thresholds; give the metrics.json of an evaluation of this model"
+            " on tags (multi_label) with a labelled val split"
+        ) from error
 
 
 def as_json(answer: Answer) -> dict:
@@ -112,7 +130,8 @@ def main(arguments: list[str]) -> None:
     from atbert_jax.training import trained
 
     wanted = list(records(arguments, TEXT.value))
-    predictor = Predictor(trained.load(Path(CHECKPOINT.value), STEP.value))
+    choices = chosen(Path(THRESHOLDS.value)) if THRESHOLDS.value else {}
+    predictor = Predictor(trained.load(Path(CHECKPOINT.value), STEP.value), choices)
     answers = show(predictor.predict(wanted), JSON.value)
     good = [answer for answer in answers if not answer.error]
     if EMBEDDINGS.value and good:

@@ -47,7 +47,8 @@ def train_with_twin(
 ) -> dict[str, float | None]:
     """Trains, and the same network from scratch too where the config asks for it.
 
-    The twin has the same data, preprocessing and tokenizer; it lives in `workdir/scratch`.
+    The twin has the same data, preprocessing and tokenizer; it lives in `workdir/scratch`. Whatever
+    is frozen here, all of the twin is trained, at the rate of new parameters.
 
     Args:
         config: See `configs/defaults.py`.
@@ -65,6 +66,8 @@ def train_with_twin(
         console.print("the same network from scratch, for comparison:")
         twin = config.copy_and_resolve_references()
         twin.init_from = ""
+        # Nothing of it is pre-trained: a trunk that stays random would be no comparison.
+        twin.optimizer.frozen, twin.optimizer.trunk_rate = (), 1.0
         train(twin, workdir / SCRATCH, console, preprocessing=workdir)
     return best
 

@@ -81,6 +81,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config.classification = ml_collections.ConfigDict(
         {
             "views": ("audio_text", "audio", "text"),
+            "head": "mlp",  # two layers, or 'linear'
             "pooling": "summary",  # or 'mean'
             "dropout": 0.1,
             "label_smoothing": 0.0,
@@ -113,6 +114,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "val_fraction": 0.1,  # drawn from train where the manifest has no such split
             "test_fraction": 0.1,  # drawn where the manifest has no splits at all
             "hold_out": "",  # 'column=value': those records, all of them, are the test split
+            "samples_per_label": 0,  # few-shot: train on so many records of each label; 0: on all
             "memory_mb": 2048,  # budget for remembering decoded clips of up to 12 seconds
             "max_bad_share": 0.1,  # of the training records, that cannot be read; more end the run
             "threads": 0,  # that decode audio; 0: one for each core
@@ -181,6 +183,9 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         {
             "name": "adamw",  # or 'adam', 'sgd'
             "learning_rate": 1e-4,
+            "trunk_rate": 1.0,  # factor of it for the trunk, all that is named `model/...`
+            # Regular expressions on the names of parameters that stay as they are (--describe).
+            "frozen": (),
             "b1": 0.9,
             "b2": 0.98,
             "weight_decay": 1e-2,

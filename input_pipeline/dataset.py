@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from input_pipeline import sources, text
+from input_pipeline import few_shot, sources, text
 from input_pipeline.contract import TOKENIZER, Contract, Labels, Normalization
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.sources import Record
@@ -141,6 +141,39 @@ def _labels(task: str, splits: dict[str, list[Record]], target_columns: Sequence
     return Labels(task, tuple(sources.label_names(splits, task)))
 
 
+def _merged(parts: dict[str, list[list[Record]]]) -> dict[str, list[Record]]:
+    """The records of each split, those of one manifest after those of another."""
+    return {name: [r for part in table for r in part] for name, table in parts.items()}
+
+
+def _labels_of(
+    config: ml_collections.ConfigDict,
+    contract: Contract | None,
+    splits: dict[str, list[Record]],
+) -> Labels:
+    """The labels of a contract where its task is that of the config, or else new ones."""
+    data = config.data
+    if contract is None or not data.task or contract.labels.task != data.task:
+        return _labels(data.task, splits, data.target_columns)
+    if data.task == "regression":
+        _require_targets(contract.labels.names, tuple(data.target_columns))
+    return contract.labels
+
+
+def _drawn(config: ml_collections.ConfigDict, train: list[list[Record]]) -> list[list[Record]]:
+    """What `config.data.samples_per_label` leaves of the records of each manifest."""
+    count = config.data.samples_per_label
+    if not count:
+        return train
+    if count < 0 or config.data.task not in ("single_label", "multi_label"):
+        raise sources.ManifestError(
+            f"config.data.samples_per_label={count} with config.data.task={config.data.task!r}: it"
+            " is a number of records of each label, so use the task 'single_label' or"
+            " 'multi_label', or 0 to train on all records"
+        )
+    return few_shot.subset(train, count, config.seed)
+
+
 def _require_targets(known: tuple[str, ...], given: tuple[str, ...]) -> None:
     if known != given:
         raise sources.ManifestError(
@@ -195,9 +228,12 @@ def load(
         sources.ManifestError: if the manifest, a split or the labels are not as they should be.
     """
     parts, _ = read_splits(config.data)
-    merged = {name: [r for part in table for r in part] for name, table in parts.items()}
     if contract is None:
-        sources.require(merged, "train")
+        sources.require(_merged(parts), "train")
+    labels = _labels_of(config, contract, _merged(parts))
+    parts["train"] = _drawn(config, parts["train"])
+    merged = _merged(parts)
+    if contract is None:
         tokenizer = _tokenizer(config, merged["train"], folder)
         segmenting = Segmenting(**config.segmenting)
         contract = Contract(
@@ -206,13 +242,10 @@ def load(
             normalization=Normalization(config.normalization),
             max_tokens=config.text.max_tokens,
             vocabulary=len(tokenizer),
-            labels=_labels(config.data.task, merged, config.data.target_columns),
+            labels=labels,
         )
-    elif contract.labels.task != config.data.task or not contract.labels.task:
-        labels = _labels(config.data.task, merged, config.data.target_columns)
+    else:
         contract = dataclasses.replace(contract, labels=labels)
-    elif contract.labels.task == "regression":
-        _require_targets(contract.labels.names, tuple(config.data.target_columns))
 
     splits = {}
     for name, records in merged.items():

@@ -1,5 +1,6 @@
 """The commands as a person runs them: each in a process of its own."""
 
+import functools
 import json
 import os
 import shutil
@@ -122,6 +123,13 @@ def test_evaluate_reports_model_twin_and_baseline(checkpoint, tmp_path):
     assert "data:image/png;base64" in page
 
 
+def test_thresholds_are_those_of_tags(checkpoint, music, tmp_path):
+    (tmp_path / "metrics.json").write_text('{"classification": {}}')
+    flag = f"--thresholds={tmp_path / 'metrics.json'}"
+    result = run("atbert_jax.predict", f"--checkpoint={checkpoint}", flag, music / "0.wav")
+    assert "metrics.json: holds no thresholds; give the metrics.json of" in one_line(result)
+
+
 def test_evaluate_of_pairs_needs_no_labels(checkpoint, tmp_path):
     result = run(
         "atbert_jax.evaluate",
@@ -183,7 +191,8 @@ def test_predict_equals_evaluation(checkpoint, music, tmp_path):
     batches = Batches(model.config, data, BadRecords(None)).evaluation("test", 4)
     where = jax.tree.map(lambda x: x.sharding, model.params)
     step = make_evaluation_step(model.definition, model.mesh, where)
-    _, outputs = on_split.answers(step, model.params, model.statistics, batches, model.mesh)
+    ask = functools.partial(step, model.params, model.statistics)
+    ((_, outputs),) = on_split.answers([ask], batches, model.mesh)
 
     test = [line for line in (music / "tracks.csv").read_text().splitlines() if "test" in line]
     table = tmp_path / "test.csv"

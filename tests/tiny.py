@@ -136,7 +136,8 @@ class Setup:
     def state(self) -> TrainState:
         """A new one with arrays of its own, since a step consumes them."""
         params, statistics = jax.tree.map(jnp.copy, (self.params, self.statistics))
-        return jax.device_put(fresh(params, statistics, self.optimizer), self.layout.state)
+        state = fresh(params, statistics, self.optimizer, self.config.optimizer.frozen)
+        return jax.device_put(state, self.layout.state)
 
     def put(self, batch):
         return sharding.put(batch, self.mesh)

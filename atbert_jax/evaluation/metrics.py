@@ -6,12 +6,14 @@ class it is missing and why. Area under the precision-recall curve is average pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from sklearn import metrics as sk
 
+# From this score on a tag is predicted, where no other threshold was chosen for it.
+THRESHOLD = 0.5
 NO_POSITIVES = "no positive example"
 NO_NEGATIVES = "no negative example"
 CONSTANT = "fewer than two different values"
@@ -69,8 +71,42 @@ def single_label(scores: np.ndarray, targets: np.ndarray, names: Sequence[str]) 
     }
 
 
+def best_thresholds(
+    scores: np.ndarray, targets: np.ndarray, names: Sequence[str]
+) -> dict[str, float]:
+    """The threshold of each tag with the highest F1, the lowest of equals.
+
+    It is halfway between the score that F1 is highest from and the next lower one: on these data
+    that changes nothing, and others, which thresholds are meant for, it leaves room on both sides.
+
+    Args:
+        scores: (N, C) tag probabilities.
+        targets: (N, C) of 0 and 1.
+        names: the C tag names.
+
+    Returns:
+        Thresholds by tag; tags without a positive example have none.
+
+    Raises:
+        ValueError: as `multi_label`.
+    """
+    scores, truth = _checked_tags(scores, targets, names)
+    chosen = {}
+    for c, name in enumerate(names):
+        if truth[:, c].any():
+            precision, recall, thresholds = sk.precision_recall_curve(truth[:, c], scores[:, c])
+            # The lowest threshold finds something, so the best F1 is above 0.
+            f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+            best = int(f1[:-1].argmax())
+            chosen[name] = float(thresholds[max(best - 1, 0) : best + 1].mean())
+    return chosen
+
+
 def multi_label(
-    scores: np.ndarray, targets: np.ndarray, names: Sequence[str], threshold: float = 0.5
+    scores: np.ndarray,
+    targets: np.ndarray,
+    names: Sequence[str],
+    thresholds: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Measures a tagger that gives each row any number of C tags.
 
@@ -78,43 +114,32 @@ def multi_label(
         scores: (N, C) tag probabilities.
         targets: (N, C) of 0 and 1.
         names: the C tag names.
-        threshold: a tag is predicted where its score is at least this; only F1 depends on it.
+        thresholds: of `best_thresholds` on other data; tags that it leaves out keep 0.5.
 
     Returns:
         roc_auc_macro, roc_auc_micro, pr_auc_macro, pr_auc_micro, f1_macro (over the tags that have
-        positives), f1_micro, per_class {name: {roc_auc, pr_auc, f1, support}} and
-        undefined_classes {name: reason}.
+        positives) and f1_micro, both where a tag is predicted from 0.5 on, per_class
+        {name: {roc_auc, pr_auc, f1, support}} and undefined_classes {name: reason}. With thresholds
+        also f1_macro_tuned, f1_micro_tuned, and f1_tuned and threshold of each class.
 
     Raises:
         ValueError: on no rows, shapes or names that disagree, scores that are not finite, or
             targets other than 0 and 1.
     """
-    scores, targets = _checked(scores, targets, names)
-    other = np.argwhere((targets != 0) & (targets != 1))
-    if other.size:
-        row, column = other[0]
-        raise ValueError(
-            f"targets row {row}, tag '{names[column]}': {targets[row, column]} is neither 0 nor 1; "
-            "multi-label targets say whether a tag holds"
-        )
-    truth, predicted = targets > 0, scores >= threshold
+    scores, truth = _checked_tags(scores, targets, names)
     averages, areas, undefined = _one_vs_rest(scores, truth, names)
-    support = truth.sum(axis=0)
-    f1 = [_f1(truth[:, c], predicted[:, c]) for c in range(len(names))]
-    return {
-        **averages,
-        "f1_macro": _mean([value for value, count in zip(f1, support, strict=True) if count]),
-        "f1_micro": _f1(truth.ravel(), predicted.ravel()),
-        "per_class": {
-            name: {
-                **areas[c],
-                "f1": f1[c] if support[c] else None,
-                "support": int(support[c]),
-            }
-            for c, name in enumerate(names)
-        },
-        "undefined_classes": undefined,
+    f1_averages, f1 = _f1_scores(truth, scores >= THRESHOLD)
+    per_class = {
+        name: {**areas[c], "f1": f1[c], "support": int(truth[:, c].sum())}
+        for c, name in enumerate(names)
     }
+    if thresholds is not None:
+        limits = [thresholds.get(name, THRESHOLD) for name in names]
+        tuned_averages, f1 = _f1_scores(truth, scores >= limits, "_tuned")
+        f1_averages |= tuned_averages
+        for name, limit, value in zip(names, limits, f1, strict=True):
+            per_class[name] |= {"f1_tuned": value, "threshold": limit}
+    return {**averages, **f1_averages, "per_class": per_class, "undefined_classes": undefined}
 
 
 def regression(scores: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
@@ -223,6 +248,21 @@ def _checked(
     return scores, targets
 
 
+def _checked_tags(
+    scores: np.ndarray, targets: np.ndarray, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scores and whether each tag holds, (N, C)."""
+    scores, targets = _checked(scores, targets, names)
+    other = np.argwhere((targets != 0) & (targets != 1))
+    if other.size:
+        row, column = other[0]
+        raise ValueError(
+            f"targets row {row}, tag '{names[column]}': {targets[row, column]} is neither 0 nor 1; "
+            "multi-label targets say whether a tag holds"
+        )
+    return scores, targets > 0
+
+
 def _require_finite(values: np.ndarray, what: str) -> None:
     bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
     if bad.size:
@@ -258,6 +298,21 @@ def _areas(truth: np.ndarray, scores: np.ndarray) -> dict[str, float | None]:
         "roc_auc": float(sk.roc_auc_score(truth, scores)),
         "pr_auc": float(sk.average_precision_score(truth, scores)),
     }
+
+
+def _f1_scores(
+    truth: np.ndarray, predicted: np.ndarray, suffix: str = ""
+) -> tuple[dict[str, float | None], list[float | None]]:
+    """The averages of F1, and F1 of each class, None where nothing is true."""
+    each = [
+        _f1(truth[:, c], predicted[:, c]) if truth[:, c].any() else None
+        for c in range(truth.shape[1])
+    ]
+    averages = {
+        f"f1_macro{suffix}": _mean([value for value in each if value is not None]),
+        f"f1_micro{suffix}": _f1(truth.ravel(), predicted.ravel()),
+    }
+    return averages, each
 
 
 def _f1(truth: np.ndarray, predicted: np.ndarray) -> float:

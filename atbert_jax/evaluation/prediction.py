@@ -1,7 +1,8 @@
 """Answers for any files and texts, in bounded memory and without TensorFlow."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -76,10 +77,13 @@ class Predictor:
 
     Args:
         model: From `trained.load`.
+        chosen: What `evaluate` has chosen for it on validation data, by objective.
     """
 
-    def __init__(self, model: Trained) -> None:
-        self.model = model
+    def __init__(
+        self, model: Trained, chosen: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    ) -> None:
+        self.model, self.chosen = model, chosen
         contract = model.contract
         self.reader = Reader(contract.spectrogram.sample_rate, contract.segmenting)
         self.objectives = model.learner.objectives
@@ -168,6 +172,7 @@ class Predictor:
         fields: dict[str, Any] = {}
         for name, objective in self.objectives.items():
             aggregate = self.model.config.evaluation.aggregate
-            fields |= objective.answer(outputs[name], answer.given, aggregate)
+            chosen = self.chosen.get(name, {})
+            fields |= objective.answer(outputs[name], answer.given, aggregate, **chosen)
         embedding = np.mean(answer.embeddings, axis=0)
         return Answer(record, answer.duration, fields, embedding)

@@ -1,7 +1,8 @@
 """The evaluation of a checkpoint: its metrics beside an honest baseline, as tables and a report."""
 
 import datetime
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from atbert_jax.evaluation import split as on_split
 from atbert_jax.evaluation.report import Figure, Report, write_report
 from atbert_jax.evaluation.tables import Table, print_table
 from atbert_jax.training import checkpoint, trained
+from atbert_jax.training.learner import Batch
 from atbert_jax.training.step import make_evaluation_step
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.writers import read_metrics
@@ -25,7 +27,15 @@ from input_pipeline.progress import track
 # What the comparison shows of each task, the headline first.
 SHOWN = {
     "single_label": ("accuracy", "macro_f1", "roc_auc_macro", "pr_auc_macro"),
-    "multi_label": ("roc_auc_macro", "pr_auc_macro", "roc_auc_micro", "f1_macro"),
+    "multi_label": (
+        "roc_auc_macro",
+        "pr_auc_macro",
+        "roc_auc_micro",
+        "f1_macro",
+        "f1_micro",
+        "f1_macro_tuned",
+        "f1_micro_tuned",
+    ),
     "regression": ("r2", "rmse", "mae"),
 }
 BASELINE = "MFCC statistics + linear model"
@@ -45,6 +55,11 @@ def evaluate(
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint on a split and writes `report.html` and `metrics.json`.
+
+    Tags (multi-label) are decided twice: from a probability of 0.5 on, and from the threshold on
+    that had the best F1 on the validation split (`..._tuned`). Each system has thresholds of its
+    own; those of the model are under `chosen` in `metrics.json`, for `predict --thresholds`. The
+    checkpoint stays as it is.
 
     Args:
         workdir: The checkpoint's folder.
@@ -67,8 +82,18 @@ def evaluate(
     config.data.update(data or {})
     dataset = _dataset(config, model, output)
     records = dataset.split(split)
-    values, tables, figures = _answer(model, dataset, split)
-    systems, warnings = _systems(model, dataset, split, values, with_baseline)
+    models = [model, *_twin(model)]
+    answers, unreadable = _ask(models, dataset, split)
+    chosen, warnings = _choose(models, dataset, split, answers)
+    measured = [_measure(*each) for each in zip(models, answers, chosen, strict=True)]
+    values = measured[0] | {"unreadable": unreadable} | ({"chosen": chosen[0]} if chosen[0] else {})
+    tables, figures = _show(model, answers[0][1], values)
+    systems, more = _systems(model, measured, unreadable)
+    warnings += more
+    if systems and with_baseline:
+        systems[BASELINE] = _baseline(dataset, split, tuned=bool(chosen[0]))
+    elif systems:
+        warnings.append("The MFCC baseline was not measured, as asked for.")
     if systems:
         tables.insert(0, _comparison(systems, model.contract.labels.task))
         values["systems"] = systems
@@ -97,35 +122,91 @@ def _dataset(config: ml_collections.ConfigDict, model: Trained, folder: Path) ->
     return dataset.load(config, folder, contract=model.contract, tokenizer=model.tokenizer)
 
 
-def _answer(
-    model: Trained, dataset: Dataset, split: str
-) -> tuple[dict[str, Any], list[Table], list[Figure]]:
-    """A model's metrics on a split, with the tables and figures of its objectives."""
+def _twin(model: Trained) -> list[Trained]:
+    """The same network, trained from scratch, where there is one and labels to compare on."""
+    folder = model.workdir / checkpoint.SCRATCH
+    there = model.contract.labels.task and (folder / checkpoint.CONFIG).exists()
+    return [trained.load(folder)] if there else []
+
+
+def _ask(
+    models: Sequence[Trained], dataset: Dataset, split: str
+) -> tuple[list[tuple[tuple, dict]], int]:
+    """Sums and outputs of each model on a split, and how many of its records were not readable."""
     # TensorFlow is needed here, where a split is read, and not in `predict`.
     from input_pipeline.bad_records import BadRecords
     from input_pipeline.batches import Batches
 
+    model = models[0]
     size = model.config.evaluation.batch_size
     bad = BadRecords(None)
     batches = Batches(model.config, dataset, bad)
     stream = track(
         batches.evaluation(split, size),
-        f"evaluating {model.workdir}",
+        f"{model.workdir} on {split}",
         batches.steps(split, size),
         "batches",
     )
+    return on_split.answers([_step(model) for model in models], stream, model.mesh), len(bad)
+
+
+def _step(model: Trained) -> Callable[[Batch], tuple]:
     where = jax.tree.map(lambda x: x.sharding, model.params)
     step = make_evaluation_step(model.definition, model.mesh, where)
-    sums, outputs = on_split.answers(step, model.params, model.statistics, stream, model.mesh)
-    learner, how = model.learner, model.config.evaluation.aggregate
-    values = on_split.measure(learner, model.config.objectives, sums, outputs, how)
-    values["unreadable"] = len(bad)
+    return functools.partial(step, model.params, model.statistics)
+
+
+def _choose(
+    models: Sequence[Trained], dataset: Dataset, split: str, answers: Sequence[tuple]
+) -> tuple[list[dict], list[str]]:
+    """What each model chooses on the validation split, and what a reader has to know of that.
+
+    Args:
+        models: All to be measured.
+        dataset: With a split 'val'.
+        split: To measure on.
+        answers: There, of each model.
+    """
+    if not on_split.choosing(models[0].learner):
+        return [{} for _ in models], []
+    labels = dataset.splits["val"].labels[dataset.splits["val"].label_mask > 0]
+    if not len(labels):
+        text = "The val split has no labelled records, so tags are decided at 0.5 alone."
+        return [{} for _ in models], [text]
+    warnings = []
+    if split == "val":
+        warnings.append("Thresholds were chosen on this very split; new records will do worse.")
+    else:
+        answers, _ = _ask(models, dataset, "val")
+    names = dataset.contract.labels.names
+    if missing := [n for n, there in zip(names, labels.any(axis=0), strict=True) if not there]:
+        text = (
+            f"No record of val has these tags, so their thresholds stay 0.5: {', '.join(missing)}."
+        )
+        warnings.append(text)
+    chosen = [
+        on_split.choose(model.learner, outputs, model.config.evaluation.aggregate)
+        for model, (_, outputs) in zip(models, answers, strict=True)
+    ]
+    return chosen, warnings
+
+
+def _measure(model: Trained, answers: tuple[tuple, dict], chosen: dict) -> dict[str, Any]:
+    how = model.config.evaluation.aggregate
+    return on_split.measure(model.learner, model.config.objectives, *answers, how, chosen)
+
+
+def _show(
+    model: Trained, outputs: dict, values: dict[str, Any]
+) -> tuple[list[Table], list[Figure]]:
+    """The tables and figures of a model's objectives."""
     tables, figures = [], []
-    for name, objective in learner.objectives.items():
+    for name, objective in model.learner.objectives.items():
+        how = model.config.evaluation.aggregate
         more_tables, more_figures = objective.report(outputs[name], values[name], how)
         tables += more_tables
         figures += more_figures
-    return values, tables, figures
+    return tables, figures
 
 
 def _views(values: dict[str, Any], task: str) -> Iterator[tuple[str, dict]]:
@@ -137,43 +218,50 @@ def _views(values: dict[str, Any], task: str) -> Iterator[tuple[str, dict]]:
 
 
 def _systems(
-    model: Trained, dataset: Dataset, split: str, values: dict[str, Any], with_baseline: bool
+    model: Trained, measured: Sequence[dict[str, Any]], unreadable: int
 ) -> tuple[dict[str, dict], list[str]]:
-    """Everything that answers the same question: the model, its twin from scratch, the baseline."""
+    """What the model and its twin from scratch have measured on the labels, and warnings."""
     task, config = model.contract.labels.task, model.config
     if not task:
         return {}, []
     warnings = []
-    origin = f"from {config.init_from}" if config.init_from else "from scratch"
-    systems = {f"{config.model.name} {origin}: {v}": entry for v, entry in _views(values, task)}
-    twin = model.workdir / checkpoint.SCRATCH
-    if (twin / checkpoint.CONFIG).exists():
-        own, _, _ = _answer(trained.load(twin), dataset, split)
-        systems |= {f"{config.model.name} from scratch: {v}": e for v, e in _views(own, task)}
-    elif config.init_from:
+    origins = [f"from {config.init_from}" if config.init_from else "from scratch", "from scratch"]
+    systems = {
+        f"{config.model.name} {origin}: {view}": entry
+        for origin, values in zip(origins, measured, strict=False)
+        for view, entry in _views(values, task)
+    }
+    if config.init_from and len(measured) == 1:
         warnings.append(
             "The same network from scratch was not measured; train with"
             " --config.scratch_twin=true to see what pre-training is worth."
         )
-    if with_baseline:
-        systems[BASELINE] = _baseline(dataset, split)
-    else:
-        warnings.append("The MFCC baseline was not measured, as asked for.")
-    if values["unreadable"]:
-        warnings.append(f"{values['unreadable']} records could not be read and were left out.")
+    if unreadable:
+        warnings.append(f"{unreadable} records could not be read and were left out.")
     return systems, warnings
 
 
-def _baseline(dataset: Dataset, split: str) -> dict:
-    """Metrics of the MFCC baseline, fitted on the training split."""
-    train_features, train_targets = _described(dataset, dataset.split("train"))
-    features, targets = _described(dataset, dataset.split(split))
+def _baseline(dataset: Dataset, split: str, *, tuned: bool) -> dict:
+    """Metrics of the MFCC baseline, fitted on train; its thresholds are chosen on val, too."""
     labels = dataset.contract.labels
-    scores = baseline.fit_and_score(train_features, train_targets, features, labels.task)
+    names = dict.fromkeys([split, "val"] if tuned else [split])
+    asked = {name: _described(dataset, dataset.split(name)) for name in names}
+    features = np.concatenate([rows for rows, _ in asked.values()])
+    found = baseline.fit_and_score(
+        *_described(dataset, dataset.split("train")), features, labels.task
+    )
+    ends = np.cumsum([len(rows) for rows, _ in asked.values()])
+    of_split = dict(zip(asked, np.split(found, ends[:-1]), strict=True))
+    scores, targets = of_split[split], asked[split][1]
     if labels.task == "regression":
         scale, centre = np.array(labels.std), np.array(labels.mean)
         scores, targets = scores * scale + centre, targets * scale + centre
-    return metrics.TASK_METRICS[labels.task](scores, targets, labels.names)
+    measure, chosen = metrics.TASK_METRICS[labels.task], {}
+    if tuned:
+        chosen["thresholds"] = metrics.best_thresholds(
+            of_split["val"], asked["val"][1], labels.names
+        )
+    return measure(scores, targets, labels.names, **chosen)
 
 
 def _described(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -196,7 +284,7 @@ def _described(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
 
 def _comparison(systems: dict[str, dict], task: str) -> Table:
     names = SHOWN[task]
-    rows = [[system, *(entry[name] for name in names)] for system, entry in systems.items()]
+    rows = [[system, *(entry.get(name) for name in names)] for system, entry in systems.items()]
     return Table("Comparison", ["system", *names], rows, "All on the same records of this split.")
 
 

@@ -1,6 +1,7 @@
 """A model's answers on a whole split, and what they are worth."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -8,57 +9,91 @@ import numpy as np
 from jax.sharding import Mesh
 
 from atbert_jax.training import sharding
-from atbert_jax.training.learner import Learner
+from atbert_jax.training.learner import Batch, Learner
 from atbert_jax.training.step import mean, total_loss
+
+# Outputs (N, ...) of one objective.
+Outputs = Mapping[str, np.ndarray]
 
 
 def answers(
-    step: Callable, params: dict, statistics: dict, batches: Iterable[Mapping], mesh: Mesh
-) -> tuple[dict, dict[str, dict[str, np.ndarray]]]:
-    """Runs a model over batches.
+    models: Sequence[Callable[[Batch], tuple]], batches: Iterable[Mapping], mesh: Mesh
+) -> list[tuple[tuple, dict[str, Outputs]]]:
+    """Runs models over the same batches, which are read once.
 
     Args:
-        step: From `make_evaluation_step`.
-        params: Of the model.
-        statistics: Of the model.
+        models: Steps of `make_evaluation_step` that wait for a batch alone.
         batches: Of a split, once.
         mesh: Devices.
 
     Returns:
-        (sum, weight) of losses and metrics; and for each objective its outputs (N, ...) with
-        `record`, `labels` and `label_mask`, for the N valid rows.
+        For each model (sum, weight) of losses and metrics; and for each objective its outputs
+        (N, ...) with `record`, `labels` and `label_mask`, for the N valid rows.
     """
-    sums = None
-    collected: dict[str, list[dict]] = {}
+    parts: list[list[tuple]] = [[] for _ in models]
     for batch in batches:
-        found = step(params, statistics, sharding.put(batch, mesh))
-        new, outputs, kept = jax.device_get(found)
-        sums = new if sums is None else jax.tree.map(np.add, sums, new)
-        valid = kept.pop("valid") > 0
-        kept = {name: values[valid] for name, values in kept.items()}
-        for name, values in outputs.items():
-            rows = {key: value[valid] for key, value in values.items()}
-            collected.setdefault(name, []).append(kept | rows)
-    merged = {
-        name: {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        for name, parts in collected.items()
+        placed = sharding.put(batch, mesh)
+        for found, model in zip(parts, models, strict=True):
+            sums, outputs, kept = jax.device_get(model(placed))
+            valid = kept.pop("valid") > 0
+            rows = {name: kept | values for name, values in outputs.items()}
+            found.append((sums, jax.tree.map(lambda x, valid=valid: x[valid], rows)))
+    return [_merged(found) for found in parts]
+
+
+def _merged(parts: Sequence[tuple]) -> tuple[tuple, dict[str, Outputs]]:
+    sums, rows = zip(*parts, strict=True)
+    return (
+        jax.tree.map(lambda *each: np.sum(each, axis=0), *sums),
+        jax.tree.map(lambda *each: np.concatenate(each), *rows),
+    )
+
+
+def choosing(learner: Learner) -> dict[str, Any]:
+    """The objectives that choose something on validation data, by name."""
+    objectives = learner.objectives.items()
+    return {name: entry for name, entry in objectives if getattr(entry, "chooses", False)}
+
+
+def choose(
+    learner: Learner, outputs: Mapping[str, Outputs], aggregate: str
+) -> dict[str, dict[str, Any]]:
+    """What the objectives choose on validation data, as keyword arguments of theirs.
+
+    Args:
+        learner: The model.
+        outputs: On the validation split, of each objective.
+        aggregate: How chunks become tracks.
+    """
+    return {
+        name: objective.choose(outputs[name], aggregate)
+        for name, objective in choosing(learner).items()
     }
-    return sums, merged
 
 
 def measure(
     learner: Learner,
     weights: Mapping[str, float],
     sums: tuple[dict, dict],
-    outputs: Mapping[str, Mapping[str, np.ndarray]],
+    outputs: Mapping[str, Outputs],
     aggregate: str,
+    chosen: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """`loss` and, by objective, its loss and everything that its `summarize` says."""
+    """`loss` and, by objective, its loss and everything that its `summarize` says.
+
+    Args:
+        learner: The model.
+        weights: Of the objectives.
+        sums: Of `answers`.
+        outputs: Of `answers`.
+        aggregate: How chunks become tracks.
+        chosen: Of `choose`, on validation data.
+    """
     losses, _ = sums
     metrics: dict[str, Any] = {"loss": float(total_loss(losses, dict(weights)))}
     own = mean(losses)
     for name, objective in learner.objectives.items():
-        summary = objective.summarize(outputs[name], aggregate)
+        summary = objective.summarize(outputs[name], aggregate, **chosen.get(name, {}))
         metrics[name] = {"loss": float(own[name])} | summary
     return metrics
 

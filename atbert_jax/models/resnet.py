@@ -16,6 +16,8 @@ Pair = tuple[int, int]
 class BatchNorm(nnx.BatchNorm):
     """Batch normalisation over the real segments, with biased running variances as in JAX.
 
+    With `use_running_average` (where it is frozen) it acts as in evaluation, always.
+
     Flax's own takes a mask too; the gradients of its masked means take XLA's CPU compiler four
     times as long as those of these weighted sums.
     """
@@ -23,7 +25,7 @@ class BatchNorm(nnx.BatchNorm):
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Normalises (N, F, T, C) with mask (N,), in float32; returns the compute type."""
         mean, variance = self.mean[...], self.var[...]
-        if train:
+        if train and not self.use_running_average:
             # Statistics of nothing would be NaN, and stay so: without a real segment, all count.
             weight = jnp.where(mask.any(), mask, 1.0)
             weight = (weight / (weight.sum() * x.shape[1] * x.shape[2]))[:, None, None, None]

@@ -11,6 +11,9 @@ An objective is an `nnx.Module` with
 * `report(outputs, metrics, aggregate) -> tables, figures`: what a reader wants to see of them;
 * `answer(outputs, given, aggregate) -> dict`: what `predict` says of one file, from the outputs of
   its chunks; `given` are the modalities there are, 'audio' and 'text'.
+
+Where something has to be chosen on validation data before others are measured, `chooses` is true,
+and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and `answer`.
 """
 
 import ml_collections

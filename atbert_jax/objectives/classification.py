@@ -19,19 +19,17 @@ from input_pipeline.contract import Contract
 
 Batch = dict[str, jax.Array]
 
-# Probability from which a tag counts as predicted.
-THRESHOLD = 0.5
-
 
 class Classification(nnx.Module):
-    """A two-layer head, Linear D -> D/2, tanh, Linear D/2 -> C, shared by all views.
+    """A head that all views share: Linear D -> D/2, tanh, Linear D/2 -> C, or Linear D -> C alone.
 
     The views are audio with text, audio alone and text alone. All that the config names are
     trained together, so that the model also answers where a modality is missing.
 
     Args:
-        config: `config.classification`: views, pooling ('summary' or 'mean' over the sequence),
-            dropout, label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
+        config: `config.classification`: views, head ('mlp' or 'linear'), pooling ('summary' or
+            'mean' over the sequence), dropout, label_smoothing, mixup (alpha of the Beta
+            distribution; 0 is off).
         contract: Task and label names.
         trunk: Has `hidden`, D.
         rngs: Keys of the initial values.
@@ -55,6 +53,8 @@ class Classification(nnx.Module):
             raise ValueError(
                 f"config.classification.pooling={config.pooling!r}; use 'summary' or 'mean'"
             )
+        if config.head not in ("mlp", "linear"):
+            raise ValueError(f"config.classification.head={config.head!r}; use 'mlp' or 'linear'")
         if config.mixup and views != (AUDIO,):
             raise ValueError(
                 "config.classification.mixup mixes audio, so it needs views=('audio',);"
@@ -70,10 +70,12 @@ class Classification(nnx.Module):
         self.mixup = config.mixup
         self.label_smoothing = config.label_smoothing
         self.labels = contract.labels
+        self.chooses = contract.labels.task == "multi_label"
         classes = len(contract.labels.names)
         self.dropout = nnx.Dropout(config.dropout)
-        self.dense = nnx.Linear(trunk.hidden, trunk.hidden // 2, rngs=rngs)
-        self.output = nnx.Linear(trunk.hidden // 2, classes, rngs=rngs)
+        inner = trunk.hidden if config.head == "linear" else trunk.hidden // 2
+        self.dense = None if config.head == "linear" else nnx.Linear(trunk.hidden, inner, rngs=rngs)
+        self.output = nnx.Linear(inner, classes, rngs=rngs)
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Nothing: mixup is for training alone, so `loss` does it."""
@@ -111,7 +113,7 @@ class Classification(nnx.Module):
             hidden = (encoded.hidden.astype(jnp.float32) * weight).sum(axis=1) / total
         hidden = hidden.astype(jnp.float32)
         hidden = self.dropout(hidden, deterministic=key is None, rngs=key)
-        return self.output(jnp.tanh(self.dense(hidden)))
+        return self.output(hidden if self.dense is None else jnp.tanh(self.dense(hidden)))
 
     def _losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """(B,) from logits and labels (B, C)."""
@@ -169,18 +171,35 @@ class Classification(nnx.Module):
             return jax.nn.sigmoid(logits)
         return logits * jnp.array(self.labels.std) + jnp.array(self.labels.mean)
 
-    def summarize(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:
+    def choose(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:
+        """`thresholds` by view and tag with the best F1 on these outputs (multi-label only)."""
+        names = self.labels.names
+        return {
+            "thresholds": {
+                view: metrics.best_thresholds(*self._tracks(outputs, view, aggregate), names)
+                for view in self.views
+            }
+        }
+
+    def summarize(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        aggregate: str,
+        thresholds: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> dict:
         """Metrics of each view over a split, chunks aggregated into tracks.
 
         Args:
             outputs: Of `predict`, with `labels` (N, C), `label_mask` and `record` (N,).
             aggregate: 'mean', 'max' or 'vote'.
+            thresholds: Of `choose`, for tags; F1 at them is measured beside that at 0.5.
         """
-        measure = metrics.TASK_METRICS[self.labels.task]
-        return {
-            view: measure(*self._tracks(outputs, view, aggregate), self.labels.names)
-            for view in self.views
-        }
+        measure, summary = metrics.TASK_METRICS[self.labels.task], {}
+        for view in self.views:
+            chosen = {"thresholds": thresholds[view]} if thresholds else {}
+            tracks = self._tracks(outputs, view, aggregate)
+            summary[view] = measure(*tracks, self.labels.names, **chosen)
+        return summary
 
     def _tracks(
         self, outputs: Mapping[str, np.ndarray], view: str, aggregate: str
@@ -214,19 +233,25 @@ class Classification(nnx.Module):
         return tables, figures
 
     def answer(
-        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
+        self,
+        outputs: Mapping[str, np.ndarray],
+        given: tuple[str, ...],
+        aggregate: str,
+        thresholds: Mapping[str, Mapping[str, float]] | None = None,
     ) -> dict:
         """`prediction` and, for labels, `probabilities` by name.
 
-        The view is that of the modalities given, or else the first one that was trained.
+        The view is that of the modalities given, or else the first one that was trained. Tags are
+        predicted from their thresholds (see `choose`) on, or else from 0.5.
         """
         wanted = AUDIO_TEXT if len(given) > 1 else given[0]
-        scores = outputs[wanted if wanted in self.views else self.views[0]]
-        _, tracks = aggregate_tracks(scores, np.zeros(len(scores), int), aggregate)
+        view = wanted if wanted in self.views else self.views[0]
+        _, tracks = aggregate_tracks(outputs[view], np.zeros(len(outputs[view]), int), aggregate)
         by_name = dict(zip(self.labels.names, map(float, tracks[0]), strict=True))
         if self.labels.task == "regression":
             return {"prediction": by_name}
         if self.labels.task == "multi_label":
-            chosen = [name for name, value in by_name.items() if value >= THRESHOLD]
-            return {"prediction": chosen, "probabilities": by_name}
+            limits = (thresholds or {}).get(view, {})
+            tags = [n for n, value in by_name.items() if value >= limits.get(n, metrics.THRESHOLD)]
+            return {"prediction": tags, "probabilities": by_name}
         return {"prediction": max(by_name, key=by_name.get), "probabilities": by_name}

@@ -11,7 +11,7 @@ import ml_collections
 from rich.console import Console
 
 from atbert_jax.evaluation.tables import Table, print_table
-from atbert_jax.training import checkpoint, optimizer, sharding
+from atbert_jax.training import checkpoint, freezing, optimizer, sharding
 from atbert_jax.training.state import define, fresh, lay_out
 from atbert_jax.training.step import make_train_step
 from input_pipeline import dataset
@@ -92,7 +92,8 @@ def compile_step(
     updates = optimizer.build(config.optimizer, config.train.steps)
     layout = lay_out(config, contract, updates, mesh)
     definition, params, statistics = define(config, contract)
-    state = jax.eval_shape(lambda p, s: fresh(p, s, updates), params, statistics)
+    frozen = config.optimizer.frozen
+    state = jax.eval_shape(lambda p, s: fresh(p, s, updates, frozen), params, statistics)
     step = make_train_step(config, definition, updates, mesh, layout)
     lowered = step.lower(state, abstract_batch(contract, config.train.batch_size))
     return lowered.compile(), float((lowered.cost_analysis() or {}).get("flops", float("nan")))
@@ -103,16 +104,26 @@ def _parameters(
 ) -> Table:
     updates = optimizer.build(config.optimizer, config.train.steps)
     where = lay_out(config, contract, updates, mesh).state.params
-    rows, total, here = [], 0, 0
-    shapes, _ = jax.tree_util.tree_flatten_with_path(define(config, contract)[1])
-    for (path, shape), placement in zip(shapes, jax.tree.leaves(where), strict=True):
+    params = define(config, contract)[1]
+    shapes, trained = _named(params), _named(freezing.partition(params, config.optimizer.frozen)[0])
+    rows, totals = [], {True: (0, 0), False: (0, 0)}
+    for (name, shape), placement in zip(shapes.items(), jax.tree.leaves(where), strict=True):
         size = 4 * math.prod(placement.shard_shape(shape.shape))
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        rows.append([name, str(shape.shape), str(tuple(placement.spec)), f"{size:,}"])
-        total, here = total + shape.size, here + size
-    rows.append([f"all {total:,} parameters", "", "", f"{here:,}"])
-    columns = ["parameter", "shape", "split over", "bytes per device"]
-    return Table("Parameters", columns, rows, "Adam keeps twice as much beside them.")
+        is_trained, split = name in trained, str(tuple(placement.spec))
+        rows.append([name, str(shape.shape), is_trained, split, f"{size:,}"])
+        count, here = totals[is_trained]
+        totals[is_trained] = count + shape.size, here + size
+    for is_trained, (count, here) in totals.items():
+        what = f"all {count:,} parameters that are {'trained' if is_trained else 'frozen'}"
+        rows.append([what, "", is_trained, "", f"{here:,}"])
+    columns = ["parameter", "shape", "trained", "split over", "bytes per device"]
+    note = "Adam keeps twice as much beside those that are trained."
+    return Table("Parameters", columns, rows, note)
+
+
+def _named(params: dict) -> dict[str, jax.ShapeDtypeStruct]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
 
 
 def _cost(compiled: jax.stages.Compiled, flops: float, batch_size: int) -> Table:

@@ -1,16 +1,17 @@
 """A trunk and its objectives in one module: what is trained, saved and asked."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
-from flax import nnx
+from flax import nnx, traverse_util
 
 from atbert_jax import models, objectives
 from atbert_jax.models import frontend
 from atbert_jax.objectives.correct_pair import complete_rows
+from atbert_jax.training import freezing
 from input_pipeline.contract import Contract
 
 AUDIO_FIELDS = ("log_mel", "segment_mask")
@@ -24,10 +25,14 @@ class Once:
     """A trunk that encodes the same arrays once, whoever asks.
 
     So objectives share an encoding, its dropout included, and running statistics move once.
+
+    Args:
+        model: The trunk.
+        frozen: It is asked as in evaluation, whatever the key.
     """
 
-    def __init__(self, model: nnx.Module) -> None:
-        self._model = model
+    def __init__(self, model: nnx.Module, *, frozen: bool = False) -> None:
+        self._model, self._frozen = model, frozen
         self._encoded: dict[tuple, Any] = {}
         self._inputs: list[tuple] = []  # kept, so that no other array gets their identity
 
@@ -36,7 +41,7 @@ class Once:
         identity = (encode.__name__, *map(id, inputs))
         if identity not in self._encoded:
             self._inputs.append(inputs)
-            self._encoded[identity] = encode(batch, key)
+            self._encoded[identity] = encode(batch, self._own(key))
         return self._encoded[identity]
 
     def embed_audio(self, batch: Batch, key: jax.Array | None) -> Any:
@@ -51,7 +56,7 @@ class Once:
         """The trunk's `encode_audio`; the key is that of the first who asked."""
 
         def encode(batch: Batch, key: jax.Array | None) -> Any:
-            return self._model.contextualize_audio(self.embed_audio(batch, key), key)
+            return self.contextualize_audio(self.embed_audio(batch, key), key)
 
         return self._once(encode, batch, AUDIO_FIELDS, key)
 
@@ -59,17 +64,36 @@ class Once:
         """The trunk's `encode_text`; the key is that of the first who asked."""
 
         def encode(batch: Batch, key: jax.Array | None) -> Any:
-            return self._model.contextualize_text(self.embed_text(batch, key), key)
+            return self.contextualize_text(self.embed_text(batch, key), key)
 
         return self._once(encode, batch, TEXT_FIELDS, key)
+
+    def contextualize_audio(self, embedded: Any, key: jax.Array | None) -> Any:
+        """The trunk's `contextualize_audio`."""
+        return self._model.contextualize_audio(embedded, self._own(key))
+
+    def contextualize_text(self, embedded: Any, key: jax.Array | None) -> Any:
+        """The trunk's `contextualize_text`."""
+        return self._model.contextualize_text(embedded, self._own(key))
+
+    def fuse(self, audio: Any, text: Any, key: jax.Array | None) -> Any:
+        """The trunk's `fuse`."""
+        return self._model.fuse(audio, text, self._own(key))
 
     def __getattr__(self, name: str) -> Any:
         """All else is the trunk's own."""
         return getattr(self._model, name)
 
+    def _own(self, key: jax.Array | None) -> jax.Array | None:
+        return None if self._frozen else key
+
 
 class Learner(nnx.Module):
     """The model that a config names with the objectives that it gives a weight.
+
+    A batch normalisation that is frozen normalises by its running statistics in training too, and
+    leaves them as they are. A trunk that is frozen as a whole acts as in evaluation altogether,
+    without dropout.
 
     Args:
         config: The whole config.
@@ -87,6 +111,17 @@ class Learner(nnx.Module):
         self.modality_dropout = config.train.modality_dropout
         self.model = models.build(config, contract, rngs=rngs)
         self.objectives = objectives.build(config, contract, self.model, rngs=rngs)
+        self.frozen_trunk = self._freeze(config.optimizer.frozen)
+
+    def _freeze(self, frozen: Sequence[str]) -> bool:
+        """Stills the normalisations that are frozen; says whether the whole trunk is."""
+        params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
+        trained, _ = freezing.partition(params, frozen)
+        paths = list(traverse_util.flatten_dict(trained))
+        for place, module in nnx.iter_modules(self):
+            if isinstance(module, nnx.BatchNorm):
+                module.use_running_average = all(path[: len(place)] != place for path in paths)
+        return freezing.TRUNK not in trained
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         """What only training does to a batch: rows lose their clip or their text.
@@ -120,7 +155,7 @@ class Learner(nnx.Module):
             key: Of the dropout; None = evaluation.
         """
         losses, metrics = {}, {}
-        model = Once(self.model)
+        model = Once(self.model, frozen=self.frozen_trunk)
         for number, (name, objective) in enumerate(self.objectives.items()):
             own = None if key is None else jax.random.fold_in(key, number)
             losses[name], values = objective.loss(model, batch, own)

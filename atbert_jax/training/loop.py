@@ -1,6 +1,7 @@
 """The training loop, the same for every model and objective."""
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ from flax import nnx
 from rich.console import Console
 
 from atbert_jax.evaluation import split as evaluation
-from atbert_jax.training import checkpoint, distributed, optimizer, sharding, transfer
+from atbert_jax.training import checkpoint, distributed, freezing, optimizer, sharding, transfer
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.state import TrainState, initialize, lay_out
 from atbert_jax.training.step import make_evaluation_step, make_train_step
@@ -168,9 +169,9 @@ class Run:
     def _start(self) -> None:
         """Goes on where the run was, or starts from another checkpoint, or from scratch."""
         sizes = {name: len(split.records) for name, split in self.dataset.splits.items()}
-        count = sum(x.size for x in jax.tree.leaves(self.state.params))
+        trained, frozen = freezing.sizes(self.state.params, self.config.optimizer.frozen)
         self.console.print(
-            f"{self.config.model.name}: {count:,} parameters; records"
+            f"{self.config.model.name}: {trained:,} parameters trained, {frozen:,} frozen; records"
             f" {', '.join(f'{name} {size:,}' for name, size in sizes.items())};"
             f" {self.mesh.size} x {jax.devices()[0].device_kind}"
         )
@@ -178,11 +179,15 @@ class Run:
         if found is not None:
             self.state, self.pending = found
             self.console.print(f"goes on at step {int(self.state.step)} of {self.workdir}")
-        elif self.config.init_from:
-            self.state, taken = transfer.start_from(
+            return
+        taken: tuple[str, ...] = ()
+        if self.config.init_from:
+            self.state, done = transfer.start_from(
                 self.state, Path(self.config.init_from), tuple(self.config.init_allow_mismatch)
             )
-            self._tell(taken)
+            self._tell(done)
+            taken = done.taken
+        transfer.require_learned(self.state.params, self.config.optimizer.frozen, taken)
 
     def _tell(self, done: transfer.Transfer) -> None:
         self.console.print(f"from {self.config.init_from}: {len(done.taken)} arrays taken over")
@@ -292,9 +297,8 @@ class Run:
         size = self.config.evaluation.batch_size
         state: TrainState = self.state
         batches: Iterator = self.batches.evaluation("val", size, sharding.share(self.mesh))
-        sums, outputs = evaluation.answers(
-            self.evaluate, state.params, state.statistics, batches, self.mesh
-        )
+        model = functools.partial(self.evaluate, state.params, state.statistics)
+        ((sums, outputs),) = evaluation.answers([model], batches, self.mesh)
         learner = nnx.merge(self.definition, state.params, state.statistics)
         metrics = evaluation.measure(
             learner, self.config.objectives, sums, outputs, self.config.evaluation.aggregate

@@ -4,6 +4,8 @@ import jax
 import ml_collections
 import optax
 
+from atbert_jax.training.freezing import TRUNK
+
 
 def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
     """Learning rate by step: linear warm-up, then cosine or linear decay to 0, or constant.
@@ -47,8 +49,18 @@ def decayed(params: dict) -> dict:
     return jax.tree_util.tree_map_with_path(is_weight, params)
 
 
+def slower_trunk(factor: float) -> optax.GradientTransformation:
+    """Multiplies what the trunk moves by, weight decay included: a learning rate of its own."""
+
+    def scale(updates: dict, _: dict) -> dict:
+        trunk = updates.get(TRUNK, {})
+        return updates | {TRUNK: jax.tree.map(lambda x: factor * x, trunk)} if trunk else updates
+
+    return optax.stateless(scale)
+
+
 def build(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransformation:
-    """Clipping by the global norm, then the optimizer with its schedule.
+    """Clipping by the global norm, then the optimizer with its schedule and the trunk's own rate.
 
     Args:
         config: `config.optimizer`.
@@ -69,4 +81,4 @@ def build(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransf
     if config.name not in choices:
         raise ValueError(f"config.optimizer.name={config.name!r} is none of {', '.join(choices)}")
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    return optax.chain(clip, choices[config.name]())
+    return optax.chain(clip, choices[config.name](), slower_trunk(config.trunk_rate))

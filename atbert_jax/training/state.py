@@ -1,6 +1,7 @@
 """The training state: a pytree of plain dicts of arrays, and the functions that make one."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
@@ -11,7 +12,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from atbert_jax.training import sharding
+from atbert_jax.training import freezing, sharding
 from atbert_jax.training.learner import Learner
 from input_pipeline.contract import Contract
 
@@ -25,9 +26,9 @@ class TrainState:
         nonfinite_steps: How many of them changed nothing, since their loss or gradient was not
             finite, int32 scalar.
         nonfinite_in_a_row: How many of the last ones, int32 scalar.
-        params: Trained arrays, nested dicts by module name.
+        params: All parameters, nested dicts by module name.
         statistics: Running statistics of batch normalisation, likewise.
-        optimizer: optax's state.
+        optimizer: optax's state, of the parameters that are not frozen.
     """
 
     step: jax.Array
@@ -38,10 +39,16 @@ class TrainState:
     optimizer: Any
 
 
-def fresh(params: dict, statistics: dict, optimizer: optax.GradientTransformation) -> TrainState:
-    """The state before the first step."""
+def fresh(
+    params: dict,
+    statistics: dict,
+    optimizer: optax.GradientTransformation,
+    frozen: Sequence[str] = (),
+) -> TrainState:
+    """The state before the first step; `frozen` is `config.optimizer.frozen`."""
     zeros = (jnp.zeros((), jnp.int32) for _ in range(3))
-    return TrainState(*zeros, params, statistics, optimizer.init(params))
+    trained, _ = freezing.partition(params, frozen)
+    return TrainState(*zeros, params, statistics, optimizer.init(trained))
 
 
 @flax.struct.dataclass
@@ -105,13 +112,15 @@ def lay_out(
     Raises:
         ValueError: if an axis cannot be split evenly.
     """
+    frozen = config.optimizer.frozen
     params, statistics = place(config, contract, mesh, fsdp=config.sharding.fsdp)
+    shapes, _ = freezing.partition(define(config, contract)[1], frozen)
     everywhere = sharding.replicated(mesh)
     moments = optax.tree.map_params(
         optimizer,
         lambda _, where: where,
-        jax.eval_shape(optimizer.init, define(config, contract)[1]),
-        params,
+        jax.eval_shape(optimizer.init, shapes),
+        freezing.partition(params, frozen)[0],
         transform_non_params=lambda _: everywhere,
     )
     whole, _ = place(config, contract, mesh, fsdp=False)
@@ -135,6 +144,6 @@ def initialize(
     @functools.partial(jax.jit, out_shardings=layout.state)
     def values(key: jax.Array) -> TrainState:
         _, params, statistics = split(Learner(config, contract, rngs=nnx.Rngs(key)))
-        return fresh(params, statistics, optimizer)
+        return fresh(params, statistics, optimizer, config.optimizer.frozen)
 
     return definition, values(jax.random.key(config.seed))

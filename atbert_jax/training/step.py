@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from atbert_jax.training import sharding
+from atbert_jax.training import freezing, sharding
 from atbert_jax.training.learner import Batch, Sums
 from atbert_jax.training.state import Layout, TrainState, split
 
@@ -82,12 +82,12 @@ def make_train_step(
 
     Returns:
         The step. Its metrics are scalars: `loss`, each objective's `loss` and own metrics,
-        `gradient_norm`, and `nonfinite_steps` (in all) and `nonfinite_in_a_row`, steps whose loss
-        or gradient was not finite and that changed nothing.
+        `gradient_norm` of what is not frozen, and `nonfinite_steps` (in all) and
+        `nonfinite_in_a_row`, steps whose loss or gradient was not finite and that changed nothing.
     """
     weights = config.objectives.to_dict()
     parts = config.train.accumulate
-    seed = config.seed
+    seed, frozen = config.seed, config.optimizer.frozen
 
     # Even a loop of one round keeps XLA's CPU compiler from its fast convolutions (15x slower).
     over_parts = _once if parts == 1 else jax.lax.scan
@@ -102,6 +102,7 @@ def make_train_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         # What FSDP splits is gathered once, here, where all of it is used.
         params = jax.lax.with_sharding_constraint(state.params, layout.whole)
+        trained, fixed = freezing.partition(params, frozen)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         keys = jax.random.split(key, parts)
         batches = _micro_batches(batch, parts)
@@ -115,7 +116,8 @@ def make_train_step(
             each = over_parts(only_weights, None, (batches, keys))[1]
             normalizers = jax.tree.map(jnp.sum, each)
 
-        def objective(params: dict, statistics: dict, batch: Batch, key: jax.Array) -> tuple:
+        def objective(trained: dict, statistics: dict, batch: Batch, key: jax.Array) -> tuple:
+            params = freezing.combine(trained, fixed)
             values, metrics, statistics = losses(params, statistics, batch, key)
             return total_loss(values, weights, normalizers), (values, metrics, statistics)
 
@@ -123,10 +125,10 @@ def make_train_step(
             gradients, statistics = carry
             (_, (values, metrics, statistics)), update = jax.value_and_grad(
                 objective, has_aux=True
-            )(params, statistics, *inputs)
+            )(trained, statistics, *inputs)
             return (jax.tree.map(jnp.add, gradients, update), statistics), (values, metrics)
 
-        zeros = jax.tree.map(jnp.zeros_like, params)
+        zeros = jax.tree.map(jnp.zeros_like, trained)
         (gradients, statistics), sums = over_parts(
             accumulate, (zeros, state.statistics), (batches, keys)
         )
@@ -141,11 +143,13 @@ def make_train_step(
         state: TrainState, gradients: dict, statistics: dict, report: Metrics
     ) -> tuple[TrainState, Metrics]:
         """The next state; the same one, a step further, where loss or gradient is not finite."""
-        gradients = jax.lax.with_sharding_constraint(gradients, layout.state.params)
-        updates, moments = optimizer.update(gradients, state.optimizer, state.params)
+        where, _ = freezing.partition(layout.state.params, frozen)
+        gradients = jax.lax.with_sharding_constraint(gradients, where)
+        trained, fixed = freezing.partition(state.params, frozen)
+        updates, moments = optimizer.update(gradients, state.optimizer, trained)
         finite = jnp.isfinite(report["loss"]) & jnp.isfinite(report["gradient_norm"])
         new = state.replace(
-            params=optax.apply_updates(state.params, updates),
+            params=freezing.combine(optax.apply_updates(trained, updates), fixed),
             statistics=statistics,
             optimizer=moments,
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 from flax import traverse_util
 
+from atbert_jax.training import freezing
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.state import TrainState
 
@@ -55,6 +56,26 @@ def _transfer(target: dict, source: dict, allowed: Sequence[str]) -> tuple[dict,
         left=tuple(sorted(theirs.keys() - ours.keys())),
         mismatched=tuple(sorted(differ)),
     )
+
+
+def require_learned(params: dict, frozen: Sequence[str], taken: Sequence[str]) -> None:
+    """Refuses to freeze what comes from no checkpoint.
+
+    Args:
+        params: Of a new state.
+        frozen: `config.optimizer.frozen`.
+        taken: Names of arrays that came from a checkpoint.
+
+    Raises:
+        ValueError: naming arrays that would stay random.
+    """
+    random = sorted(_flat(freezing.partition(params, frozen)[1]).keys() - set(taken))
+    if random:
+        more = f" and {len(random) - 3} more" if len(random) > 3 else ""
+        raise ValueError(
+            f"config.optimizer.frozen would keep {', '.join(random[:3])}{more} random; set"
+            " --config.init_from to a run that has learned them, or do not freeze them"
+        )
 
 
 def start_from(

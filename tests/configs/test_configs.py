@@ -12,9 +12,9 @@ import pytest
 
 import configs
 from atbert_jax.objectives import OBJECTIVES
-from atbert_jax.training import loop, optimizer
+from atbert_jax.training import freezing, loop, optimizer
 from atbert_jax.training.state import define
-from configs import defaults
+from configs import atbert_finetune, defaults
 from input_pipeline.contract import Contract, Labels, Normalization
 from input_pipeline.features import Augmentation
 from input_pipeline.segmenting import Segmenting
@@ -68,6 +68,38 @@ def test_a_config_describes_a_run(run):
     assert config.train.steps % config.train.evaluate_every == 0
     best = config.evaluation.best_metric
     assert best == "loss" or best.split("/")[0] in config.objectives
+
+
+PROTOCOLS = tuple(atbert_finetune.protocols((1,)))
+
+
+@pytest.mark.parametrize(
+    "preset", [f"tiny:{protocol}" for protocol in PROTOCOLS] + ["base:partial"]
+)
+def test_a_protocol_trains_what_it_says(preset):
+    size, protocol = preset.split(":")
+    config = atbert_finetune.get_config(preset)
+    _, params, _ = define(config, make_contract(config))
+    trained, _ = freezing.partition(params, config.optimizer.frozen)
+    head = {"output"} if protocol == "linear_probe" else {"dense", "output"}
+    assert set(trained["objectives"]["classification"]) == head
+    trunk, stages = trained.get("model", {}), config.model.depths
+    if protocol == "partial":
+        assert trunk["audio_cnn"].keys() == {"blocks"}
+        assert set(trunk["audio_cnn"]["blocks"]) == set(range(sum(stages[:-1]), sum(stages)))
+        lower = {"word_embeddings", "text_positions", "text_norm"}
+        assert trunk.keys() == params["model"].keys() - lower
+    else:
+        assert trunk == (params["model"] if protocol == "full" else {})
+    plain = atbert_finetune.get_config(size).optimizer.learning_rate
+    assert config.optimizer.learning_rate == 10 * plain
+    assert config.optimizer.trunk_rate == pytest.approx(0.1 if trunk else 1.0)
+
+
+def test_an_unknown_protocol_is_refused_with_the_choices():
+    message = "no protocol 'half'; use one of linear_probe, mlp_probe, partial, full"
+    with pytest.raises(ValueError, match=message):
+        atbert_finetune.get_config("tiny:half")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -88,20 +88,47 @@ def test_single_label_of_few_classes_has_no_top5():
 def test_multi_label_is_scikit_learn():
     rng = np.random.default_rng(3)
     scores, targets = rng.random((120, 7)), rng.integers(0, 2, (120, 7))
-    result = metrics.multi_label(scores, targets, NAMES, threshold=0.4)
-    guess = scores >= 0.4
+    limits = {name: 0.2 + 0.1 * number for number, name in enumerate(NAMES[:5])}
+    result = metrics.multi_label(scores, targets, NAMES, limits)
+    guess, tuned = scores >= 0.5, scores >= [*limits.values(), 0.5, 0.5]
     for average in ("macro", "micro"):
         roc = sk.roc_auc_score(targets, scores, average=average)
         pr = sk.average_precision_score(targets, scores, average=average)
         assert result[f"roc_auc_{average}"] == close(roc)
         assert result[f"pr_auc_{average}"] == close(pr)
         assert result[f"f1_{average}"] == close(sk.f1_score(targets, guess, average=average))
+        expected = sk.f1_score(targets, tuned, average=average)
+        assert result[f"f1_{average}_tuned"] == close(expected)
     for c, name in enumerate(NAMES):
         row = result["per_class"][name]
         assert row["roc_auc"] == close(sk.roc_auc_score(targets[:, c], scores[:, c]))
         assert row["pr_auc"] == close(sk.average_precision_score(targets[:, c], scores[:, c]))
         assert row["f1"] == close(sk.f1_score(targets[:, c], guess[:, c]))
+        assert row["f1_tuned"] == close(sk.f1_score(targets[:, c], tuned[:, c]))
+        assert row["threshold"] == limits.get(name, 0.5)
         assert row["support"] == targets[:, c].sum()
+
+
+def test_thresholds_in_closed_form():
+    scores = np.array([[0.9, 0.2, 0.6, 0.3], [0.8, 0.7, 0.1, 0.3], [0.3, 0.4, 0.4, 0.3]])
+    targets = np.array([[1, 0, 0, 1], [1, 1, 0, 0], [0, 1, 0, 0]])
+    # Split in full; split in full below one half; nothing to find; all alike, F1 = 1 / 2.
+    found = metrics.best_thresholds(scores, targets, ["a", "b", "c", "d"])
+    assert found == {"a": close(0.55), "b": close(0.3), "d": close(0.3)}
+    # From 0.6 on 2 of 3 are right and all are found: 0.8; from 0.9 on F1 is 2 / 3.
+    one = metrics.best_thresholds(
+        np.array([[0.9], [0.7], [0.6], [0.5]]), np.array([[1], [0], [1], [0]]), ["a"]
+    )
+    assert one == {"a": close(0.55)}
+
+
+def test_thresholds_are_the_best_of_all():
+    rng = np.random.default_rng(8)
+    scores, targets = rng.random((60, 7)).round(2), rng.integers(0, 2, (60, 7))
+    found = metrics.best_thresholds(scores, targets, NAMES)
+    for c, name in enumerate(NAMES):
+        tried = [sk.f1_score(targets[:, c], scores[:, c] >= t) for t in np.linspace(0, 1, 101)]
+        assert sk.f1_score(targets[:, c], scores[:, c] >= found[name]) == close(max(tried))
 
 
 def test_multi_label_leaves_constant_tags_out_of_the_averages():

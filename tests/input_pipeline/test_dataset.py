@@ -311,3 +311,20 @@ assert sys.modules["tensorflow"] is None
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:2] == ["(10, 16000)", "(513, 64)"]
+
+
+def test_the_folds_of_a_column_take_turns_as_test_split(tmp_path, tone_config):
+    """Each record is tested once, and validation draws whole groups from the rest."""
+    rows = [f"{n}.wav,{'xy'[n % 2]},{n // 4 % 5 + 1},artist {n // 4}" for n in range(120)]
+    manifest = table(tmp_path, "path,label,fold,group", *rows)
+    tested = []
+    for fold in range(1, 6):
+        config = tone_config(manifest, **{"data.hold_out": f"fold={fold}"})
+        splits = dataset.load(config, tmp_path, measure=lambda _: Normalization("none")).splits
+        groups = {name: {r.group for r in split.records} for name, split in splits.items()}
+        assert all(groups.values())
+        assert groups["test"] == {f"artist {n}" for n in range(30) if n % 5 + 1 == fold}
+        assert sum(map(len, groups.values())) == len(set.union(*groups.values())) == 30
+        assert sum(len(split.records) for split in splits.values()) == 120
+        tested += [record.id for record in splits["test"].records]
+    assert sorted(tested) == sorted(f"{n}.wav" for n in range(120))

@@ -130,6 +130,18 @@ def test_evaluation_leaves_the_statistics_and_sees_each_segment_alone(net):
     np.testing.assert_allclose(features[:1], alone, rtol=1e-5, atol=1e-6)
 
 
+def test_normalisations_that_are_frozen_act_as_in_evaluation(net):
+    batch, mask = segments(4), np.ones(4, np.float32)
+    expected, before = call(net, batch, mask, train=False)
+    for _, module in nnx.iter_modules(net):
+        if isinstance(module, BatchNorm):
+            module.use_running_average = True
+    features, after = call(net, batch, mask, train=True)
+    np.testing.assert_array_equal(features, expected)
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)
+
+
 def _torch_forward(torch, net: ResNet, log_mel: np.ndarray, train: bool):
     """The same network in PyTorch's own operations; also its running statistics afterwards."""
     functional = torch.nn.functional

@@ -128,6 +128,17 @@ def test_probabilities_add_up_or_stand_alone():
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-logits)), rtol=1e-5)
 
 
+def test_a_linear_head_is_one_layer():
+    objective = make(head="linear")
+    assert tiny.count(objective) == 3 * HIDDEN + 3
+    batch = make_batch(4)
+    logits = np.asarray(batch["states"][:, 0] @ objective.output.kernel[...]) + np.asarray(
+        objective.output.bias[...]
+    )
+    scores = objective.predict(Trunk(), batch)["audio"]
+    np.testing.assert_allclose(scores, np.exp(log_softmax(logits)), rtol=1e-5)
+
+
 def test_views_share_the_head_and_the_loss_is_their_mean():
     objective = make(views=("audio_text", "audio", "text"))
     batch = make_batch(6)
@@ -253,6 +264,9 @@ def test_answers_name_the_labels():
     assert text == answer
     several = make("multi_label", views=views).answer(outputs, ("audio", "text"), "max")
     assert several["prediction"] == ["middle"]
+    limits = {"audio_text": {"low": 0.35, "middle": 0.8}, "audio": {}}
+    tuned = make("multi_label", views=views).answer(outputs, ("audio", "text"), "max", limits)
+    assert tuned["prediction"] == ["low"]
     numbers = make("regression", views=views).answer(outputs, ("audio", "text"), "mean")
     assert numbers["prediction"] == pytest.approx({"low": 0.3, "middle": 0.6, "high": 0.1})
 
@@ -262,6 +276,7 @@ def test_answers_name_the_labels():
     [
         ({"views": ()}, r"config\.classification\.views=\(\) must be some of"),
         ({"views": ("sound",)}, r"views=\('sound',\) must be some of \('audio_text', 'audio'"),
+        ({"head": "deep"}, "head='deep'; use 'mlp' or 'linear'"),
         ({"pooling": "max"}, "pooling='max'; use 'summary' or 'mean'"),
         ({"mixup": 0.2, "views": ("audio", "text")}, "mixup mixes audio, so it needs views"),
     ],

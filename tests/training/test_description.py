@@ -1,6 +1,7 @@
 """What a step costs: shapes, FLOPs and bytes between devices."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -46,6 +47,7 @@ def test_describes_a_config_and_trains_nothing(tone_manifest, tone_config, tmp_p
     config = tone_config(tone_manifest(), **{"train.batch_size": 4})
     config.model.update({"depths": (1,), "width": 4, "hidden": 16, "heads": 2, "layers": 1})
     config.objectives.classification = 1.0
+    config.optimizer.frozen = ("^model/",)
     console = Console(file=io.StringIO(), width=200)
     description.describe(config, tmp_path / "run", console)
     said = console.file.getvalue()
@@ -56,4 +58,7 @@ def test_describes_a_config_and_trains_nothing(tone_manifest, tone_config, tmp_p
         "MiB",
     ):
         assert text in said
+    # A head of two layers for two labels: 16 x 8 + 8, and 8 x 2 + 2.
+    assert re.search(r"all 154 parameters that are trained .* yes .* 616 ", said)
+    assert re.search(r"all [\d,]+ parameters that are frozen .* no ", said)
     assert not (tmp_path / "run").exists()

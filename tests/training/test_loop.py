@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from atbert_jax.train import train_with_twin
 from atbert_jax.training import checkpoint, loop
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.writers import read_metrics
@@ -136,6 +137,43 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(make_config, tmp_path, 
     for name, value in whole.items():
         np.testing.assert_array_equal(stopped[name], value, err_msg=name)
     assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "stopped")
+
+
+def test_a_linear_probe_goes_on_and_leaves_trunk_and_statistics(make_config, tmp_path):
+    first, second = tmp_path / "pretrain", tmp_path / "probe"
+    best, _ = run(make_config(**{"train.steps": 2}), first)
+    settings = CLASSIFY | {
+        "init_from": str(first),
+        "classification.head": "linear",
+        "optimizer.frozen": ("^model/",),
+    }
+    _, said = run(make_config(**settings, **{"train.steps": 2}), second)
+    assert f": {2 * 16 + 2} parameters trained, " in said
+    _, said = run(make_config(**settings), second)
+    assert "goes on at step 2" in said
+    before, between, after = arrays(first, best["step"]), arrays(second, 2), arrays(second, 4)
+    for name, value in before.items():
+        if "/model/" in name:
+            np.testing.assert_array_equal(after[name], value, err_msg=name)
+    head = "params/objectives/classification/output/kernel"
+    assert np.abs(after[head] - between[head]).max() > 0
+
+
+def test_all_of_the_twin_from_scratch_is_trained(make_config, tmp_path, monkeypatch):
+    configs = {}
+    monkeypatch.setattr(
+        loop, "train", lambda config, workdir, *_, **__: configs.update({workdir.name: config})
+    )
+    changes = {
+        "init_from": "elsewhere",
+        "optimizer.frozen": ("model",),
+        "optimizer.trunk_rate": 0.1,
+    }
+    train_with_twin(make_config(**changes), tmp_path / "run", Console(quiet=True))
+    assert configs.keys() == {"run", "scratch"}
+    assert tuple(configs["run"].optimizer.frozen) == ("model",)
+    twin = configs["scratch"]
+    assert (twin.init_from, twin.optimizer.frozen, twin.optimizer.trunk_rate) == ("", (), 1.0)
 
 
 def test_another_config_is_refused_by_its_fields(make_config, tmp_path):

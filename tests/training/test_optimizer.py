@@ -89,6 +89,30 @@ def test_the_whole_gradient_is_clipped(clip, length):
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_the_trunk_has_a_rate_of_its_own(name):
+    """All of what it moves by, decay and momentum included, and at every step."""
+    rng = np.random.default_rng(0)
+    params, *gradients = (
+        {name: {"kernel": jnp.asarray(rng.normal(size=(3, 2)))} for name in ("model", "objectives")}
+        for _ in range(4)
+    )
+
+    def updates(rate: float) -> list[dict]:
+        config = make_config(name=name, weight_decay=0.1, clip_norm=1.0, trunk_rate=rate)
+        transformation = optimizer.build(config, STEPS)
+        state, found = transformation.init(params), []
+        for gradient in gradients:
+            update, state = transformation.update(gradient, state, params)
+            found.append(update)
+        return found
+
+    for own, same in zip(updates(0.25), updates(1.0), strict=True):
+        np.testing.assert_allclose(own["model"]["kernel"], 0.25 * same["model"]["kernel"])
+        np.testing.assert_array_equal(own["objectives"]["kernel"], same["objectives"]["kernel"])
+    assert np.abs(same["model"]["kernel"]).min() > 0
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_every_optimizer_finds_the_bottom_of_a_bowl(name):
     params = {"kernel": jnp.array([3.0, -2.0])}
     config = make_config(name=name, learning_rate=0.05, weight_decay=0.0, b1=0.9)

@@ -25,17 +25,22 @@ STEM_ALONE = {
     "objectives.alignment": 1.0,
 }
 KINDS = ("kernel", "bias")
-# By name: devices along `data` and `model`, and whether parameters are split over `data` too.
+FROZEN = ("^model/(?!encoder)",)
+# By name: devices along `data` and `model`, whether parameters are split over `data` too, and what
+# is frozen.
 MESHES = {
     "8x1": (8, 1, False),
     "8x1 fsdp": (8, 1, True),
     "4x2": (4, 2, False),
     "2x4": (2, 4, False),
     "2x4 fsdp": (2, 4, True),
+    "4x2 fsdp frozen": (4, 2, True, FROZEN),
 }
 
 
-def train(workdir: Path, data: int = 1, model: int = 1, fsdp: bool = False) -> dict:
+def train(
+    workdir: Path, data: int = 1, model: int = 1, fsdp: bool = False, frozen: tuple[str, ...] = ()
+) -> dict:
     """Three steps with pairs over the whole batch; saves the last state."""
     setup = tiny.Setup(
         **{
@@ -47,6 +52,7 @@ def train(workdir: Path, data: int = 1, model: int = 1, fsdp: bool = False) -> d
             "sharding.data": data,
             "sharding.model": model,
             "sharding.fsdp": fsdp,
+            "optimizer.frozen": frozen,
         }
     )
     state, rows = setup.state(), []
@@ -87,21 +93,24 @@ print(json.dumps([jax.device_count(), runs]))
 @pytest.fixture(scope="module")
 def on_one(tmp_path_factory) -> tuple[Path, dict]:
     workdir = tmp_path_factory.mktemp("one")
-    return workdir, train(workdir)
+    return workdir, {
+        kind: train(workdir / kind, frozen=frozen)
+        for kind, frozen in (("all", ()), ("frozen", FROZEN))
+    }
 
 
 @pytest.mark.parametrize("mesh", MESHES)
 def test_every_mesh_computes_what_one_device_does(on_eight, on_one, mesh):
     """Losses and gradient norms; parameters after three steps of SGD show the gradients."""
-    run = on_eight[1][mesh]
-    for many, one in zip(run["rows"], on_one[1]["rows"], strict=True):
+    run, kind = on_eight[1][mesh], "frozen" if MESHES[mesh][3:] else "all"
+    for many, one in zip(run["rows"], on_one[1][kind]["rows"], strict=True):
         assert many.keys() == one.keys()
         for name, value in one.items():
             assert many[name] == pytest.approx(value, rel=1e-5, abs=1e-5), name
     many = tiny.named(Checkpoints(on_eight[0] / mesh).restore_arrays(3))
-    for name, value in tiny.named(Checkpoints(on_one[0]).restore_arrays(3)).items():
+    for name, value in tiny.named(Checkpoints(on_one[0] / kind).restore_arrays(3)).items():
         np.testing.assert_allclose(many[name], value, rtol=1e-5, atol=1e-5, err_msg=name)
-    assert run["programs"] == on_one[1]["programs"] == 1
+    assert run["programs"] == on_one[1][kind]["programs"] == 1
 
 
 def test_fsdp_keeps_an_eighth_of_the_parameters_on_a_device(on_eight):
@@ -130,7 +139,7 @@ def test_heads_and_inner_widths_are_split_over_model(on_eight):
 
 
 def test_a_checkpoint_of_eight_devices_is_read_on_one(on_eight, on_one):
-    one, eight = on_one[0], on_eight[0] / "2x4 fsdp"
+    one, eight = on_one[0] / "all", on_eight[0] / "2x4 fsdp"
     setup = tiny.Setup(**STEM_ALONE)
     expected = Checkpoints(one).restore_arrays(3)
     whole = sharding.replicated(setup.mesh)

@@ -8,7 +8,7 @@ import pytest
 from atbert_jax.training import sharding
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.state import TrainState
-from atbert_jax.training.transfer import start_from
+from atbert_jax.training.transfer import require_learned, start_from
 from tests import tiny
 
 
@@ -108,6 +108,19 @@ def test_a_trunk_that_is_not_there_whole_is_refused_unless_allowed(pretrained):
     state, transfer = start_from(new, pretrained, ["model/extra"])
     assert transfer.new == ("model/extra/kernel",)
     np.testing.assert_array_equal(state.params["model"]["extra"]["kernel"], [1, 1])
+
+
+def test_what_comes_from_no_checkpoint_is_not_frozen(pretrained):
+    new = make_state(9, "classification")
+    _, transfer = start_from(new, pretrained)
+    require_learned(new.params, ("^model/",), transfer.taken)
+    head = "objectives/classification/output/kernel"
+    message = rf"would keep {head} random; set --config\.init_from"
+    with pytest.raises(ValueError, match=message):
+        require_learned(new.params, ("blocks/0", "^objectives/"), transfer.taken)
+    require_learned(new.params, (), ())
+    with pytest.raises(ValueError, match="would keep model/blocks/0/kernel, model/blocks/1/kernel"):
+        require_learned(new.params, ("^model/",), ())
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):
