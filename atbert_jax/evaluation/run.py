@@ -67,17 +67,19 @@ def evaluate(
     config.data.update(data or {})
     dataset = _dataset(config, model, output)
     records = dataset.split(split)
-    values, tables, figures = _answer(model, dataset, split)
-    systems, warnings = _systems(model, dataset, split, values, with_baseline)
+    values, tables, figures = _answer(model, dataset, split, console)
+    systems, warnings = _systems(model, dataset, split, values, with_baseline, console)
     if systems:
         tables.insert(0, _comparison(systems, model.contract.labels.task))
         values["systems"] = systems
     report = Report(
         title=f"{config.model.name} on {split}",
-        checkpoint=f"{workdir}, step {model.step}",
-        split=split,
-        tracks=len(records.records),
-        date=f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+        facts={
+            "Checkpoint": f"{workdir}, step {model.step}",
+            "Split": split,
+            "Tracks": len(records.records),
+            "Date": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+        },
         warnings=warnings,
         metrics=_headline(systems, model.contract.labels.task) | values,
         tables=tables,
@@ -98,7 +100,7 @@ def _dataset(config: ml_collections.ConfigDict, model: Trained, folder: Path) ->
 
 
 def _answer(
-    model: Trained, dataset: Dataset, split: str
+    model: Trained, dataset: Dataset, split: str, console: Console
 ) -> tuple[dict[str, Any], list[Table], list[Figure]]:
     """A model's metrics on a split, with the tables and figures of its objectives."""
     # TensorFlow is needed here, where a split is read, and not in `predict`.
@@ -113,6 +115,7 @@ def _answer(
         f"evaluating {model.workdir}",
         batches.steps(split, size),
         "batches",
+        console=console,
     )
     where = jax.tree.map(lambda x: x.sharding, model.params)
     step = make_evaluation_step(model.definition, model.mesh, where)
@@ -137,7 +140,12 @@ def _views(values: dict[str, Any], task: str) -> Iterator[tuple[str, dict]]:
 
 
 def _systems(
-    model: Trained, dataset: Dataset, split: str, values: dict[str, Any], with_baseline: bool
+    model: Trained,
+    dataset: Dataset,
+    split: str,
+    values: dict[str, Any],
+    with_baseline: bool,
+    console: Console,
 ) -> tuple[dict[str, dict], list[str]]:
     """Everything that answers the same question: the model, its twin from scratch, the baseline."""
     task, config = model.contract.labels.task, model.config
@@ -148,7 +156,7 @@ def _systems(
     systems = {f"{config.model.name} {origin}: {v}": entry for v, entry in _views(values, task)}
     twin = model.workdir / checkpoint.SCRATCH
     if (twin / checkpoint.CONFIG).exists():
-        own, _, _ = _answer(trained.load(twin), dataset, split)
+        own, _, _ = _answer(trained.load(twin), dataset, split, console)
         systems |= {f"{config.model.name} from scratch: {v}": e for v, e in _views(own, task)}
     elif config.init_from:
         warnings.append(
@@ -156,7 +164,7 @@ def _systems(
             " --config.scratch_twin=true to see what pre-training is worth."
         )
     if with_baseline:
-        systems[BASELINE] = _baseline(dataset, split)
+        systems[BASELINE] = _baseline(dataset, split, console)
     else:
         warnings.append("The MFCC baseline was not measured, as asked for.")
     if values["unreadable"]:
@@ -164,10 +172,10 @@ def _systems(
     return systems, warnings
 
 
-def _baseline(dataset: Dataset, split: str) -> dict:
+def _baseline(dataset: Dataset, split: str, console: Console) -> dict:
     """Metrics of the MFCC baseline, fitted on the training split."""
-    train_features, train_targets = _described(dataset, dataset.split("train"))
-    features, targets = _described(dataset, dataset.split(split))
+    train_features, train_targets = _described(dataset, dataset.split("train"), console)
+    features, targets = _described(dataset, dataset.split(split), console)
     labels = dataset.contract.labels
     scores = baseline.fit_and_score(train_features, train_targets, features, labels.task)
     if labels.task == "regression":
@@ -176,13 +184,13 @@ def _baseline(dataset: Dataset, split: str) -> dict:
     return metrics.TASK_METRICS[labels.task](scores, targets, labels.names)
 
 
-def _described(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
+def _described(dataset: Dataset, split: Split, console: Console) -> tuple[np.ndarray, np.ndarray]:
     """MFCC statistics (N, F) and labels (N, C) of the labelled, readable records."""
     rows = np.flatnonzero(split.label_mask > 0)
     rows = rows[:: -(-len(rows) // BASELINE_CLIPS)]
     rate = dataset.contract.spectrogram.sample_rate
     features, kept = [], []
-    for row in track(rows, "MFCC baseline", len(rows), "clips"):
+    for row in track(rows, "MFCC baseline", len(rows), "clips", console=console):
         record = split.records[row]
         seconds = min(record.duration or BASELINE_SECONDS, BASELINE_SECONDS)
         try:
