@@ -81,31 +81,37 @@ class Meter:
     def _rate(self) -> float:
         return (self._done - self._first) / max(time.monotonic() - self._began, 1e-6)
 
+    def _speed(self, unit: str) -> str:
+        rate = self._rate()
+        # What takes long is better said the other way round.
+        return f"{1 / rate:.0f} s each" if 0 < rate < 0.1 else f"{rate:.2f}{unit}/s"
+
     def advance(self, count: int = 1, note: str = "") -> None:
         """Counts, and shows a note (the latest loss, say) beside the bar."""
         self._done += count
         self._note = note or self._note
         if self._bar:
-            rate = f"{self._rate():.2f} {self.unit}/s"
+            rate = self._speed(f" {self.unit}")
             self._bar.update(self._task, completed=self._done, rate=rate, note=self._note)
         elif time.monotonic() - self._shown > SECONDS_BETWEEN_LINES:
             self._line()
 
     def _line(self) -> None:
         self._shown = time.monotonic()
-        rate = self._rate()
-        left = (self.total - self._done) / rate if rate else 0
+        left = (self.total - self._done) / self._rate() if self._rate() else 0
         self.console.print(
-            f"{self.description}: {self._done}/{self.total} {self.unit}, {rate:.2f}/s,"
+            f"{self.description}: {self._done}/{self.total} {self.unit}, {self._speed('')},"
             f" {int(left // 60)}:{int(left % 60):02d} left  {self._note}".rstrip(),
             highlight=False,
             soft_wrap=True,
         )
 
 
-def track(items: Iterable[T], description: str, total: int, unit: str) -> Iterator[T]:
+def track(
+    items: Iterable[T], description: str, total: int, unit: str, *, console: Console | None = None
+) -> Iterator[T]:
     """Goes through `items` and shows how far it is."""
-    with Meter(description, total, unit) as meter:
+    with Meter(description, total, unit, console=console) as meter:
         for item in items:
             yield item
             meter.advance()

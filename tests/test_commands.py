@@ -248,7 +248,7 @@ def test_every_import_works_without_tensorflow():
     code = WITHOUT_TENSORFLOW + (
         "import pkgutil, importlib, sys, atbert_jax\n"
         "names = [m.name for m in pkgutil.walk_packages(atbert_jax.__path__, 'atbert_jax.')]\n"
-        "commands = 'train', 'evaluate', 'predict', 'quickstart'\n"
+        "commands = 'train', 'evaluate', 'predict', 'ablate', 'quickstart'\n"
         "commands = ['atbert_jax.' + name for name in commands]\n"
         "assert set(commands) < set(names)\n"
         "wanted = sys.argv[1:] or set(names) - set(commands)\n"
@@ -258,9 +258,45 @@ def test_every_import_works_without_tensorflow():
     result = run(code=code)
     assert not result.returncode, result.stderr
     assert int(result.stdout) > 25
-    for command in ("train", "evaluate", "predict", "quickstart"):
+    for command in ("train", "evaluate", "predict", "ablate", "quickstart"):
         result = run(f"atbert_jax.{command}", code=code)
         assert not result.returncode, result.stderr
+
+
+def ablate(music: Path, workdir: Path, *more: str) -> subprocess.CompletedProcess:
+    return run(
+        "atbert_jax.ablate",
+        "--config=configs/ablation.py",
+        f"--workdir={workdir}",
+        f"--config.data.manifest={music / 'tracks.csv'}",
+        "--finetune_config=configs/quickstart_finetune.py",
+        *TINY,
+        *(option.replace("--config", "--finetune_config") for option in TINY),
+        *more,
+    )
+
+
+def test_ablate_compares_survives_and_goes_on(music, tmp_path):
+    """A cell without one of the objectives, and one that cannot be built."""
+    grid = ("--grid=objectives.alignment=0", "--grid=model.heads=3", "--seeds=1")
+    result = ablate(music, tmp_path / "out", *grid)
+    assert "1 of 3 runs failed" in one_line(result)
+    assert "failed: model.heads=3 seed=0: model.heads=3 does not divide" in result.stdout
+    cells = json.loads((tmp_path / "out" / "ablation.json").read_text())["cells"]
+    assert [cell["runs"] for cell in cells] == [1, 1, 0]
+    assert "correct_pair/roc_auc difference" in cells[1]
+    assert "classification/audio/accuracy mean" in cells[1]
+    assert cells[1]["alignment/cosine mean"] is None
+    result = ablate(music, tmp_path / "out", *grid[:1], "--over=seed=0", "--metrics=loss")
+    assert not result.returncode, result.stderr
+    assert "2 runs, 2 of them done" in result.stdout
+    assert "report.html" in result.stdout
+
+
+def test_ablate_refuses_an_unknown_axis(music, tmp_path):
+    line = one_line(ablate(music, tmp_path / "out", "--grid=model.layerz=1"))
+    assert "choose from model.layers" in line
+    assert not (tmp_path / "out").exists()
 
 
 def write_manifest(music: Path, name: str, change) -> Path:

@@ -47,31 +47,32 @@ def families_for(texts: Sequence[str]) -> tuple[list[str], set[str]]:
 
 
 @contextmanager
-def lettering(names: Sequence[str]) -> Iterator[list[str]]:
+def lettering(names: Sequence[str], longest: int = LONGEST_LABEL) -> Iterator[list[str]]:
     """Sets matplotlib up to draw names, for as long as the context lasts.
 
     Dollar signs are drawn as they are, not read as formulas.
 
     Args:
         names: any Unicode.
+        longest: label, in letters.
 
     Yields:
-        One label per name: the name, cut when long, or `#` and its position (from 0) when no
+        One label per name: the name, cut when longer, or `#` and its position (from 0) when no
         installed font has all of its letters.
     """
     families, missing = families_for(names)
     labels = [
-        f"#{position}" if missing & set(name) else shortened(name)
+        f"#{position}" if missing & set(name) else shortened(name, longest)
         for position, name in enumerate(names)
     ]
     with mpl.rc_context({"font.family": families, "text.parse_math": False}):
         yield labels
 
 
-def shortened(name: str) -> str:
+def shortened(name: str, longest: int = LONGEST_LABEL) -> str:
     """Returns the name on one line, its end cut off where it is too long for an axis."""
     line = " ".join(name.split())
-    return line if len(line) <= LONGEST_LABEL else line[: LONGEST_LABEL - 1].rstrip() + "…"
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
 
 
 @lru_cache(maxsize=512)

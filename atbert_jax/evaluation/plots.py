@@ -32,6 +32,7 @@ COLOURS = (
 DPI = 160
 MOST_TICKS = 60
 MOST_COUNTS = 25
+LONGEST_CELL = 64
 
 
 def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
@@ -238,6 +239,50 @@ def pair_histogram(scores: np.ndarray, is_match: np.ndarray, weight: np.ndarray)
         axes.axvline(0, color="#1c2733", lw=1, ls=":")
         axes.set(xlabel="score (above 0: match)", ylabel="pairs")
         axes.legend(frameon=False, fontsize=9)
+        return _png(figure)
+
+
+def dots(names: Sequence[str], values: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
+    """Draws the runs of each cell of an ablation, with their mean and standard deviation.
+
+    Args:
+        names: of the R cells; the mean of the first is drawn through all of them.
+        values: by metric, one panel each: for each cell its runs, or none.
+
+    Returns:
+        A PNG.
+
+    Raises:
+        ValueError: when a metric has no value, or not one entry for each cell.
+    """
+    for metric, rows in values.items():
+        if len(rows) != len(names) or not any(map(len, rows)):
+            raise ValueError(f"'{metric}' has {len(rows)} rows of values for {len(names)} cells")
+    across = min(len(values), 3)
+    down = math.ceil(len(values) / across)
+    with lettering([*names, *values], LONGEST_CELL) as labels:
+        letters = max(map(len, labels[: len(names)]))
+        figure = _figure(0.075 * letters + 3.2 * across, down * (0.8 + 0.36 * len(names)))
+        grid = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
+        for axes in grid[len(values) :]:
+            axes.set_visible(False)
+        for axes, rows, title in zip(grid, values.values(), labels[len(names) :], strict=False):
+            for place, row in enumerate(map(np.asarray, rows)):
+                if not row.size:
+                    continue
+                colour = BLUE if place else "black"
+                if not place:
+                    axes.axvline(row.mean(), color=GREY, lw=1, ls=":")
+                deviation = row.std(ddof=1) if row.size > 1 else 0
+                axes.errorbar(row.mean(), place, xerr=deviation, fmt="o", color=colour, capsize=3)
+                beside = np.full(row.size, place + 0.25)
+                axes.plot(row, beside, "o", color=colour, ms=4, alpha=0.4, mew=0)
+            axes.set_title(title, fontsize=9, loc="left")
+            axes.set_yticks(range(len(names)), labels[: len(names)])
+            axes.set_ylim(len(names) - 0.4, -0.5)
+            axes.tick_params(labelsize=8)
+            axes.tick_params(axis="y", length=0)
+            axes.grid(axis="x", alpha=0.25)
         return _png(figure)
 
 

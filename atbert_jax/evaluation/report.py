@@ -51,10 +51,7 @@ class Report:
 
     Attributes:
         title: of the page.
-        checkpoint: what was evaluated, as the reader names it.
-        split: which part of the data.
-        tracks: how many tracks were scored.
-        date: when, written out.
+        facts: what was evaluated, on what, when: named lines under the title.
         warnings: one line each on what a reader has to know before believing the numbers.
         metrics: written to `metrics.json`; the numbers on its first level are the headline.
         tables: shown in full.
@@ -63,10 +60,7 @@ class Report:
     """
 
     title: str
-    checkpoint: str
-    split: str
-    tracks: int
-    date: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     tables: Sequence[Table] = ()

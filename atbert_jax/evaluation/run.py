@@ -83,15 +83,15 @@ def evaluate(
     dataset = _dataset(config, model, output)
     records = dataset.split(split)
     models = [model, *_twin(model)]
-    answers, unreadable = _ask(models, dataset, split)
-    chosen, warnings = _choose(models, dataset, split, answers)
+    answers, unreadable = _ask(models, dataset, split, console)
+    chosen, warnings = _choose(models, dataset, split, answers, console)
     measured = [_measure(*each) for each in zip(models, answers, chosen, strict=True)]
     values = measured[0] | {"unreadable": unreadable} | ({"chosen": chosen[0]} if chosen[0] else {})
     tables, figures = _show(model, answers[0][1], values)
     systems, more = _systems(model, measured, unreadable)
     warnings += more
     if systems and with_baseline:
-        systems[BASELINE] = _baseline(dataset, split, tuned=bool(chosen[0]))
+        systems[BASELINE] = _baseline(dataset, split, console, tuned=bool(chosen[0]))
     elif systems:
         warnings.append("The MFCC baseline was not measured, as asked for.")
     if systems:
@@ -99,10 +99,12 @@ def evaluate(
         values["systems"] = systems
     report = Report(
         title=f"{config.model.name} on {split}",
-        checkpoint=f"{workdir}, step {model.step}",
-        split=split,
-        tracks=len(records.records),
-        date=f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+        facts={
+            "Checkpoint": f"{workdir}, step {model.step}",
+            "Split": split,
+            "Tracks": len(records.records),
+            "Date": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+        },
         warnings=warnings,
         metrics=_headline(systems, model.contract.labels.task) | values,
         tables=tables,
@@ -130,7 +132,7 @@ def _twin(model: Trained) -> list[Trained]:
 
 
 def _ask(
-    models: Sequence[Trained], dataset: Dataset, split: str
+    models: Sequence[Trained], dataset: Dataset, split: str, console: Console
 ) -> tuple[list[tuple[tuple, dict]], int]:
     """Sums and outputs of each model on a split, and how many of its records were not readable."""
     # TensorFlow is needed here, where a split is read, and not in `predict`.
@@ -146,6 +148,7 @@ def _ask(
         f"{model.workdir} on {split}",
         batches.steps(split, size),
         "batches",
+        console=console,
     )
     return on_split.answers([_step(model) for model in models], stream, model.mesh), len(bad)
 
@@ -157,7 +160,11 @@ def _step(model: Trained) -> Callable[[Batch], tuple]:
 
 
 def _choose(
-    models: Sequence[Trained], dataset: Dataset, split: str, answers: Sequence[tuple]
+    models: Sequence[Trained],
+    dataset: Dataset,
+    split: str,
+    answers: Sequence[tuple],
+    console: Console,
 ) -> tuple[list[dict], list[str]]:
     """What each model chooses on the validation split, and what a reader has to know of that.
 
@@ -166,6 +173,7 @@ def _choose(
         dataset: With a split 'val'.
         split: To measure on.
         answers: There, of each model.
+        console: Where to talk.
     """
     if not on_split.choosing(models[0].learner):
         return [{} for _ in models], []
@@ -177,7 +185,7 @@ def _choose(
     if split == "val":
         warnings.append("Thresholds were chosen on this very split; new records will do worse.")
     else:
-        answers, _ = _ask(models, dataset, "val")
+        answers, _ = _ask(models, dataset, "val", console)
     names = dataset.contract.labels.names
     if missing := [n for n, there in zip(names, labels.any(axis=0), strict=True) if not there]:
         text = (
@@ -241,14 +249,14 @@ def _systems(
     return systems, warnings
 
 
-def _baseline(dataset: Dataset, split: str, *, tuned: bool) -> dict:
+def _baseline(dataset: Dataset, split: str, console: Console, *, tuned: bool) -> dict:
     """Metrics of the MFCC baseline, fitted on train; its thresholds are chosen on val, too."""
     labels = dataset.contract.labels
     names = dict.fromkeys([split, "val"] if tuned else [split])
-    asked = {name: _described(dataset, dataset.split(name)) for name in names}
+    asked = {name: _described(dataset, dataset.split(name), console) for name in names}
     features = np.concatenate([rows for rows, _ in asked.values()])
     found = baseline.fit_and_score(
-        *_described(dataset, dataset.split("train")), features, labels.task
+        *_described(dataset, dataset.split("train"), console), features, labels.task
     )
     ends = np.cumsum([len(rows) for rows, _ in asked.values()])
     of_split = dict(zip(asked, np.split(found, ends[:-1]), strict=True))
@@ -264,13 +272,13 @@ def _baseline(dataset: Dataset, split: str, *, tuned: bool) -> dict:
     return measure(scores, targets, labels.names, **chosen)
 
 
-def _described(dataset: Dataset, split: Split) -> tuple[np.ndarray, np.ndarray]:
+def _described(dataset: Dataset, split: Split, console: Console) -> tuple[np.ndarray, np.ndarray]:
     """MFCC statistics (N, F) and labels (N, C) of the labelled, readable records."""
     rows = np.flatnonzero(split.label_mask > 0)
     rows = rows[:: -(-len(rows) // BASELINE_CLIPS)]
     rate = dataset.contract.spectrogram.sample_rate
     features, kept = [], []
-    for row in track(rows, "MFCC baseline", len(rows), "clips"):
+    for row in track(rows, "MFCC baseline", len(rows), "clips", console=console):
         record = split.records[row]
         seconds = min(record.duration or BASELINE_SECONDS, BASELINE_SECONDS)
         try:

@@ -61,10 +61,25 @@ def print_table(table: Table, console: Console | None = None) -> None:
     """Prints a table on the terminal; square brackets in cells are text, not markup."""
     shown = RichTable(title=Text(table.title), caption=Text(table.note) if table.note else None)
     for column, numeric in zip(table.columns, table.numeric, strict=True):
-        shown.add_column(Text(column), justify="right" if numeric else "left")
+        justify = "right" if numeric else "left"
+        # Long names go on in the next line; cut off, two of them could look the same.
+        shown.add_column(Text(column), justify=justify, overflow="fold")
     for row in table.rows:
         shown.add_row(*(Text(format_cell(cell)) for cell in row))
     (console or Console()).print(shown)
+
+
+def markdown(table: Table) -> str:
+    """Returns a table as Markdown, for a README; bars in cells are text, not columns."""
+
+    def line(cells: Sequence[Any]) -> str:
+        return "| " + " | ".join(format_cell(cell).replace("|", r"\|") for cell in cells) + " |"
+
+    rule = "|".join("---:" if numeric else "---" for numeric in table.numeric)
+    lines = [line(table.columns), f"|{rule}|", *map(line, table.rows)]
+    return "\n".join(
+        [f"**{table.title}**", "", *lines, *(["", table.note] if table.note else []), ""]
+    )
 
 
 def _format_real(value: float) -> str:

@@ -95,7 +95,7 @@ def compile_step(
     frozen = config.optimizer.frozen
     state = jax.eval_shape(lambda p, s: fresh(p, s, updates, frozen), params, statistics)
     step = make_train_step(config, definition, updates, mesh, layout)
-    lowered = step.lower(state, abstract_batch(contract, config.train.batch_size))
+    lowered = step.func.lower(*step.args, state, abstract_batch(contract, config.train.batch_size))
     return lowered.compile(), float((lowered.cost_analysis() or {}).get("flops", float("nan")))
 
 

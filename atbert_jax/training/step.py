@@ -65,7 +65,7 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     mesh: Mesh,
     layout: Layout,
-) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+) -> functools.partial[tuple[TrainState, Metrics]]:
     """Compiles `(state, batch) -> (state, metrics)`; the state given is consumed.
 
     The loss is reduced once over the whole batch, also when it is computed in
@@ -87,7 +87,7 @@ def make_train_step(
     """
     weights = config.objectives.to_dict()
     parts = config.train.accumulate
-    seed, frozen = config.seed, config.optimizer.frozen
+    frozen = config.optimizer.frozen
 
     # Even a loop of one round keeps XLA's CPU compiler from its fast convolutions (15x slower).
     over_parts = _once if parts == 1 else jax.lax.scan
@@ -99,7 +99,7 @@ def make_train_step(
         losses, metrics = learner.losses(batch, dropout)
         return losses, metrics, split(learner)[2]
 
-    def step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def step(seed: jax.Array, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         # What FSDP splits is gathered once, here, where all of it is used.
         params = jax.lax.with_sharding_constraint(state.params, layout.whole)
         trained, fixed = freezing.partition(params, frozen)
@@ -161,12 +161,14 @@ def make_train_step(
         return new, report
 
     whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
-    return jax.jit(
+    compiled = jax.jit(
         step,
-        in_shardings=(layout.state, rows),
+        in_shardings=(whole, layout.state, rows),
         out_shardings=(layout.state, whole),
-        donate_argnums=0,
+        donate_argnums=1,
     )
+    # As an argument, so that runs that differ in it alone share one program in the cache.
+    return functools.partial(compiled, config.seed)
 
 
 # What is kept of each batch beside the objectives' outputs.

@@ -107,3 +107,20 @@ def test_spectrogram():
     pixels(plots.spectrogram(np.random.default_rng(0).normal(size=(40, 100)), 0.01))
     with pytest.raises(ValueError, match=r"\(bands, frames\), not \(40, 0\)"):
         plots.spectrogram(np.zeros((40, 0)), 0.01)
+
+
+def test_dots_show_means_runs_and_the_base():
+    runs = [[0.5, 0.7], [], [0.9]]
+    first = plots.dots(NAMES[:3], {"auc": runs, "accuracy": [[], [0.5], []]})
+    pixels(first)
+    assert first == plots.dots(NAMES[:3], {"auc": runs, "accuracy": [[], [0.5], []]})
+    assert first != plots.dots(NAMES[:3], {"auc": runs, "accuracy": [[], [0.5, 0.6], []]})
+    tall = pixels(plots.dots([f"cell {i}" for i in range(40)], {"auc": [[0.1]] * 40}))
+    assert tall.shape[0] > tall.shape[1]
+
+
+def test_dots_refuse_what_is_not_one_entry_for_each_cell():
+    with pytest.raises(ValueError, match="'auc' has 1 rows of values for 2 cells"):
+        plots.dots(["a", "b"], {"auc": [[0.5]]})
+    with pytest.raises(ValueError, match="'auc'"):
+        plots.dots(["a"], {"auc": [[]]})

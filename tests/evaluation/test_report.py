@@ -43,10 +43,7 @@ def report(**changes):
     png = plots.spectrogram(np.eye(4), 0.1)
     parts = {
         "title": f"Genres {EVIL}",
-        "checkpoint": f"runs/{EVIL}/7",
-        "split": f"test {EVIL}",
-        "tracks": 1234,
-        "date": f"5 May {EVIL}",
+        "facts": {f"Checkpoint {EVIL}": f"runs/{EVIL}/7", "Split": EVIL, "Tracks": 1234},
         "warnings": [f"3 files unreadable: {EVIL}.mp3"],
         "metrics": {"accuracy": 0.75, "pr_auc": math.nan, "per_class": {EVIL: np.float32(0.5)}},
         "tables": [Table(EVIL, [EVIL, "f1"], [[EVIL, None], ["발라드", 0.5]], EVIL)],
@@ -76,7 +73,7 @@ def test_all_text_is_escaped_and_still_readable(tmp_path):
     assert "<script" not in html
     assert ' onload="' not in html
     text = "".join(Page(html).text)
-    # Title twice, checkpoint, split, date, warning, four in the table, two at the figure, config.
+    # Title twice, checkpoint twice, split, warning, four in the table, two at the figure, config.
     assert text.count(EVIL) == 13
     assert "발라드" in text
     assert "1,234" in text

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.evaluation.tables import Table, format_cell, print_table
+from atbert_jax.evaluation.tables import Table, format_cell, markdown, print_table
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,23 @@ def test_printed_table_takes_brackets_as_text():
     printed = buffer.getvalue()
     for text in ("Tags [all]", "[red]rock[/red]", "0.5000", "블루스", "–", "n [2]"):
         assert text in printed
+
+
+def test_no_name_is_cut_off_on_a_narrow_terminal():
+    buffer = io.StringIO()
+    name = "classification.label_smoothing=0.1"
+    print_table(Table("t", ["cell", "f1"], [[name, 0.5]]), Console(file=buffer, width=24))
+    letters = "".join(c for c in buffer.getvalue() if c not in "│ \n")
+    assert "…" not in letters
+    assert letters.count("0.1") == 1
+
+
+def test_markdown_has_a_line_for_each_row():
+    table = Table("Runs", ["cell", "n"], [["a=b|c", 1200], ["base", None]], "A note.")
+    assert markdown(table).splitlines() == [
+        *("**Runs**", "", "| cell | n |", "|---|---:|"),
+        *(r"| a=b\|c | 1,200 |", "| base | – |", "", "A note."),
+    ]
 
 
 def test_only_columns_of_numbers_are_numeric():

@@ -49,6 +49,16 @@ def test_the_rate_counts_from_where_it_went_on(clock):
     assert lines(out)[0] == "training: 922/1000 steps, 2.00/s, 0:39 left"
 
 
+def test_what_takes_long_is_counted_in_seconds_each(clock):
+    out = console()
+    with Meter("runs", 4, "runs", done=1, console=out) as meter:
+        clock.seconds += 90
+        meter.advance(note="seed=0")
+        clock.seconds += 90
+        meter.advance()
+    assert lines(out)[0] == "runs: 2/4 runs, 90 s each, 3:00 left  seed=0"
+
+
 def test_nothing_done_and_nothing_to_do(clock):
     out = console()
     with Meter("reading", 5, "files", console=out):
