@@ -19,10 +19,10 @@ from input_pipeline.contract import Contract
 
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
 COLLECTIVE = re.compile(
-    r"= (?P<result>\(?[^=]*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
+    r" = (?P<result>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
     r"collective-permute)(-start)?\("
 )
-GROUPS = re.compile(r"replica_groups=(\S+)")
+GROUPS = re.compile(r"replica_groups=(mesh\[.*?\] \{.*?\}|\S+)")
 ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
 
 
@@ -168,7 +168,11 @@ def traffic(program: str, devices: int) -> dict[str, tuple[int, float]]:
 
 
 def _group_size(groups: str, devices: int) -> int:
-    """Of `{{0,1},{2,3}}`, of `[2,4]<=[8]`, or of nothing, which is all."""
+    """Of `{{0,1},{2,3}}`, `[2,4]<=[8]`, `mesh['a'=2,'b'=4] {'b'}`, or of nothing, which is all."""
+    if groups.startswith("mesh"):
+        mesh, _, axes = groups.partition("] ")
+        sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", mesh)}
+        return math.prod(sizes[name] for name in re.findall(r"'(\w+)'", axes))
     if found := re.match(r"\[\d+,(\d+)\]", groups):
         return int(found[1])
     if found := re.match(r"\{\{([\d,]+)\}", groups):

@@ -132,6 +132,10 @@ def make_train_step(
         (gradients, statistics), sums = over_parts(
             accumulate, (zeros, state.statistics), (batches, keys)
         )
+        # Summed over `data` before they are split: else XLA gathers activations, to compute each
+        # device's part of a gradient whole.
+        where, _ = freezing.partition(layout.whole, frozen)
+        gradients = jax.lax.with_sharding_constraint(gradients, where)
         values, metrics = jax.tree.map(lambda x: x.sum(), sums)
         named = {f"{name}/loss": pair for name, pair in values.items()}
         report = mean(named | metrics)

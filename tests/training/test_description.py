@@ -23,13 +23,14 @@ def test_bytes_are_those_of_a_ring():
   %all-reduce.1 = f32[1000]{0} all-reduce(%x), channel_id=1, replica_groups={{0,1,2,3},{4,5,6,7}}
   %all-reduce.2 = (f32[10]{0}, bf16[20]{0}) all-reduce(%y, %z), replica_groups=[1,8]<=[8], to=%add
   %all-gather.3 = f32[800]{0} all-gather(%w), replica_groups=[1,8]<=[8], dimensions={0}
+  %all-reduce.5 = (f32[9], /*index=5*/f32[1]) all-reduce(%v), replica_groups=mesh['a'=4,'b'=2] {'b'}
   %add.4 = f32[1000]{0} add(%all-reduce.1, %all-reduce.1)
 """
     found = description.traffic(program, 8)
     assert found.keys() == {"all-reduce", "all-gather"}
     count, sent = found["all-reduce"]
-    assert count == 2
-    assert sent == pytest.approx(2 * 4000 * 3 / 4 + 2 * 80 * 7 / 8)
+    assert count == 3
+    assert sent == pytest.approx(2 * 4000 * 3 / 4 + 2 * 80 * 7 / 8 + 2 * 40 / 2)
     assert found["all-gather"] == (1, pytest.approx(3200 * 7 / 8))
 
 

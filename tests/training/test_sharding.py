@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from atbert_jax.training import sharding
+from atbert_jax.training import description, sharding
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.state import place
 from tests import tiny
@@ -38,23 +38,34 @@ MESHES = {
 }
 
 
+def configure(data: int, model: int, fsdp: bool, frozen: tuple[str, ...] = ()) -> dict:
+    """Fields of the config."""
+    return {
+        **STEM_ALONE,
+        "model.dropout": 0.1,
+        "optimizer.name": "sgd",
+        "optimizer.learning_rate": 0.1,
+        "optimizer.warmup_steps": 0,
+        "sharding.data": data,
+        "sharding.model": model,
+        "sharding.fsdp": fsdp,
+        "optimizer.frozen": frozen,
+    }
+
+
+def gathered(name: str) -> float:
+    """Bytes that a step gathers from other devices."""
+    config = tiny.make_config(**configure(*MESHES[name]), **{"train.batch_size": 16})
+    mesh = sharding.make_mesh(config.sharding)
+    compiled, _ = description.compile_step(config, tiny.make_contract(), mesh)
+    return description.traffic(compiled.as_text(), DEVICES)["all-gather"][1]
+
+
 def train(
     workdir: Path, data: int = 1, model: int = 1, fsdp: bool = False, frozen: tuple[str, ...] = ()
 ) -> dict:
     """Three steps with pairs over the whole batch; saves the last state."""
-    setup = tiny.Setup(
-        **{
-            **STEM_ALONE,
-            "model.dropout": 0.1,
-            "optimizer.name": "sgd",
-            "optimizer.learning_rate": 0.1,
-            "optimizer.warmup_steps": 0,
-            "sharding.data": data,
-            "sharding.model": model,
-            "sharding.fsdp": fsdp,
-            "optimizer.frozen": frozen,
-        }
-    )
+    setup = tiny.Setup(**configure(data, model, fsdp, frozen))
     state, rows = setup.state(), []
     for seed in range(3):
         state, metrics = setup.step(state, setup.put(tiny.make_batch(16, seed)))
@@ -66,7 +77,7 @@ def train(
         name: (x.size, x.addressable_shards[0].data.size)
         for name, x in tiny.named(state.params).items()
     }
-    return {"rows": rows, "parts": parts, "programs": setup.step._cache_size()}
+    return {"rows": rows, "parts": parts, "programs": setup.step.func._cache_size()}
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +87,9 @@ def on_eight(tmp_path_factory) -> tuple[Path, dict]:
     code = f"""
 import json, jax
 from pathlib import Path
-from tests.training.test_sharding import MESHES, train
+from tests.training.test_sharding import MESHES, gathered, train
 runs = {{name: train(Path({str(workdir)!r}) / name, *mesh) for name, mesh in MESHES.items()}}
+runs["8x1 fsdp"]["gathered"] = gathered("8x1 fsdp")
 print(json.dumps([jax.device_count(), runs]))
 """
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(DEVICES), "JAX_PLATFORMS": "cpu"}
@@ -121,6 +133,13 @@ def test_fsdp_keeps_an_eighth_of_the_parameters_on_a_device(on_eight):
     assert sum(size for size, _ in split.values()) > 0.98 * sum(x[0] for x in parts.values())
     whole = on_eight[1]["8x1"]["parts"]
     assert all(size == here for size, here in whole.values())
+
+
+def test_fsdp_gathers_each_parameter_once_and_no_activations(on_eight):
+    run = on_eight[1]["8x1 fsdp"]
+    split = sum(4 * size for size, here in run["parts"].values() if here < size)
+    # Beside them a batch's masks and negatives.
+    assert split * 7 / 8 <= run["gathered"] < 1.5 * split * 7 / 8
 
 
 def test_heads_and_inner_widths_are_split_over_model(on_eight):
