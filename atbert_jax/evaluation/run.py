@@ -144,7 +144,8 @@ def _systems(
     if not task:
         return {}, []
     warnings = []
-    origin = f"from {config.init_from}" if config.init_from else "from scratch"
+    starts = [start for start in (config.init_from, config.init.text, config.init.audio) if start]
+    origin = f"from {' and '.join(starts) or 'scratch'}"
     systems = {f"{config.model.name} {origin}: {v}": entry for v, entry in _views(values, task)}
     twin = model.workdir / checkpoint.SCRATCH
     if (twin / checkpoint.CONFIG).exists():
