@@ -27,13 +27,11 @@ class Source:
         path: The file of the weights.
         arrays: By PyTorch's names.
         config: `config.json` beside them; empty where there is none.
-        tokenizer: Of the folder; None where it has none.
     """
 
     path: Path
     arrays: Arrays
     config: dict[str, Any]
-    tokenizer: Any
 
 
 def read_pytorch(name_or_path: str) -> Source:
@@ -65,13 +63,17 @@ def read_pytorch(name_or_path: str) -> Source:
         path,
         _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path),
         json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {},
-        text.load_tokenizer(folder) if has_tokenizer(folder) else None,
     )
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether `load_tokenizer` has something to read there."""
+    """Whether a tokenizer is there."""
     return any((folder / name).is_file() for name in TOKENIZER_FILES)
+
+
+def read_tokenizer(folder: Path) -> Any:
+    """The tokenizer that is there, or None."""
+    return text.load_tokenizer(folder) if has_tokenizer(folder) else None
 
 
 def _download(name: str) -> Path:

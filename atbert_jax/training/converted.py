@@ -12,7 +12,6 @@ import numpy as np
 
 from atbert_jax.conversion import albert, engine, files, resnet
 from atbert_jax.training.state import TrainState
-from input_pipeline import text
 from input_pipeline.dataset import Dataset
 
 # Which family a field of `config.init` starts from.
@@ -165,9 +164,8 @@ def _require_tokenizer(converted: Converted, tokenizer: Any) -> None:
             f"{folder} has a vocabulary of {there}, the tokenizer of this run one of"
             f" {len(tokenizer)}; set --config.text.tokenizer to the one of this ALBERT"
         )
-    if not files.has_tokenizer(folder):
-        return
-    if text.load_tokenizer(folder).get_vocab() != tokenizer.get_vocab():
+    theirs = files.read_tokenizer(folder)
+    if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():
         raise ValueError(
             f"{folder} has another tokenizer than this run; leave --config.text.tokenizer empty"
         )

@@ -11,8 +11,8 @@ from flax import nnx
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from atbert_jax import convert
 from atbert_jax.conversion import albert, engine
+from atbert_jax.conversion import run as conversion
 from atbert_jax.training import checkpoint
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
@@ -27,8 +27,8 @@ TEXTS = ["a slow sad piano", "a fast happy guitar", "steady drums"]
 
 def run(family, source, folder, **options) -> str:
     """What is said on the way."""
-    console = Console(file=io.StringIO(), width=convert.TABLE_WIDTH)
-    convert.from_pytorch(family, str(source), folder, console, **options)
+    console = Console(file=io.StringIO(), width=conversion.TABLE_WIDTH)
+    conversion.from_pytorch(family, str(source), folder, console=console, **options)
     return console.file.getvalue()
 
 
@@ -101,19 +101,33 @@ def test_sources_that_cannot_be_read(tmp_path, monkeypatch):
     assert "config.json: not there" in refused(alone)
 
 
-def test_a_hub_name_that_cannot_be_had(tmp_path, monkeypatch):
+def test_a_hub_name_is_downloaded_without_what_is_not_needed(tmp_path, monkeypatch):
     import huggingface_hub
 
     asked = []
 
+    def download(name, allow_patterns):
+        asked.append((name, allow_patterns))
+        return str(pytorch.save_albert(tmp_path / "cache"))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    run("albert", "albert/tiny", tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "conversion.json").read_text())["source"] == "albert/tiny"
+    [(name, patterns)] = asked
+    assert name == "albert/tiny"
+    assert {"config.json", "model.safetensors", "spiece.model"} < set(patterns)
+    assert not any(pattern.endswith(".bin") for pattern in patterns)
+
+
+def test_a_hub_name_that_cannot_be_had(tmp_path, monkeypatch):
+    import huggingface_hub
+
     def offline(name, **_):
-        asked.append(name)
         raise huggingface_hub.errors.LocalEntryNotFoundError("no\nnetwork")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(OSError, match=r"albert/none: .*not to be had from the hub \(no\); check"):
         run("albert", "albert/none", tmp_path / "out")
-    assert asked == ["albert/none"]
 
 
 def test_wrong_arguments_are_one_line(tmp_path):
@@ -142,8 +156,8 @@ def workdir(tmp_path_factory):
     ("family", "parts"), [("albert", ("text_", "word_", "encoder")), ("resnet", ("audio_cnn",))]
 )
 def test_back_to_pytorch_and_here_again(workdir, tmp_path, family, parts):
-    console = Console(file=io.StringIO(), width=convert.TABLE_WIDTH)
-    convert.to_pytorch(family, workdir, tmp_path / "torch", console)
+    console = Console(file=io.StringIO(), width=conversion.TABLE_WIDTH)
+    conversion.to_pytorch(family, workdir, tmp_path / "torch", console=console)
     assert "no part of " in console.file.getvalue()
     run(family, tmp_path / "torch", tmp_path / "again")
     trained = engine.flat(*Checkpoints(workdir).restore_arrays(0).values())
@@ -154,11 +168,11 @@ def test_back_to_pytorch_and_here_again(workdir, tmp_path, family, parts):
     for name, array in wanted.items():
         np.testing.assert_array_equal(found[albert.in_file(name)], array, err_msg=name)
     with pytest.raises(ValueError, match="exists already"):
-        convert.to_pytorch(family, workdir, workdir, console)
+        conversion.to_pytorch(family, workdir, workdir)
 
 
 def test_the_config_for_transformers(workdir, tmp_path):
-    convert.to_pytorch("albert", workdir, tmp_path / "torch", Console(file=io.StringIO()))
+    conversion.to_pytorch("albert", workdir, tmp_path / "torch")
     found = json.loads((tmp_path / "torch" / "config.json").read_text())
     tokenizer = text.load_tokenizer(tmp_path / "torch")
     changes = {
