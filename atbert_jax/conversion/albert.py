@@ -77,11 +77,12 @@ def from_pytorch(source: Source, name: str) -> Conversion:
     Raises:
         ValueError: if it is no ALBERT, or one that this encoder cannot be.
     """
+    _require_encoder(source)
     arrays = engine.without_prefix(source.arrays, "albert.")
     for copy, original in TIED.items():
-        if copy in arrays and not np.array_equal(
-            arrays[copy], arrays.setdefault(original, arrays[copy])
-        ):
+        if copy not in arrays:
+            continue
+        if not np.array_equal(arrays[copy], arrays.setdefault(original, arrays[copy])):
             raise ValueError(f"{source.path}: {copy} is not {original}, but they are tied here")
     rules, missing = RULES, {}
     if any(rule.theirs in arrays for rule in HEAD_RULES):
@@ -95,8 +96,8 @@ def from_pytorch(source: Source, name: str) -> Conversion:
     return Conversion(converted, _about(source, converted, name), taken, unused, missing)
 
 
-def _about(source: Source, arrays: Arrays, name: str) -> dict[str, Any]:
-    """Sizes, most of them by the arrays, which `config.json` must agree with."""
+def _require_encoder(source: Source) -> None:
+    """Checks in `config.json` that the encoder here can be this one."""
     config, where = source.config, f"{source.path.parent}/config.json"
     if config.get("model_type") != FAMILY:
         raise ValueError(
@@ -111,10 +112,19 @@ def _about(source: Source, arrays: Arrays, name: str) -> dict[str, Any]:
             )
     if config.get("layer_norm_eps", 1e-12) != 1e-12:
         raise ValueError(f"{where}: layer_norm_eps is {config['layer_norm_eps']}, here it is 1e-12")
+    if _activation(config) is None:
+        raise ValueError(f"{where}: hidden_act is {config['hidden_act']!r}; only GELU is here")
+
+
+def _activation(config: dict[str, Any]) -> str | None:
+    """Our name of the activation."""
     given = config.get("hidden_act", "gelu_new")
-    activation = next((ours for ours, theirs in ACTIVATIONS.items() if given in theirs), None)
-    if activation is None:
-        raise ValueError(f"{where}: hidden_act is {given!r}; only kinds of GELU are here")
+    return next((ours for ours, theirs in ACTIVATIONS.items() if given in theirs), None)
+
+
+def _about(source: Source, arrays: Arrays, name: str) -> dict[str, Any]:
+    """Sizes, most of them by the arrays, which `config.json` must agree with."""
+    config, where = source.config, f"{source.path.parent}/config.json"
     vocabulary, embedding = arrays[WORDS].shape
     hidden, ffn = arrays[f"{LAYER}ffn/kernel"].shape
     sizes = {
@@ -134,7 +144,7 @@ def _about(source: Source, arrays: Arrays, name: str) -> dict[str, Any]:
         "layers": config["num_hidden_layers"],
         "ffn": ffn,
         "embedding": embedding,
-        "activation": activation,
+        "activation": _activation(config),
         "vocabulary": vocabulary,
         "max_positions": len(arrays[POSITIONS]),
     }

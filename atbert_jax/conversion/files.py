@@ -174,7 +174,7 @@ def read_about(folder: Path, family: str) -> dict[str, Any]:
         )
     about = json.loads(path.read_text(encoding="utf-8"))
     if about["family"] != family:
-        raise ValueError(f"{folder}: holds a converted {about['family']}, but a {family} is needed")
+        raise ValueError(f"{folder} holds a converted {about['family']}, no {family}")
     return about
 
 

@@ -155,6 +155,8 @@ def test_what_no_rule_knows_and_what_is_not_there_is_refused(convert):
     second = "albert.encoder.albert_layer_groups.1.albert_layers.0.ffn.bias"
     with pytest.raises(ValueError, match=r"there is no rule for encoder\.albert_layer_groups\.1\."):
         convert(arrays | {second: np.zeros(32, np.float32)})
+    with pytest.raises(ValueError, match="num_hidden_groups is 2"):
+        convert(arrays | {second: np.zeros(32, np.float32)}, num_hidden_groups=2)
     for lost in ("albert.embeddings.LayerNorm.bias", "predictions.bias"):
         short = {name: array for name, array in arrays.items() if name != lost}
         with pytest.raises(ValueError, match=f"lacks {lost.removeprefix('albert.')}"):

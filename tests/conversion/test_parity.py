@@ -78,7 +78,7 @@ def write_albert(folder: str, size: str, vocabulary: int, activation: str, suffi
     model = AlbertForPreTraining(config).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.05 * torch.randn_like(parameter)
+            parameter += 0.02 * torch.randn_like(parameter)
     if suffix == ".bin":
         config.save_pretrained(folder)
         torch.save(model.state_dict(), Path(folder, "pytorch_model.bin"))
