@@ -111,8 +111,8 @@ def _read_pickle(path: Path) -> Arrays:
         import torch
     except ImportError as error:
         raise ValueError(
-            f"{path}: only PyTorch reads this format; install the extra with `pip install"
-            " 'atbert-jax[torch]'`, or use a .safetensors file"
+            f"{path}: only PyTorch reads this format; install the extra with `pip install -e"
+            " '.[torch]'`, or use a .safetensors file"
         ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

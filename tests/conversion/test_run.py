@@ -96,7 +96,7 @@ def test_sources_that_cannot_be_read(tmp_path, monkeypatch):
     for source in (tmp_path, pickled):
         said = refused(source)
         assert "pytorch_model.bin: only PyTorch reads this format" in said
-        assert "pip install 'atbert-jax[torch]'" in said
+        assert "pip install -e '.[torch]'" in said
     alone = pytorch.save(tmp_path / "alone", pytorch.albert())
     assert "config.json: not there" in refused(alone)
 
