@@ -27,7 +27,7 @@ test: $(READY)  ## run all tests
 # Alone: PyTorch's compiler and TensorFlow crash when one process loads both.
 parity: $(READY)  ## install PyTorch and compare with it
 	$(BIN)/python -m pip install --quiet --editable '.[dev,torch]'
-	$(BIN)/python -m pytest -m parity tests/models
+	$(BIN)/python -m pytest -m parity tests/models tests/conversion
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .

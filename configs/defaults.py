@@ -89,6 +89,8 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         }
     )
 
+    # Folders of `atbert_jax.convert` to start from: an ALBERT and a ResNet.
+    config.init = ml_collections.ConfigDict({"text": "", "audio": ""})
     # A checkpoint folder to start from: preprocessing, tokenizer and all weights that fit.
     config.init_from = ""
     # Parameters that may differ from it, as regular expressions on their names.
@@ -140,7 +142,8 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config.normalization = "dataset"
     config.text = ml_collections.ConfigDict(
         {
-            "tokenizer": "",  # file, folder or hub name; empty: train one on the manifest's text
+            # File, folder or hub name; empty: that of init.text, or one trained on the manifest.
+            "tokenizer": "",
             "vocabulary": 8000,  # of a tokenizer that is trained here
             "max_tokens": 32,
         }

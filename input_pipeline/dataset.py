@@ -103,8 +103,8 @@ def read_splits(data: ml_collections.ConfigDict) -> tuple[dict[str, list[list[Re
 
 def _tokenizer(config: ml_collections.ConfigDict, train: list[Record], folder: Path) -> Any:
     """The tokenizer that the config names, or one that is trained on the captions, if any."""
-    if config.text.tokenizer:
-        return text.load_tokenizer(config.text.tokenizer)
+    if given := config.text.tokenizer or config.init.text:
+        return text.load_tokenizer(given)
     captions = [record.text for record in train]
     if not any(map(text.clean, captions)):
         logging.getLogger(__name__).warning(

@@ -248,7 +248,7 @@ def test_every_import_works_without_tensorflow():
     code = WITHOUT_TENSORFLOW + (
         "import pkgutil, importlib, sys, atbert_jax\n"
         "names = [m.name for m in pkgutil.walk_packages(atbert_jax.__path__, 'atbert_jax.')]\n"
-        "commands = 'train', 'evaluate', 'predict', 'ablate', 'quickstart'\n"
+        "commands = 'train', 'evaluate', 'predict', 'ablate', 'convert', 'quickstart'\n"
         "commands = ['atbert_jax.' + name for name in commands]\n"
         "assert set(commands) < set(names)\n"
         "wanted = sys.argv[1:] or set(names) - set(commands)\n"
@@ -258,7 +258,7 @@ def test_every_import_works_without_tensorflow():
     result = run(code=code)
     assert not result.returncode, result.stderr
     assert int(result.stdout) > 25
-    for command in ("train", "evaluate", "predict", "ablate", "quickstart"):
+    for command in ("train", "evaluate", "predict", "ablate", "convert", "quickstart"):
         result = run(f"atbert_jax.{command}", code=code)
         assert not result.returncode, result.stderr
 

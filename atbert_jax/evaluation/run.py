@@ -233,7 +233,8 @@ def _systems(
     if not task:
         return {}, []
     warnings = []
-    origins = [f"from {config.init_from}" if config.init_from else "from scratch", "from scratch"]
+    starts = [start for start in (config.init_from, config.init.text, config.init.audio) if start]
+    origins = [f"from {' and '.join(starts) or 'scratch'}", "from scratch"]
     systems = {
         f"{config.model.name} {origin}: {view}": entry
         for origin, values in zip(origins, measured, strict=False)

@@ -13,7 +13,15 @@ from flax import nnx
 from rich.console import Console
 
 from atbert_jax.evaluation import split as evaluation
-from atbert_jax.training import checkpoint, distributed, freezing, optimizer, sharding, transfer
+from atbert_jax.training import (
+    checkpoint,
+    converted,
+    distributed,
+    freezing,
+    optimizer,
+    sharding,
+    transfer,
+)
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.state import TrainState, initialize, lay_out
 from atbert_jax.training.step import make_evaluation_step, make_train_step
@@ -140,9 +148,11 @@ class Run:
         if (workdir / checkpoint.CONFIG).exists():
             _require_same(checkpoint.load_config(workdir), config, workdir)
             preprocessing = workdir
-        elif config.init_from:
-            preprocessing = preprocessing or Path(config.init_from)
-            checkpoint.load_config(preprocessing)  # says so if it is no run's folder
+        else:
+            converted.find(config)  # says so if they do not fit, before the audio is measured
+            if config.init_from:
+                preprocessing = preprocessing or Path(config.init_from)
+                checkpoint.load_config(preprocessing)  # says so if it is no run's folder
         workdir.mkdir(parents=True, exist_ok=True)
         with self.console.status("reading the manifest and measuring the audio"):
             if distributed.is_first():
@@ -180,13 +190,16 @@ class Run:
             self.state, self.pending = found
             self.console.print(f"goes on at step {int(self.state.step)} of {self.workdir}")
             return
-        taken: tuple[str, ...] = ()
         if self.config.init_from:
             self.state, done = transfer.start_from(
                 self.state, Path(self.config.init_from), tuple(self.config.init_allow_mismatch)
             )
             self._tell(done)
             taken = done.taken
+        else:
+            self.state, taken, lines = converted.start_from(self.state, self.config, self.dataset)
+            for line in lines:
+                self.console.print(line, highlight=False)
         transfer.require_learned(self.state.params, self.config.optimizer.frozen, taken)
 
     def _tell(self, done: transfer.Transfer) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from atbert_jax.conversion import engine, resnet
 from atbert_jax.models.resnet import BatchNorm, ResNet, Separable
 from tests import tiny
 
@@ -142,57 +143,55 @@ def test_normalisations_that_are_frozen_act_as_in_evaluation(net):
         np.testing.assert_array_equal(after[name], value)
 
 
-def _torch_forward(torch, net: ResNet, log_mel: np.ndarray, train: bool):
-    """The same network in PyTorch's own operations; also its running statistics afterwards."""
-    functional = torch.nn.functional
-    running = {}
+def _torch_forward(torch, state: dict, log_mel: np.ndarray, train: bool):
+    """torchvision's ResNet with our stem, by its names; running statistics change in `state`."""
+    functional, counts = torch.nn.functional, {}
 
-    def conv_norm(x, layer, name, stride, padding):
-        kernel = np.asarray(layer.conv.kernel[...]).transpose(3, 2, 0, 1)
-        x = functional.conv2d(x, torch.tensor(kernel), stride=stride, padding=padding)
-        norm = layer.norm
+    def conv_norm(x, conv, norm, stride, padding):
+        x = functional.conv2d(x, state[f"{conv}.weight"], stride=stride, padding=padding)
         mean, var, scale, bias = (
-            torch.tensor(np.asarray(value[...]))
-            for value in (norm.mean, norm.var, norm.scale, norm.bias)
+            state[f"{norm}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
         )
-        count = x.numel() // x.shape[1]
-        x = functional.batch_norm(x, mean, var, scale, bias, train, momentum=0.1, eps=1e-5)
-        running[name] = mean.numpy(), var.numpy(), count
-        return x
+        counts[f"{norm}.running_var"] = x.numel() // x.shape[1]
+        return functional.batch_norm(x, mean, var, scale, bias, train, momentum=0.1, eps=1e-5)
 
-    x = conv_norm(torch.tensor(log_mel)[:, None], net.stem, "stem", 1, 4).relu()
-    number = 0
+    x = conv_norm(torch.tensor(log_mel)[:, None], "conv1", "bn1", 1, 4).relu()
     for stage, depth in enumerate(DEPTHS):
         for position in range(depth):
-            block, name = net.blocks[number], f"blocks/{number}"
+            block = f"layer{stage + 1}.{position}"
             stride = 2 if stage > 0 and position == 0 else 1
-            y = conv_norm(x, block.reduce, f"{name}/reduce", 1, 0).relu()
-            y = conv_norm(y, block.conv, f"{name}/conv", stride, 1).relu()
-            y = conv_norm(y, block.expand, f"{name}/expand", 1, 0)
+            y = conv_norm(x, f"{block}.conv1", f"{block}.bn1", 1, 0).relu()
+            y = conv_norm(y, f"{block}.conv2", f"{block}.bn2", stride, 1).relu()
+            y = conv_norm(y, f"{block}.conv3", f"{block}.bn3", 1, 0)
             if position == 0:
-                x = conv_norm(x, block.shortcut, f"{name}/shortcut", stride, 0)
+                x = conv_norm(x, f"{block}.downsample.0", f"{block}.downsample.1", stride, 0)
             x = (x + y).relu()
-            number += 1
-    return x.mean(dim=(2, 3)).numpy(), running
+    return x.mean(dim=(2, 3)).numpy(), counts
 
 
 @pytest.mark.parity
 @pytest.mark.parametrize("train", [False, True])
 def test_equals_pytorch(net, train):
     torch = pytest.importorskip("torch", reason="parity needs PyTorch, an optional dependency")
-    batch = segments(6)
-    expected, running = _torch_forward(torch, net, batch, train)
-    before = tiny.named(nnx.to_pure_dict(nnx.state(net, nnx.BatchStat)))
+    batch, rules = segments(6), resnet.rules(resnet.TORCHVISION, DEPTHS)
+    before = tiny.named({"model": {"audio_cnn": nnx.to_pure_dict(nnx.state(net))}})
+    state = {
+        name: torch.tensor(np.array(array))
+        for name, array in engine.to_theirs("net", rules, before, "")[0].items()
+    }
+    expected, counts = _torch_forward(torch, state, batch, train)
     features, after = call(net, batch, np.ones(6, np.float32), train=train)
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
-    assert {name.rsplit("/", 2)[0] for name in after} == running.keys()
-    for name, (mean, var, count) in running.items():
-        if train:
+    running = {rule.ours: rule.theirs for rule in rules if "running" in rule.theirs}
+    assert {f"{resnet.TRUNK}/{name}" for name in after} == running.keys()
+    for name, theirs in running.items():
+        value = state[theirs].numpy()
+        if train and theirs in counts:
             # PyTorch keeps the unbiased variance of a batch, Flax the biased one.
-            kept = 0.9 * before[f"{name}/norm/var"]
-            var = kept + (var - kept) * (count - 1) / count
-        np.testing.assert_allclose(after[f"{name}/norm/mean"], mean, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(after[f"{name}/norm/var"], var, rtol=1e-4, atol=1e-5)
+            kept = 0.9 * before[name]
+            value = kept + (value - kept) * (counts[theirs] - 1) / counts[theirs]
+        found = after[name.removeprefix(f"{resnet.TRUNK}/")]
+        np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_a_constant_channel_has_no_negative_variance():

@@ -1,10 +1,7 @@
-"""The encoder: its sizes, its three ways to run, its masks, and parity with ALBERT."""
+"""The encoder: its sizes, its three ways to run, and its masks."""
 
 import functools
-import importlib.util
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 
 import jax
@@ -174,68 +171,3 @@ def test_order_of_the_rows_and_positions_carries_over(states):
     expected = encoder(states, MASK, None)[:, order]
     real = MASK[:, order] > 0
     np.testing.assert_allclose(outputs[real], expected[real], atol=1e-5)
-
-
-def _albert(output: str) -> None:
-    """Writes ALBERT's weights, its encoder's inputs and its outputs; needs PyTorch."""
-    import torch
-    from transformers import AlbertConfig, AlbertModel
-
-    torch.manual_seed(0)
-    settings = AlbertConfig(
-        vocab_size=11,
-        embedding_size=HIDDEN,
-        hidden_size=HIDDEN,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS,
-        intermediate_size=FFN,
-        initializer_range=0.3,
-        attn_implementation="eager",
-    )
-    albert = AlbertModel(settings, add_pooling_layer=False).eval()
-    layer = albert.encoder.albert_layer_groups[0].albert_layers[0]
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            parameter += 0.1 * torch.randn_like(parameter)
-        embeddings = torch.randn(*MASK.shape, HIDDEN)
-        outputs = albert(inputs_embeds=embeddings, attention_mask=torch.tensor(MASK))
-        inputs = albert.encoder.embedding_hidden_mapping_in(
-            albert.embeddings(inputs_embeds=embeddings)
-        )
-    weights = {name: value.numpy() for name, value in layer.state_dict().items()}
-    np.savez(output, inputs=inputs, outputs=outputs.last_hidden_state, **weights)
-
-
-# Our names of the layers of `AlbertLayer`.
-ALBERT_NAMES = {
-    "attention.query": "query",
-    "attention.key": "key",
-    "attention.value": "value",
-    "attention.dense": "attention_output",
-    "attention.LayerNorm": "attention_norm",
-    "ffn": "ffn",
-    "ffn_output": "ffn_output",
-    "full_layer_layer_norm": "output_norm",
-}
-
-
-@pytest.mark.parity
-def test_equals_albert(tmp_path):
-    if not importlib.util.find_spec("torch"):
-        pytest.skip("parity needs PyTorch, an optional dependency")
-    # In a process of its own: PyTorch's compiler and TensorFlow crash when loaded together.
-    call = (
-        f"from tests.models.test_transformer import _albert; _albert({str(tmp_path / 'a.npz')!r})"
-    )
-    subprocess.run([sys.executable, "-c", call], check=True)
-    reference = dict(np.load(tmp_path / "a.npz"))
-    inputs, expected = reference.pop("inputs"), reference.pop("outputs")
-    encoders = make_encoders()
-    for name, value in reference.items():
-        module, kind = name.rsplit(".", 1)
-        target = getattr(encoders.shared.layers[0], ALBERT_NAMES[module])
-        weight = "scale" if value.ndim == 1 else "kernel"
-        getattr(target, weight if kind == "weight" else "bias")[...] = jnp.asarray(value.T)
-    assert tiny.count(encoders) == sum(value.size for value in reference.values())
-    outputs = np.asarray(encoders("joint", jnp.asarray(inputs), MASK, None))
-    assert np.abs(outputs - expected)[MASK > 0].max() < 1e-5

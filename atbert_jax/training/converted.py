@@ -1,0 +1,170 @@
+"""Starting from weights of PyTorch: folders that `atbert_jax.convert` wrote."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+
+from atbert_jax.conversion import albert, engine, files, resnet
+from atbert_jax.training.state import TrainState
+from input_pipeline.dataset import Dataset
+
+# Which family a field of `config.init` starts from.
+FAMILIES = {"text": albert, "audio": resnet}
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A converted folder.
+
+    Attributes:
+        folder: Where it is.
+        family: Module of its family.
+        about: Its sizes.
+    """
+
+    folder: Path
+    family: ModuleType
+    about: dict[str, Any]
+
+
+def find(config: ml_collections.ConfigDict) -> list[Converted]:
+    """The folders that `config.init` names, which fit the model.
+
+    Raises:
+        ValueError: if one is not there, is of another family, or of other sizes than the model; the
+            message names the fields to set.
+    """
+    found = []
+    for field, family in FAMILIES.items():
+        if not config.init[field]:
+            continue
+        if config.init_from:
+            raise ValueError(
+                f"config.init.{field}={config.init[field]!r} and config.init_from="
+                f"{config.init_from!r} both bring a trunk; use one of them"
+            )
+        folder = Path(config.init[field])
+        about = files.read_about(folder, family.FAMILY)
+        _require_sizes(folder, family.SIZES, about, config.model)
+        found.append(Converted(folder, family, about))
+        if family is albert:
+            _require_text(folder, about, config.text)
+    return found
+
+
+def _require_sizes(
+    folder: Path, sizes: tuple[str, ...], about: dict, model: ml_collections.ConfigDict
+) -> None:
+    pairs = {name: (_as_flag(about[name]), _as_flag(model[name])) for name in sizes}
+    differ = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    if differ:
+        unlike = ", ".join(
+            f"{name} {there} there, {here} here" for name, (there, here) in differ.items()
+        )
+        flags = " ".join(f"--config.model.{name}={there}" for name, (there, _) in differ.items())
+        raise ValueError(f"{folder} does not fit the model: {unlike}; set {flags}")
+
+
+def _as_flag(value: Any) -> str:
+    """A value as the command line wants it."""
+    if isinstance(value, list | tuple):
+        return f"'({','.join(map(str, value))},)'"
+    return str(value)
+
+
+def _require_text(folder: Path, about: dict, settings: ml_collections.ConfigDict) -> None:
+    if settings.max_tokens > about["max_positions"]:
+        raise ValueError(
+            f"{folder} has {about['max_positions']} positions, fewer than config.text.max_tokens="
+            f"{settings.max_tokens}; set --config.text.max_tokens={about['max_positions']}"
+        )
+    if not settings.tokenizer and not files.has_tokenizer(folder):
+        raise ValueError(
+            f"{folder} has no tokenizer; set --config.text.tokenizer to the one of this ALBERT"
+        )
+
+
+def start_from(
+    state: TrainState, config: ml_collections.ConfigDict, dataset: Dataset
+) -> tuple[TrainState, list[str], list[str]]:
+    """A new state with the arrays of the folders that `config.init` names.
+
+    Every array of a folder has a place, but the heads of objectives that are not trained here. An
+    ALBERT's layer is that of every encoder of the trunk; of its positions the first ones are taken.
+
+    Args:
+        state: A new state.
+        config: The whole config.
+        dataset: Gives the number of positions, and the tokenizer.
+
+    Returns:
+        The state, the names of the arrays that were taken, and lines to print that say so.
+
+    Raises:
+        ValueError: if a folder does not fit (see `find`), its tokenizer is another one, or an array
+            has no place or another shape.
+    """
+    names, lines = [], []
+    for each in find(config):
+        arrays, name_in_file = files.read_arrays(each.folder), str
+        if each.family is albert:
+            _require_tokenizer(each, dataset.tokenizer)
+            arrays[albert.POSITIONS] = arrays[albert.POSITIONS][: dataset.contract.max_tokens]
+            name_in_file = albert.in_file
+        state, taken, left = _fill(state, arrays, name_in_file, each.folder)
+        names += taken
+        lines.append(f"from {each.folder}: {len(taken)} arrays taken over")
+        if left:
+            lines.append(f"  not used here: {', '.join(left)}")
+        if (layers := each.about.get("layers", config.model.layers)) != config.model.layers:
+            lines.append(f"  its layer is applied {layers} times there, {config.model.layers} here")
+    return state, names, lines
+
+
+def _fill(
+    state: TrainState, arrays: engine.Arrays, name_in_file: Callable[[str], str], folder: Path
+) -> tuple[TrainState, list[str], list[str]]:
+    """The state with the arrays, the names of those filled, and those without use."""
+    filled, used = [], set()
+
+    def fill(path: tuple, old: jax.Array) -> jax.Array:
+        name = engine.name_of(path)
+        source = name_in_file(name)
+        if source not in arrays:
+            return old
+        if arrays[source].shape != old.shape:
+            raise ValueError(
+                f"{folder}: {source} {arrays[source].shape} does not fit {name} {old.shape}"
+            )
+        filled.append(name)
+        used.add(source)
+        return jax.device_put(np.asarray(arrays[source], old.dtype), old.sharding)
+
+    params = jax.tree_util.tree_map_with_path(fill, state.params)
+    statistics = jax.tree_util.tree_map_with_path(fill, state.statistics)
+    left = sorted(arrays.keys() - used)
+    homeless = [name for name in left if not name.startswith("objectives/")]
+    if homeless:
+        raise ValueError(f"{folder}: this model has no {engine.listed(homeless)}")
+    return state.replace(params=params, statistics=statistics), filled, left
+
+
+def _require_tokenizer(converted: Converted, tokenizer: Any) -> None:
+    """Checks that a token's id means here what it meant there."""
+    folder, there = converted.folder, converted.about["vocabulary"]
+    if len(tokenizer) != there:
+        raise ValueError(
+            f"{folder} has a vocabulary of {there}, the tokenizer of this run one of"
+            f" {len(tokenizer)}; set --config.text.tokenizer to the one of this ALBERT"
+        )
+    theirs = files.read_tokenizer(folder)
+    if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():
+        raise ValueError(
+            f"{folder} has another tokenizer than this run; leave --config.text.tokenizer empty"
+        )

@@ -1,0 +1,278 @@
+"""Converted models compute what PyTorch's do, and PyTorch's what ours do.
+
+PyTorch runs in processes of its own: its compiler and TensorFlow crash when loaded together.
+"""
+
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import optax
+import pytest
+from flax import nnx, traverse_util
+from safetensors.numpy import load_file
+
+from atbert_jax.conversion import albert, files
+from atbert_jax.training import checkpoint, converted
+from atbert_jax.training.checkpoint import Checkpoints
+from atbert_jax.training.learner import Learner
+from atbert_jax.training.state import fresh, split
+from input_pipeline import text
+from tests import tiny
+from tests.test_commands import one_line
+
+pytestmark = [
+    pytest.mark.parity,
+    pytest.mark.skipif(
+        not importlib.util.find_spec("torch"), reason="parity needs PyTorch, an optional dependency"
+    ),
+]
+
+SIZES = {
+    "tiny": {"hidden": 16, "heads": 2, "layers": 2, "ffn": 32, "embedding": 8},
+    "base": {"hidden": 768, "heads": 12, "layers": 12, "ffn": 3072, "embedding": 128},
+}
+LENGTHS = (13, 7, 2)
+DEPTHS, WIDTH = (2, 1, 1, 1), 4
+
+
+def command(*arguments: object) -> None:
+    subprocess.run([sys.executable, *map(str, arguments)], check=True)
+
+
+def in_pytorch(function: str, *arguments: object) -> None:
+    plain = tuple(str(each) if isinstance(each, Path) else each for each in arguments)
+    command("-c", f"from tests.conversion import test_parity as t; t.{function}{plain!r}")
+
+
+def tokens(vocabulary: int) -> dict[str, np.ndarray]:
+    """Texts of three lengths, padded."""
+    ids = np.random.default_rng(0).integers(5, vocabulary, (len(LENGTHS), max(LENGTHS)))
+    mask = np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
+    return {"token_ids": ids.astype(np.int32), "token_mask": mask.astype(np.float32)}
+
+
+def log_mels() -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(5, 16, 24)).astype(np.float32)
+
+
+def write_albert(folder: str, size: str, vocabulary: int, activation: str, suffix: str) -> None:
+    """An ALBERT of random arrays, none of them 0 as fresh biases are, with what it computes."""
+    import torch
+    from transformers import AlbertConfig, AlbertForPreTraining
+
+    torch.manual_seed(0)
+    sizes = SIZES[size]
+    config = AlbertConfig(
+        vocab_size=vocabulary,
+        embedding_size=sizes["embedding"],
+        hidden_size=sizes["hidden"],
+        num_hidden_layers=sizes["layers"],
+        num_attention_heads=sizes["heads"],
+        intermediate_size=sizes["ffn"],
+        hidden_act=activation,
+    )
+    model = AlbertForPreTraining(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    if suffix == ".bin":
+        config.save_pretrained(folder)
+        torch.save(model.state_dict(), Path(folder, "pytorch_model.bin"))
+    else:
+        model.save_pretrained(folder)
+    run_albert(model.albert, f"{folder}/outputs.npz", model.predictions)
+
+
+def run_albert(model, output: str, head=None) -> None:
+    """Writes the hidden states, and the logits of the head where it is given."""
+    import torch
+
+    batch = tokens(model.config.vocab_size)
+    with torch.no_grad():
+        found = model(
+            input_ids=torch.tensor(batch["token_ids"]),
+            attention_mask=torch.tensor(batch["token_mask"]),
+        ).last_hidden_state
+        np.savez(output, hidden=found, **({"logits": head(found)} if head else {}))
+
+
+def load_albert(folder: str, model: str, missing: list[str]) -> None:
+    """Loads what we wrote as transformers do, and writes what it computes."""
+    import transformers
+
+    found, said = getattr(transformers, model).from_pretrained(folder, output_loading_info=True)
+    assert sorted(said["missing_keys"]) == missing, said
+    assert not said["unexpected_keys"], said
+    assert not said["mismatched_keys"], said
+    parts = (found.albert, found.predictions) if hasattr(found, "albert") else (found, None)
+    run_albert(parts[0], f"{folder}/outputs.npz", parts[1])
+
+
+def write_resnet(folder: str, stem: str, suffix: str) -> None:
+    """A ResNet whose stem has no stride and no pooling, with what it computes."""
+    import torch
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    torch.manual_seed(0)
+    widths = [4 * WIDTH * 2**stage for stage in range(len(DEPTHS))]
+    config = ResNetConfig(embedding_size=WIDTH, hidden_sizes=widths, depths=list(DEPTHS))
+    model = ResNetForImageClassification(config).eval()
+    stage = model.resnet.embedder
+    stage.pooler = torch.nn.Identity()
+    if stem == "9x9":
+        stage.embedder.convolution = torch.nn.Conv2d(1, WIDTH, 9, padding=4, bias=False)
+        stage.num_channels = 1
+    stage.embedder.convolution.stride = (1, 1)
+    with torch.no_grad():
+        for name, array in model.state_dict().items():
+            if "normalization" in name and "num" not in name:
+                array += 0.3 * torch.rand_like(array)
+    if suffix == ".bin":
+        torch.save(model.state_dict(), Path(folder, "pytorch_model.bin"))
+        config.save_pretrained(folder)
+    else:
+        model.save_pretrained(folder)
+    pictures = torch.tensor(log_mels())[:, None].expand(-1, stage.num_channels, -1, -1)
+    with torch.no_grad():
+        features = model.resnet(pictures).pooler_output.flatten(1)
+    np.savez(f"{folder}/outputs.npz", features=features)
+
+
+def make_config(**changes: object):
+    fields = {"objectives.correct_pair": 1.0, "text.max_tokens": max(LENGTHS)}
+    return tiny.make_config(**(fields | changes))
+
+
+def start(config, vocabulary: int) -> nnx.Module:
+    """The trunk of a new learner that starts from what the config names."""
+    contract = tiny.make_contract(vocabulary=vocabulary, max_tokens=max(LENGTHS))
+    learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    definition, params, statistics = split(learner)
+    dataset = SimpleNamespace(contract=contract, tokenizer=range(vocabulary))
+    state = fresh(params, statistics, optax.identity())
+    state, _ = converted.start_from(state, config, dataset)
+    return nnx.merge(definition, state.params, state.statistics).model
+
+
+def encode(model: nnx.Module, batch: dict[str, np.ndarray]) -> np.ndarray:
+    definition, state = nnx.split(model)
+    run = jax.jit(lambda state: nnx.merge(definition, state).encode_text(batch, None).hidden)
+    return np.asarray(run(state))
+
+
+@pytest.mark.parametrize(
+    ("size", "vocabulary", "activation", "suffix"),
+    [
+        ("tiny", 50, "gelu_new", ".safetensors"),
+        ("tiny", 50, "gelu", ".bin"),
+        ("base", 30000, "gelu_new", ".bin"),
+        ("base", 30000, "gelu", ".safetensors"),
+    ],
+)
+def test_a_converted_albert_equals_transformers(tmp_path, size, vocabulary, activation, suffix):
+    config = make_config(**{f"model.{name}": value for name, value in SIZES[size].items()})
+    config.model.activation = {"gelu": "gelu", "gelu_new": "gelu_tanh"}[activation]
+    source, folder = tmp_path / "torch", tmp_path / "converted"
+    source.mkdir()
+    in_pytorch("write_albert", source, size, vocabulary, activation, suffix)
+    command("-m", "atbert_jax.convert", "albert", source, folder)
+    config.init.text, config.text.tokenizer = str(folder), "the one of this ALBERT"
+    batch = tokens(vocabulary)
+    real = batch["token_mask"] > 0
+    expected = np.load(source / "outputs.npz")["hidden"]
+    found = encode(start(config, vocabulary), batch)
+    assert np.abs(found - expected)[real].max() < 1e-5
+
+
+def test_transformers_load_a_trained_text_encoder(tmp_path):
+    model = text.train_sentencepiece(["slow piano", "fast drums"], tmp_path / "spiece.model", 40)
+    tokenizer = text.load_tokenizer(model)
+    config = make_config(**{"model.layers": 2})
+    contract = tiny.make_contract(vocabulary=len(tokenizer), max_tokens=max(LENGTHS))
+    learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    _, params, statistics = split(learner)
+    checkpoint.save_run(tmp_path / "run", config, contract, tokenizer)
+    checkpoints = Checkpoints(tmp_path / "run")
+    checkpoints.save(fresh(params, statistics, optax.trace(0.9)), 0.0)
+    checkpoints.close()
+    folder = tmp_path / "torch"
+    command("-m", "atbert_jax.convert", "albert", tmp_path / "run", folder, "--to_pytorch")
+    in_pytorch("load_albert", folder, "AlbertModel", ["pooler.bias", "pooler.weight"])
+    batch = tokens(len(tokenizer))
+    expected = np.load(folder / "outputs.npz")["hidden"]
+    found = encode(learner.model, batch)
+    assert np.abs(found - expected)[batch["token_mask"] > 0].max() < 1e-5
+
+
+def test_transformers_load_the_head_of_masked_language_modelling(tmp_path):
+    source, folder, back = (tmp_path / name for name in ("torch", "converted", "back"))
+    source.mkdir()
+    in_pytorch("write_albert", source, "tiny", 50, "gelu_new", ".safetensors")
+    command("-m", "atbert_jax.convert", "albert", source, folder)
+    arrays = {
+        name.replace(albert.LAYER, "model/encoders/shared/layers/0/"): array
+        for name, array in load_file(folder / files.WEIGHTS).items()
+    }
+    trained = SimpleNamespace(
+        workdir=tmp_path,
+        params=traverse_util.unflatten_dict(arrays, sep="/"),
+        config=make_config(**{f"model.{name}": value for name, value in SIZES["tiny"].items()}),
+        contract=tiny.make_contract(vocabulary=50),
+    )
+    files.write(back, albert.to_pytorch(trained), None, pytorch=True)
+    in_pytorch("load_albert", back, "AlbertForMaskedLM", [])
+    expected, found = (np.load(name / "outputs.npz") for name in (source, back))
+    for name in ("hidden", "logits"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("stem", "suffix"), [("9x9", ".safetensors"), ("9x9", ".bin"), ("7x7", ".safetensors")]
+)
+def test_a_converted_resnet_equals_transformers(tmp_path, stem, suffix):
+    """A stem of 9x9 is taken as it is; one of 7x7 sees a grey picture and is adapted."""
+    source, folder = tmp_path / "torch", tmp_path / "converted"
+    source.mkdir()
+    in_pytorch("write_resnet", source, stem, suffix)
+    command("-m", "atbert_jax.convert", "resnet", source, folder)
+    model = start(
+        make_config(**{"model.depths": DEPTHS, "model.width": WIDTH, "init.audio": str(folder)}),
+        tiny.VOCABULARY,
+    )
+    expected = np.load(source / "outputs.npz")["features"]
+    found = model.audio_cnn(log_mels(), np.ones(5, np.float32), False)
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    assert expected.std() > 0.01
+
+
+class Program:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def __reduce__(self):
+        return os.mkdir, (self.folder,)
+
+
+def test_a_program_in_a_file_of_weights_is_not_run(tmp_path):
+    source = tmp_path / "weights.pth"
+    source.write_bytes(pickle.dumps({"conv1.weight": Program(tmp_path / "it ran")}))
+    folder = tmp_path / "converted"
+    result = subprocess.run(
+        [sys.executable, "-m", "atbert_jax.convert", "resnet", source, folder],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "weights.pth: not a state dict of tensors" in one_line(result)
+    assert not (tmp_path / "it ran").exists()
+    pickle.loads(source.read_bytes())
+    assert (tmp_path / "it ran").exists()
