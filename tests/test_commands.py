@@ -269,28 +269,43 @@ def ablate(music: Path, workdir: Path, *more: str) -> subprocess.CompletedProces
         "--config=configs/ablation.py",
         f"--workdir={workdir}",
         f"--config.data.manifest={music / 'tracks.csv'}",
-        "--finetune_config=configs/quickstart_finetune.py",
         *TINY,
-        *(option.replace("--config", "--finetune_config") for option in TINY),
         *more,
     )
 
 
 def test_ablate_compares_survives_and_goes_on(music, tmp_path):
-    """A cell without one of the objectives, and one that cannot be built."""
-    grid = ("--grid=objectives.alignment=0", "--grid=model.heads=3", "--seeds=1")
-    result = ablate(music, tmp_path / "out", *grid)
-    assert "1 of 3 runs failed" in one_line(result)
+    """The base, and a cell that cannot be built."""
+    result = ablate(music, tmp_path / "out", "--grid=model.heads=3", "--seeds=1")
+    assert "1 of 2 runs failed" in one_line(result)
     assert "failed: model.heads=3 seed=0: model.heads=3 does not divide" in result.stdout
     cells = json.loads((tmp_path / "out" / "ablation.json").read_text())["cells"]
-    assert [cell["runs"] for cell in cells] == [1, 1, 0]
-    assert "correct_pair/roc_auc difference" in cells[1]
-    assert "classification/audio/accuracy mean" in cells[1]
-    assert cells[1]["alignment/cosine mean"] is None
-    result = ablate(music, tmp_path / "out", *grid[:1], "--over=seed=0", "--metrics=loss")
+    assert [cell["runs"] for cell in cells] == [1, 0]
+    assert [cell["model.heads"] for cell in cells] == [4, 3]
+    assert cells[0]["correct_pair/roc_auc mean"] is not None
+    result = ablate(music, tmp_path / "out", "--over=seed=0", "--metrics=loss")
     assert not result.returncode, result.stderr
-    assert "2 runs, 2 of them done" in result.stdout
-    assert "report.html" in result.stdout
+    assert "1 runs, 1 of them done" in result.stdout
+    assert str(tmp_path / "out" / "report.html") in result.stdout
+
+
+def test_ablate_fine_tunes_with_the_same_model_on_the_same_data():
+    code = (
+        "import sys; from absl import flags; from atbert_jax import ablate; flags.FLAGS(sys.argv);"
+        "config = ablate.base().finetune; print(config.data.manifest, config.data.task,"
+        "config.model.layers, config.model.dropout, config.train.steps)"
+    )
+    result = run(
+        "--config=configs/ablation.py",
+        "--config.data.manifest=tracks.csv",
+        "--config.model.layers=7",
+        "--config.model.dropout=0.2",
+        "--config.train.steps=99",
+        "--finetune_config=configs/quickstart_finetune.py",
+        "--finetune_config.model.dropout=0.3",
+        code=code,
+    )
+    assert result.stdout.split() == ["tracks.csv", "single_label", "7", "0.3", "300"], result.stderr
 
 
 def test_ablate_refuses_an_unknown_axis(music, tmp_path):

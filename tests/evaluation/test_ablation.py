@@ -155,6 +155,7 @@ def test_time_adds_up_over_calls_that_were_stopped(tmp_path, monkeypatch):
     assert json.loads((tmp_path / ablation.CLOCK).read_text()) == {"training": 6.0}
 
 
+@pytest.mark.slow
 def test_two_stages_are_trained_and_measured(tone_manifest, tone_config, tmp_path):
     """The real thing, two steps of each stage; the second starts from the first."""
     changes = {**tiny.MODEL, "train.steps": 2, "train.batch_size": 4, "optimizer.warmup_steps": 1}

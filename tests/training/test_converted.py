@@ -54,7 +54,8 @@ def start(folders):
         _, params, statistics = split(learner)
         before = fresh(params, statistics, optax.identity())
         dataset = SimpleNamespace(contract=contract, tokenizer=tokenizer)
-        return before, *converted.start_from(before, config, dataset)
+        after, _, lines = converted.start_from(before, config, dataset)
+        return before, after, lines
 
     return run
 
