@@ -1,6 +1,8 @@
 """Evaluate a checkpoint: `python -m atbert_jax.evaluate --checkpoint runs/genre --output reports`.
 
-The checkpoint folder says which manifest it was trained on; another one can be given.
+The checkpoint folder says which manifest it was trained on; another one can be given. Pre-trained
+models are asked to find clips by their texts and texts by their clips, and with `--zero_shot` to
+tell the manifest's labels by their names.
 """
 
 from pathlib import Path
@@ -16,10 +18,17 @@ MANIFEST = flags.DEFINE_string("manifest", None, "Another manifest than the one 
 ROOT = flags.DEFINE_string("root", None, "Folder that the manifest's paths are relative to.")
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint; by default the best one.")
 BASELINE = flags.DEFINE_bool("baseline", True, "Fit the MFCC baseline as well.")
+RERANK = flags.DEFINE_integer(
+    "rerank", None, "Candidates of a search that the pair head puts in order; 0: none."
+)
+ZERO_SHOT = flags.DEFINE_bool("zero_shot", False, "Tell labels by their names, untrained.")
+TEMPLATE = flags.DEFINE_string("template", "{}", "A label's text for --zero_shot, as 'a {} track'.")
 
 
 def main() -> None:
     """Evaluates and writes the report."""
+    if flags.FLAGS["template"].present and not ZERO_SHOT.value:
+        raise ValueError("--template is the text of a label; it needs --zero_shot")
     from atbert_jax.evaluation.run import evaluate
 
     data = {"manifest": MANIFEST.value, "root": ROOT.value}
@@ -30,6 +39,8 @@ def main() -> None:
         data={name: value for name, value in data.items() if value is not None},
         step=STEP.value,
         with_baseline=BASELINE.value,
+        rerank=RERANK.value,
+        template=TEMPLATE.value if ZERO_SHOT.value else None,
     )
 
 

@@ -1,7 +1,8 @@
 """Use a model: `python -m atbert_jax.predict --checkpoint runs/genre song.mp3 folder table.csv`.
 
 Files, folders and manifests are told apart by what they are. `--text` goes with every file, and
-stands alone where there is none. The exit code is 1 if a file could not be read.
+stands alone where there is none. `--labels` asks which of these labels each file is, though the
+model was not trained on them. The exit code is 1 if a file could not be read.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ if TYPE_CHECKING:  # the model and JAX are loaded when they are needed, after th
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder that a training run wrote.")
 TEXT = flags.DEFINE_string("text", "", "Text that goes with the files, or is asked about alone.")
+LABELS = flags.DEFINE_string(
+    "labels", None, "Labels to choose from with commas between, or a file with one on each line."
+)
+TEMPLATE = flags.DEFINE_string("template", "{}", "A label's text for --labels, as 'a {} track'.")
 JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line for each file.")
 EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Write the embeddings to this .npz file.")
 THRESHOLDS = flags.DEFINE_string(
@@ -74,6 +79,24 @@ def chosen(path: Path) -> dict:
         ) from error
 
 
+def read_labels(labels: str) -> list[str]:
+    """The labels that `--labels` names.
+
+    Raises:
+        ValueError: if there are fewer than two.
+    """
+    parts = labels.split(",")
+    if len(parts) == 1 and Path(labels).is_file():
+        parts = Path(labels).read_text(encoding="utf-8-sig").splitlines()
+    names = [name.strip() for name in parts if name.strip()]
+    if len(names) < 2:
+        raise ValueError(
+            f"--labels={labels!r} is neither a file with two labels or more, one on each line, nor"
+            " such labels with commas between them"
+        )
+    return names
+
+
 def as_json(answer: Answer) -> dict:
     """What `--json` prints of an answer."""
     from atbert_jax.evaluation.prediction import has_audio
@@ -96,7 +119,7 @@ def as_row(answer: Answer) -> list[str]:
         return [name, "", f"error: {answer.error}"]
     fields = answer.fields
     parts = []
-    if probabilities := fields.get("probabilities"):
+    if probabilities := fields.get("zero_shot") or fields.get("probabilities"):
         best = sorted(probabilities, key=probabilities.get, reverse=True)[:SHOWN]
         parts += [f"{label} {probabilities[label]:.3f}" for label in best]
     elif targets := fields.get("prediction"):
@@ -127,12 +150,19 @@ def main(arguments: list[str]) -> None:
     import numpy as np
 
     from atbert_jax.evaluation.prediction import Predictor
+    from atbert_jax.evaluation.zero_shot import ZeroShot
     from atbert_jax.training import trained
 
+    if flags.FLAGS["template"].present and not LABELS.value:
+        raise ValueError("--template is the text of a label; it needs --labels")
+    if LABELS.value is not None and not arguments:
+        raise ValueError("--labels are of files; name audio files, folders or manifests")
+    names = [] if LABELS.value is None else read_labels(LABELS.value)
     wanted = list(records(arguments, TEXT.value))
     choices = chosen(Path(THRESHOLDS.value)) if THRESHOLDS.value else {}
-    predictor = Predictor(trained.load(Path(CHECKPOINT.value), STEP.value), choices)
-    answers = show(predictor.predict(wanted), JSON.value)
+    model = trained.load(Path(CHECKPOINT.value), STEP.value)
+    labels = ZeroShot(model, names, TEMPLATE.value) if names else None
+    answers = show(Predictor(model, labels, choices).predict(wanted), JSON.value)
     good = [answer for answer in answers if not answer.error]
     if EMBEDDINGS.value and good:
         np.savez(

@@ -201,6 +201,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         {
             "batch_size": 64,
             "aggregate": "mean",  # chunks into tracks; or 'max', 'vote'
+            "rerank": 32,  # candidates of a search that the pair head puts in order; 0: none
             "best_metric": "loss",  # a validation metric's name; the lowest loss, else the highest
         }
     )

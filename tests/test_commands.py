@@ -142,6 +142,43 @@ def test_evaluate_of_pairs_needs_no_labels(checkpoint, tmp_path):
     assert metrics["correct_pair"]["pairs"] == 12  # six clips, each matched and mismatched
 
 
+def test_evaluate_searches_and_tells_labels_by_their_names(checkpoint, music, tmp_path):
+    path = write_manifest(
+        music,
+        "evil.csv",
+        lambda rows: [r.replace("a high tone", "a <b>high</b> tone") for r in rows],
+    )
+    result = run(
+        "atbert_jax.evaluate",
+        f"--checkpoint={checkpoint.parent / 'pairs'}",
+        f"--output={tmp_path}",
+        f"--manifest={path}",
+        "--split=train",
+        "--rerank=3",
+        "--zero_shot",
+        "--template=a {} tone",
+    )
+    assert not result.returncode, result.stderr
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    found = metrics["retrieval"]
+    assert (found["clips"], found["texts"], found["rerank"]) == (6, 6, 3)
+    for direction in ("text_to_audio", "audio_to_text"):
+        assert found[direction]["chance"]["recall_at_1"] == pytest.approx(1 / 6)
+        # Every right answer is among ten; the first five hold the same ones after re-ranking.
+        assert found[direction]["candidates"]["recall_at_10"] == 1
+        both = [found[direction][stage]["recall_at_5"] for stage in ("candidates", "reranked")]
+        assert both[0] == both[1]
+    assert metrics["zero_shot"]["chance"]["accuracy"] == 0.5
+    assert 0 <= metrics["zero_shot"]["correct_pair"]["accuracy"] <= 1
+    page = (tmp_path / "report.html").read_text()
+    assert "a &lt;b&gt;high&lt;/b&gt; tone of number" in page
+    assert "<b>" not in page
+    for text in ("Retrieval", "What some texts find", "Zero-shot labels"):
+        assert text in page
+        assert text in result.stdout
+    assert "re-ranking: " in result.stdout
+
+
 def test_predict_without_tensorflow(checkpoint, music, tmp_path):
     shutil.copytree(checkpoint, tmp_path / "alone", ignore=shutil.ignore_patterns("scratch"))
     bad = tmp_path / "bad.wav"
@@ -230,6 +267,40 @@ def test_the_pretrained_model_tells_whether_a_text_matches(checkpoint, music):
         music / "0.wav",
     )
     assert 0 < json.loads(result.stdout)["match"] < 1
+
+
+def test_predict_labels_without_tensorflow(checkpoint, music, tmp_path):
+    (tmp_path / "labels.txt").write_text("low\n\nhigh\nmiddle \n")
+    code = (
+        WITHOUT_TENSORFLOW
+        + "import runpy; runpy.run_module('atbert_jax.predict', run_name='__main__')"
+    )
+    result = run(
+        f"--checkpoint={checkpoint.parent / 'pairs'}",
+        f"--labels={tmp_path / 'labels.txt'}",
+        "--template=a {} tone",
+        "--json",
+        music / "0.wav",
+        code=code,
+    )
+    assert not result.returncode, result.stderr
+    labels = json.loads(result.stdout)["zero_shot"]
+    assert list(labels) == ["low", "high", "middle"]
+    assert sum(labels.values()) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--labels=rock", "0.wav"], "--labels='rock' is neither a file"),
+        (["--labels=low,high"], "name audio files, folders or manifests"),
+        (["--template=a {} tone", "0.wav"], "it needs --labels"),
+        (["--labels=low,high", "0.wav"], "trained on classification, which compares no clip"),
+    ],
+)
+def test_labels_that_cannot_be_asked_for(checkpoint, arguments, named):
+    line = one_line(run("atbert_jax.predict", f"--checkpoint={checkpoint}", *arguments))
+    assert named in line
 
 
 def test_the_same_command_again_is_done_at_once(checkpoint, music):

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from atbert_jax.evaluation import zero_shot
+from atbert_jax.evaluation.matching import Stream, compare
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, encode_views
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
@@ -77,24 +79,34 @@ class Predictor:
 
     Args:
         model: From `trained.load`.
+        labels: To choose from for each file, whether or not the model was trained on them.
         chosen: What `evaluate` has chosen for it on validation data, by objective.
     """
 
     def __init__(
-        self, model: Trained, chosen: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+        self,
+        model: Trained,
+        labels: zero_shot.ZeroShot | None = None,
+        chosen: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
-        self.model, self.chosen = model, chosen
+        self.model, self.labels, self.chosen = model, labels, chosen
+        self.texts = labels.texts if labels else None
         contract = model.contract
         self.reader = Reader(contract.spectrogram.sample_rate, contract.segmenting)
         self.objectives = model.learner.objectives
 
         @jax.jit
-        def step(params: dict, statistics: dict, batch: Batch) -> tuple[dict, dict]:
+        def step(
+            params: dict, statistics: dict, batch: Batch, texts: Stream | None
+        ) -> tuple[dict, dict]:
             learner = nnx.merge(model.definition, params, statistics)
             batch = learner.prepare(batch, jax.random.key(0))
             views = encode_views(learner.model, batch, (AUDIO_TEXT, AUDIO, TEXT), None)
             embeddings = {view: states.hidden[:, 0] for view, states in views.items()}
-            return learner.predict(batch), embeddings
+            outputs = learner.predict(batch)
+            if texts is not None:
+                outputs[zero_shot.NAME] = compare(learner, batch, texts)
+            return outputs, embeddings
 
         self._step = step
 
@@ -150,7 +162,7 @@ class Predictor:
             "valid": ones,
         }
         outputs, embeddings = jax.device_get(
-            self._step(self.model.params, self.model.statistics, batch)
+            self._step(self.model.params, self.model.statistics, batch, self.texts)
         )
         for number, row in enumerate(rows):
             answer = row["answer"]
@@ -174,5 +186,7 @@ class Predictor:
             aggregate = self.model.config.evaluation.aggregate
             chosen = self.chosen.get(name, {})
             fields |= objective.answer(outputs[name], answer.given, aggregate, **chosen)
+        if self.labels and AUDIO in answer.given:
+            fields[zero_shot.NAME] = self.labels.answer(outputs[zero_shot.NAME])
         embedding = np.mean(answer.embeddings, axis=0)
         return Answer(record, answer.duration, fields, embedding)

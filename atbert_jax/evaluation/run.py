@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 from rich.console import Console
 
-from atbert_jax.evaluation import baseline, metrics, plots
+from atbert_jax.evaluation import baseline, metrics, plots, retrieval, zero_shot
 from atbert_jax.evaluation import split as on_split
 from atbert_jax.evaluation.report import Figure, Report, write_report
 from atbert_jax.evaluation.tables import Table, print_table
@@ -52,6 +52,8 @@ def evaluate(
     data: dict[str, Any] | None = None,
     step: int | None = None,
     with_baseline: bool = True,
+    rerank: int | None = None,
+    template: str | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint on a split and writes `report.html` and `metrics.json`.
@@ -68,6 +70,8 @@ def evaluate(
         data: Fields of `config.data` to change, as the manifest.
         step: Which checkpoint; None is the best one.
         with_baseline: Fit the MFCC baseline on the training split, too.
+        rerank: Instead of `config.evaluation.rerank`.
+        template: Classify by the labels' names, too, in a text with {} in the place of the name.
         console: Where to talk.
 
     Returns:
@@ -80,6 +84,10 @@ def evaluate(
     model = trained.load(workdir, step)
     config = model.config
     config.data.update(data or {})
+    if rerank is not None:
+        config.evaluation.rerank = rerank
+    if template is not None:
+        config.data.task = config.data.task or "single_label"
     dataset = _dataset(config, model, output)
     records = dataset.split(split)
     models = [model, *_twin(model)]
@@ -97,6 +105,14 @@ def evaluate(
     if systems:
         tables.insert(0, _comparison(systems, model.contract.labels.task))
         values["systems"] = systems
+    if retrieval.is_learned(model):
+        values["retrieval"], more, unsearched = retrieval.measure(model, dataset, split)
+        tables += more
+        warnings += unsearched
+    if template is not None:
+        values["zero_shot"], more, pictures = zero_shot.measure(model, dataset, split, template)
+        tables += more
+        figures += pictures
     report = Report(
         title=f"{config.model.name} on {split}",
         facts={

@@ -63,11 +63,15 @@ class Alignment(nnx.Module):
         del key
         return batch
 
+    @property
+    def scale(self) -> jax.Array:
+        """What cosines are multiplied with: never sharper than a hundredth, as in CLIP."""
+        return jnp.exp(jnp.minimum(self.log_scale[...], jnp.log(100.0)))
+
     def _similarities(self, model: nnx.Module, batch: Batch, key: jax.Array | None) -> jax.Array:
         """Scaled cosines (B, B), clips in rows and texts in columns."""
         audio, text = summaries(model, batch, key)
-        # Never sharper than a hundredth, as in CLIP.
-        return jnp.exp(jnp.minimum(self.log_scale[...], jnp.log(100.0))) * (audio @ text.T)
+        return self.scale * (audio @ text.T)
 
     def loss(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None

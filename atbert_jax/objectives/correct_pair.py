@@ -129,6 +129,40 @@ class CorrectPair(nnx.Module):
         negative = derangement(complete_rows(batch), fold(key, 1))
         return batch | {"negative": negative, "position_draw": draws}
 
+    def _logits(
+        self,
+        model: nnx.Module,
+        audio: Encoded,
+        text: Encoded,
+        draw: jax.Array,
+        key: jax.Array | None,
+    ) -> jax.Array:
+        """Logits (H, B, 2) of {mismatch, match} by each head, of pairs whose sides are encoded."""
+        joint = model.fuse(audio, text, key)
+        position = take_valid(joint.mask, draw)
+        states = (joint.hidden[:, 0], joint.hidden[jnp.arange(len(position)), position])
+        return jnp.stack(
+            [
+                head(jnp.concatenate([states[part] for part in parts], axis=1))
+                for head, parts in zip(self.heads, self.inputs, strict=True)
+            ]
+        )
+
+    def score(self, model: nnx.Module, audio: Encoded, text: Encoded, draw: jax.Array) -> jax.Array:
+        """How sure the head is that clips and texts belong together; above 0 is a match.
+
+        Args:
+            model: The trunk.
+            audio: From `encode_audio`, (B, S + 1, D).
+            text: From `encode_text`, (B, L, D); each row is paired with the same row of `audio`.
+            draw: (B,), of the random position, uniform in [0, 1).
+
+        Returns:
+            (B,), logit of a match minus logit of a mismatch.
+        """
+        logits = self._logits(model, audio, text, draw, None).sum(axis=0)
+        return logits[:, 1] - logits[:, 0]
+
     def _pairs(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
@@ -141,20 +175,11 @@ class CorrectPair(nnx.Module):
             return jnp.concatenate([x, y])
 
         texts = Encoded(twice(text.hidden, text.hidden[other]), twice(text.mask, text.mask[other]))
-        joint = model.fuse(
-            Encoded(twice(audio.hidden, audio.hidden), twice(audio.mask, audio.mask)),
-            texts,
-            fold(key, 2),
+        clips = Encoded(twice(audio.hidden, audio.hidden), twice(audio.mask, audio.mask))
+        draw = batch["position_draw"].T.reshape(-1)
+        logits = self._logits(model, clips, texts, draw, fold(key, 2)).reshape(
+            len(self.heads), 2, -1, 2
         )
-        position = take_valid(joint.mask, batch["position_draw"].T.reshape(-1))
-        at_position = joint.hidden[jnp.arange(len(position)), position]
-        states = (joint.hidden[:, 0], at_position)
-        logits = jnp.stack(
-            [
-                head(jnp.concatenate([states[part] for part in parts], axis=1))
-                for head, parts in zip(self.heads, self.inputs, strict=True)
-            ]
-        ).reshape(len(self.heads), 2, -1, 2)
         complete = complete_rows(batch)
         # A row whose text reads the same as the true one is no negative.
         same = (batch["token_ids"] == batch["token_ids"][other]).all(axis=1)
