@@ -19,7 +19,10 @@ ROOT = flags.DEFINE_string("root", None, "Folder that the manifest's paths are r
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint; by default the best one.")
 BASELINE = flags.DEFINE_bool("baseline", True, "Fit the MFCC baseline as well.")
 RERANK = flags.DEFINE_integer(
-    "rerank", None, "Candidates of a search that the pair head puts in order; 0: none."
+    "rerank",
+    None,
+    "Candidates of a search that the pair head puts in order; 0: none.",
+    lower_bound=0,
 )
 ZERO_SHOT = flags.DEFINE_bool("zero_shot", False, "Tell labels by their names, untrained.")
 TEMPLATE = flags.DEFINE_string("template", "{}", "A label's text for --zero_shot, as 'a {} track'.")

@@ -145,7 +145,7 @@ def test_evaluate_of_pairs_needs_no_labels(checkpoint, tmp_path):
 def test_evaluate_searches_and_tells_labels_by_their_names(checkpoint, music, tmp_path):
     path = write_manifest(
         music,
-        "evil.csv",
+        "markup.csv",
         lambda rows: [r.replace("a high tone", "a <b>high</b> tone") for r in rows],
     )
     result = run(

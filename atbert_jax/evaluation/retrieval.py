@@ -38,6 +38,10 @@ RECORDS = 5000
 CHUNKS = 4
 # What the table of examples shows.
 QUERIES, HITS = 5, 3
+UNTRAINED = (
+    "Candidates of the search are in no trained order, since `alignment` was no objective; with"
+    " --rerank as large as the split the pair head orders all of them."
+)
 # Arrays of a split with a row for each record.
 ROWS = ("token_ids", "token_mask", "labels", "label_mask")
 
@@ -104,7 +108,8 @@ def measure(
     files = [records.records[row].path.name for row in clips.rows]
     queries = [records.records[row].text for row in clips.rows[first]]
     best = orders[TEXT_TO_AUDIO].get(RERANKED, orders[TEXT_TO_AUDIO][CANDIDATES])
-    return values, [_table(values), _examples(queries, files, best, has.T)], []
+    tables = [_table(values), _examples(queries, files, best, has.T)]
+    return values, tables, [] if COSINE in model.config.objectives else [UNTRAINED]
 
 
 def encode_clips(

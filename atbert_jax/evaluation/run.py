@@ -90,6 +90,7 @@ def evaluate(
         config.data.task = config.data.task or "single_label"
     dataset = _dataset(config, model, output)
     records = dataset.split(split)
+    labels = None if template is None else zero_shot.of_dataset(model, dataset, template)
     models = [model, *_twin(model)]
     answers, unreadable = _ask(models, dataset, split, console)
     chosen, warnings = _choose(models, dataset, split, answers, console)
@@ -109,8 +110,8 @@ def evaluate(
         values["retrieval"], more, unsearched = retrieval.measure(model, dataset, split)
         tables += more
         warnings += unsearched
-    if template is not None:
-        values["zero_shot"], more, pictures = zero_shot.measure(model, dataset, split, template)
+    if labels:
+        values["zero_shot"], more, pictures = zero_shot.measure(model, labels, dataset, split)
         tables += more
         figures += pictures
     report = Report(

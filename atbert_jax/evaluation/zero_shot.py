@@ -56,7 +56,7 @@ class ZeroShot:
             )
         if "{}" not in template:
             raise ValueError(f"template {template!r} has no {{}} for the label")
-        self.labels = tuple(labels)
+        self.labels, self.template = tuple(labels), template
         if len(self.labels) < 2:
             raise ValueError(f"to choose from labels takes two or more, not {list(self.labels)}")
         texts = [template.replace("{}", label) for label in self.labels]
@@ -90,8 +90,22 @@ class ZeroShot:
         return dict(zip(self.labels, map(float, softmax(scores)), strict=True))
 
 
+def of_dataset(model: Trained, dataset: Dataset, template: str) -> ZeroShot:
+    """The labels of a data set.
+
+    Raises:
+        ValueError: if a record can have several, or they cannot be used as texts.
+    """
+    labels = dataset.contract.labels
+    if labels.task != "single_label":
+        raise ValueError(
+            f"zero-shot evaluation chooses one label; config.data.task is {labels.task!r}"
+        )
+    return ZeroShot(model, labels.names, template)
+
+
 def measure(
-    model: Trained, dataset: Dataset, split: str, template: str
+    model: Trained, zero_shot: ZeroShot, dataset: Dataset, split: str
 ) -> tuple[dict[str, Any], list[Table], list[Figure]]:
     """Measures the classification of a split by the texts of its labels.
 
@@ -99,21 +113,18 @@ def measure(
 
     Args:
         model: From `trained.load`.
-        dataset: With single labels; their names are the texts.
+        zero_shot: From `of_dataset`.
+        dataset: With the labels.
         split: 'train', 'val' or 'test'.
-        template: Of the texts.
 
     Returns:
         By way to compare ('correct_pair', 'alignment') what `metrics.single_label` says, and
         `chance` and `commonest` with accuracy and macro_f1; a table and a confusion matrix.
 
     Raises:
-        ValueError: if there are no single labels, or they cannot be used as texts.
+        ValueError: if no readable record of the split has a label.
     """
-    names, task = dataset.contract.labels.names, dataset.contract.labels.task
-    if task != "single_label":
-        raise ValueError(f"zero-shot evaluation chooses one label; config.data.task is {task!r}")
-    zero_shot = ZeroShot(model, names, template)
+    names = zero_shot.labels
     outputs = _outputs(model, dataset, split, zero_shot.texts)
     keep = outputs["label_mask"] > 0
     if not keep.any():
@@ -127,7 +138,7 @@ def measure(
     values |= known_beforehand(truth, names)
     titles = WAYS | {"chance": "chance", "commonest": "always the commonest label"}
     rows = [[titles[key], entry["accuracy"], entry["macro_f1"]] for key, entry in values.items()]
-    note = f"Nothing was trained on the labels; the text of each is {template!r}."
+    note = f"Nothing was trained on the labels; the text of each is {zero_shot.template!r}."
     table = Table("Zero-shot labels", ["compared by", "accuracy", "macro_f1"], rows, note)
     first = values[zero_shot.ways[0]]["confusion_matrix"]
     figure = Figure("Zero-shot labels", plots.confusion_matrix(first, names), "Rows are the truth.")
@@ -157,13 +168,13 @@ def _outputs(model: Trained, dataset: Dataset, split: str, texts: Stream) -> dic
         learner = nnx.merge(model.definition, params, statistics)
         return compare(learner, learner.prepare(batch, jax.random.key(0)), texts)
 
-    def step(params: dict, statistics: dict, batch: Batch) -> tuple[dict, dict, Batch]:
-        found = scores(params, statistics, batch, texts)
+    def step(batch: Batch) -> tuple[dict, dict, Batch]:
+        found = scores(model.params, model.statistics, batch, texts)
         return {}, {NAME: found}, {name: batch[name] for name in KEPT}
 
     size = model.config.evaluation.batch_size
     batches = Batches(model.config, dataset, BadRecords(None))
     stream = batches.evaluation(split, size)
     stream = track(stream, "zero-shot labels", batches.steps(split, size), "batches")
-    _, outputs = on_split.answers(step, model.params, model.statistics, stream, model.mesh)
+    ((_, outputs),) = on_split.answers([step], stream, model.mesh)
     return outputs[NAME]

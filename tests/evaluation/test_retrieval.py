@@ -10,6 +10,7 @@ import pytest
 from flax import nnx
 
 from atbert_jax.evaluation import retrieval
+from atbert_jax.evaluation.matching import Stream
 from atbert_jax.models.atbert import Encoded
 from atbert_jax.objectives.alignment import summaries
 from atbert_jax.training import sharding
@@ -69,7 +70,8 @@ def test_records_without_a_text_or_a_clip_take_no_part(tones):
     part = data.splits["train"]
     part.token_mask[1] = 0
     part.records[3].path.write_text("no sound")
-    values, (_, examples), _ = retrieval.measure(model, data, "train")
+    values, (_, examples), (warning,) = retrieval.measure(model, data, "train")
+    assert "in no trained order" in warning
     assert (values["clips"], values["texts"]) == (4, 2)
     shown = " ".join(cell for row in examples.rows for cell in row[1:-1])
     assert "train1" not in shown
@@ -105,9 +107,39 @@ def test_reranking_permutes_the_first_ones_alone(depth):
 
 
 def test_equal_candidates_stay_as_they_stand():
-    order = retrieval.rank(np.array([[1.0, 2.0, 1.0, 2.0, 1.0]]))
-    assert order.tolist() == [[1, 3, 0, 2, 4]]
-    assert retrieval.rerank(order, np.zeros((1, 5)), 4).tolist() == order.tolist()
+    places = np.arange(1000)
+    order = retrieval.rank(places[None] % 2)
+    assert order.tolist() == [[*places[1::2], *places[::2]]]
+    assert retrieval.rerank(order, np.zeros((1, 1000)), 800).tolist() == order.tolist()
+
+
+def test_each_direction_orders_its_own_first_ones_by_known_scores(monkeypatch):
+    rng = np.random.default_rng(0)
+    table, asked = rng.normal(size=(5, 7)), []
+
+    def score_pairs(model, clips, texts, wanted):
+        asked.append(wanted)
+        return np.where(wanted, table, np.nan)
+
+    monkeypatch.setattr(retrieval, "score_pairs", score_pairs)
+    summaries = rng.normal(size=(5 + 7, 3))
+    clips = retrieval.Clips(np.arange(5), summaries[:5], None, None, np.arange(5))
+    orders = retrieval.search(None, clips, Stream(None, summaries[5:]), 3)
+    cosine = summaries[:5] @ summaries[5:].T
+    expected = np.zeros((5, 7), bool)
+    for clip, text in np.ndindex(5, 7):
+        first_text = (cosine[clip] > cosine[clip, text]).sum() < 3
+        first_clip = (cosine[:, text] > cosine[clip, text]).sum() < 3
+        expected[clip, text] = first_text or first_clip
+    np.testing.assert_array_equal(*asked, expected)
+    for direction, values, scores in (
+        ("audio_to_text", cosine, table),
+        ("text_to_audio", cosine.T, table.T),
+    ):
+        stages = orders[direction]
+        np.testing.assert_array_equal(stages["candidates"], retrieval.rank(values))
+        known = retrieval.rerank(retrieval.rank(values), scores, 3)
+        np.testing.assert_array_equal(stages["reranked"], known)
 
 
 ROWS = 6

@@ -91,7 +91,9 @@ def test_accuracy_beside_chance(tone_manifest):
     assert rows[7].endswith("low,train")
     rows[7] = rows[7].replace("low,train", "high,train")
     manifest.write_text("\n".join(rows))
-    values, (table,), (figure,) = zero_shot.measure(model, load(model, manifest), "train", "a {}")
+    data = load(model, manifest)
+    labels = zero_shot.of_dataset(model, data, "a {}")
+    values, (table,), (figure,) = zero_shot.measure(model, labels, data, "train")
     truth = [0, 1, 0, 1, 0, 1, 1]
     assert values["correct_pair"]["accuracy"] == close(6 / 7)
     guess = [0, 1, 0, 1, 0, 1, 0]
@@ -120,4 +122,4 @@ def test_tags_are_not_one_label(tone_manifest):
     model = listener.make("correct_pair", **{"data.task": "multi_label"})
     data = load(model, tone_manifest())
     with pytest.raises(ValueError, match=r"chooses one label; config\.data\.task is 'multi_label'"):
-        zero_shot.measure(model, data, "train", "{}")
+        zero_shot.of_dataset(model, data, "{}")
