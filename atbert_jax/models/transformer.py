@@ -9,7 +9,7 @@ import ml_collections
 from flax import nnx
 
 from atbert_jax.models.factorized import FactorizedLinear
-from atbert_jax.training.sharding import axes
+from atbert_jax.training.sharding import axes, repeated
 
 LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-12, use_fast_variance=False)
 # Of embedding tables. Kernels start at 1 / sqrt(fan-in), which suits every width; ALBERT's 0.02 is
@@ -27,7 +27,18 @@ Map = Callable[[jax.Array], jax.Array]
 
 
 class Linear(nnx.Linear):
-    """A linear map that is the same for every group (see `FactorizedLinear`)."""
+    """A linear map that is the same for every group (see `FactorizedLinear`).
+
+    Its kernel (C, D) may have copies (P, C, D) for P equal parts of the batch (`sharding.copies`).
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps (B, ..., C) to (B, ..., D)."""
+        if self.kernel.ndim == 2:
+            return super().__call__(x)
+        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
+        outputs = x.reshape(len(kernel), -1, x.shape[-1]) @ kernel
+        return outputs.reshape(*x.shape[:-1], -1) + self.bias[...].astype(self.dtype)
 
     def bind(self, group: int) -> Map:
         """Itself."""
@@ -85,7 +96,7 @@ class EncoderLayer(nnx.Module):
                 width_in,
                 width_out,
                 dtype=dtype,
-                kernel_metadata=axes(axis_in, axis_out),
+                kernel_metadata=repeated(axis_in, axis_out),
                 bias_metadata=axes(axis_out),
                 rngs=rngs,
             )

@@ -26,6 +26,11 @@ def axes(*names: str | None) -> dict[str, tuple[str | None, ...]]:
     return {"logical_axes": names}
 
 
+def repeated(*names: str | None) -> dict[str, object]:
+    """As `axes`, of a parameter that is used again and again in a step (see `copies`)."""
+    return axes(*names) | {"repeated": True}
+
+
 def make_mesh(config: ml_collections.ConfigDict | None = None) -> Mesh:
     """The devices of all processes.
 
@@ -88,6 +93,34 @@ def of_parameters(params: nnx.State, mesh: Mesh, *, fsdp: bool) -> dict:
     for path, variable in nnx.to_flat_state(params):
         names = variable.get_metadata().get("logical_axes", ())
         flat[path] = _of_parameter("/".join(map(str, path)), variable.shape, names, mesh, fsdp)
+    return traverse_util.unflatten_dict(flat)
+
+
+def copies(params: nnx.State, mesh: Mesh) -> dict:
+    """Where copies of `repeated` parameters live, one for each part of the batch.
+
+    XLA sums a gradient over devices wherever a parameter is used. With a copy for each part of the
+    batch, the gradients of all uses add up on each device first, and travel once.
+
+    Returns:
+        Shardings of (data, ...) by path; of none where `data` is one device.
+    """
+    found = {}
+    for path, variable in nnx.to_flat_state(params):
+        metadata = variable.get_metadata()
+        if metadata.get("repeated") and mesh.shape[DATA] > 1:
+            spec = [RULES.get(axis) for axis in metadata["logical_axes"]]
+            found[path] = NamedSharding(mesh, PartitionSpec(DATA, *spec))
+    return found
+
+
+def with_copies(params: dict, where: Mapping[tuple, NamedSharding]) -> dict:
+    """Parameters, nested dicts, of which those in `where` (see `copies`) get their copies."""
+    flat = traverse_util.flatten_dict(params)
+    for path, sharding in where.items():
+        shape = (sharding.mesh.shape[DATA], *flat[path].shape)
+        copied = jax.numpy.broadcast_to(flat[path], shape)
+        flat[path] = jax.lax.with_sharding_constraint(copied, sharding)
     return traverse_util.unflatten_dict(flat)
 
 

@@ -58,10 +58,12 @@ class Layout:
     Attributes:
         state: A `TrainState` of shardings.
         whole: Of the parameters where they are used: without what FSDP splits.
+        copies: Of the copies of parameters for the parts of a batch (see `sharding.copies`).
     """
 
     state: TrainState
     whole: dict
+    copies: dict
 
 
 def split(learner: Learner) -> tuple[nnx.GraphDef, dict, dict]:
@@ -124,7 +126,9 @@ def lay_out(
         transform_non_params=lambda _: everywhere,
     )
     whole, _ = place(config, contract, mesh, fsdp=False)
-    return Layout(TrainState(*[everywhere] * 3, params, statistics, moments), whole)
+    learner = nnx.eval_shape(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    copies = sharding.copies(nnx.state(learner, nnx.Param), mesh)
+    return Layout(TrainState(*[everywhere] * 3, params, statistics, moments), whole, copies)
 
 
 def initialize(

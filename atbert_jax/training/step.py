@@ -117,7 +117,7 @@ def make_train_step(
             normalizers = jax.tree.map(jnp.sum, each)
 
         def objective(trained: dict, statistics: dict, batch: Batch, key: jax.Array) -> tuple:
-            params = freezing.combine(trained, fixed)
+            params = sharding.with_copies(freezing.combine(trained, fixed), layout.copies)
             values, metrics, statistics = losses(params, statistics, batch, key)
             return total_loss(values, weights, normalizers), (values, metrics, statistics)
 

@@ -53,12 +53,13 @@ def configure(data: int, model: int, fsdp: bool, frozen: tuple[str, ...] = ()) -
     }
 
 
-def gathered(name: str) -> float:
-    """Bytes that a step gathers from other devices."""
+def traffic(name: str) -> dict[str, float]:
+    """Bytes that a device sends in a step, by kind of collective."""
     config = tiny.make_config(**configure(*MESHES[name]), **{"train.batch_size": 16})
     mesh = sharding.make_mesh(config.sharding)
     compiled, _ = description.compile_step(config, tiny.make_contract(), mesh)
-    return description.traffic(compiled.as_text(), DEVICES)["all-gather"][1]
+    found = description.traffic(compiled.as_text(), DEVICES)
+    return {kind: sent for kind, (_, sent) in found.items()}
 
 
 def train(
@@ -87,9 +88,9 @@ def on_eight(tmp_path_factory) -> tuple[Path, dict]:
     code = f"""
 import json, jax
 from pathlib import Path
-from tests.training.test_sharding import MESHES, gathered, train
+from tests.training.test_sharding import MESHES, traffic, train
 runs = {{name: train(Path({str(workdir)!r}) / name, *mesh) for name, mesh in MESHES.items()}}
-runs["8x1 fsdp"]["gathered"] = gathered("8x1 fsdp")
+runs["8x1 fsdp"]["traffic"] = traffic("8x1 fsdp")
 print(json.dumps([jax.device_count(), runs]))
 """
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(DEVICES), "JAX_PLATFORMS": "cpu"}
@@ -139,7 +140,14 @@ def test_fsdp_gathers_each_parameter_once_and_no_activations(on_eight):
     run = on_eight[1]["8x1 fsdp"]
     split = sum(4 * size for size, here in run["parts"].values() if here < size)
     # Beside them a batch's masks and negatives.
-    assert split * 7 / 8 <= run["gathered"] < 1.5 * split * 7 / 8
+    assert split * 7 / 8 <= run["traffic"]["all-gather"] < 1.5 * split * 7 / 8
+
+
+def test_the_gradients_of_a_layer_that_is_used_thrice_travel_once(on_eight):
+    run = on_eight[1]["8x1 fsdp"]
+    size = sum(4 * size for size, _ in run["parts"].values())
+    # An all-reduce sends everything twice; beside the gradients there are statistics of the batch.
+    assert run["traffic"]["all-reduce"] < 1.2 * 2 * size * 7 / 8
 
 
 def test_heads_and_inner_widths_are_split_over_model(on_eight):
