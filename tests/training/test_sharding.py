@@ -60,7 +60,7 @@ def train(workdir: Path, data: int = 1, model: int = 1, fsdp: bool = False) -> d
         name: (x.size, x.addressable_shards[0].data.size)
         for name, x in tiny.named(state.params).items()
     }
-    return {"rows": rows, "parts": parts, "programs": setup.step._cache_size()}
+    return {"rows": rows, "parts": parts, "programs": setup.step.func._cache_size()}
 
 
 @pytest.fixture(scope="module")
