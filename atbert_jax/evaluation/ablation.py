@@ -122,7 +122,8 @@ def ablate(
     with _stopping_at_once(console), meter:
         for run in waiting:
             number = runs.index(run) + 1
-            console.print(f"run {number}/{len(runs)}: {run.name}", style="bold", highlight=False)
+            title = f"run {number}/{len(runs)}: {run.name}"
+            console.print(title, style="bold", highlight=False, markup=False)
             _attempt(run, config, split, console)
             write_comparison(workdir, config, cells, outcomes(), metrics, split)
             meter.advance(note=run.name)
@@ -218,9 +219,6 @@ def _attempt(run: Run, config: ml_collections.ConfigDict, split: str, console: C
         text = f"{line}\n\n{traceback.format_exc()}"
         (run.folder / ERROR).write_text(text, encoding="utf-8")
         console.print(f"failed: {run.name}: {line}", style="red", highlight=False, markup=False)
-    finally:
-        # What was compiled for this run is of no use to the next one.
-        jax.clear_caches()
 
 
 @contextlib.contextmanager

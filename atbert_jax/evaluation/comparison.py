@@ -11,7 +11,10 @@ from atbert_jax.evaluation.tables import Table, format_cell
 
 LOWER_IS_BETTER = ("loss", "rmse", "mae")
 BEST = " *"
-NOTE = "Mean ± standard deviation over {over}; * is the best mean."
+NOTE = (
+    "Mean ± standard deviation over {over}; * is the best mean. Minutes are what training took with"
+    " all that belongs to it, compilation too, which is shorter where only the seed is another."
+)
 DIFFERENCES_NOTE = (
     "Mean ± standard deviation of the differences between runs with the same {over}; a difference"
     " that is small beside its deviation says nothing."

@@ -60,7 +60,7 @@ def test_a_wrong_axis_is_refused_in_one_line(config, texts, message):
 
 
 def test_one_axis_at_a_time_shares_the_base(config):
-    axes = ["model.layers=1,2,3,4", "model.dropout=0,0.1", "objectives.alignment=0,1"]
+    axes = ["model.layers=1,2,3,4", "model.depths=(1,),(2,)", "objectives.alignment=0,1"]
     cells, _ = grid.plan(config, axes, ["seed=0"])
     assert len(cells) == 1 + 3 + 1 + 1
     assert cells[0] == {}

@@ -170,8 +170,15 @@ def test_training_lowers_the_loss_in_one_program_that_consumes_its_state(learnin
     both = losses["correct_pair/loss"] + losses["classification/loss"]
     np.testing.assert_allclose(losses["loss"], both, rtol=1e-5)
     assert state.step == 300
-    assert learning.step._cache_size() == 1
+    assert learning.step.func._cache_size() == 1
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(first))
+
+
+def test_seeds_draw_something_else_in_the_same_program(learning):
+    batch, compiled = learning.put(tiny.make_batch(8)), learning.step.func
+    losses = [compiled(seed, learning.state(), batch)[1]["correct_pair/loss"] for seed in (0, 1)]
+    assert losses[0] != losses[1]
+    assert compiled._cache_size() == 1
 
 
 def test_a_step_is_a_function_of_state_and_batch(learning):
