@@ -16,7 +16,7 @@ from atbert_jax import command
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the music, the runs and the reports.")
 
 # Enough that pairs of unheard clips are told apart, and a minute's work to synthesize.
-CLIPS = 2400
+CLIPS = 3200
 
 
 def main() -> None:

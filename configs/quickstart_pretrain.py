@@ -11,7 +11,7 @@ def get_config() -> ml_collections.ConfigDict:
     set_up_music(config)
     config.text.vocabulary = 400
     config.text.max_tokens = 24
-    config.train.steps = 700
+    config.train.steps = 800
     config.train.evaluate_every = 100
     return config
 
