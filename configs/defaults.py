@@ -184,7 +184,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     )
     config.optimizer = ml_collections.ConfigDict(
         {
-            "name": "adamw",  # or 'adam', 'sgd'
+            "name": "adamw",  # or 'amsgrad', 'adam', 'sgd'
             "learning_rate": 1e-4,
             "trunk_rate": 1.0,  # factor of it for the trunk, all that is named `model/...`
             # Regular expressions on the names of parameters that stay as they are (--describe).

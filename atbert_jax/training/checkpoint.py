@@ -12,9 +12,9 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,8 @@ from atbert_jax.training.sharding import placed
 from atbert_jax.training.state import TrainState
 from input_pipeline import text
 from input_pipeline.contract import TOKENIZER, Contract
+
+T = TypeVar("T")
 
 CONFIG = "config.json"
 FOLDER = "checkpoints"
@@ -158,6 +160,19 @@ class Checkpoints:
         """Parameters and statistics of a step, which must have these very shapes."""
         loaded = self._load(step, {"params": params, "statistics": statistics})
         return loaded["params"], loaded["statistics"]
+
+    def best_whole(self, read: Callable[[int], T]) -> tuple[int, T]:
+        """The best step that `read` can read, and what it read; damaged ones are warned of.
+
+        Raises:
+            CheckpointError: if there is none.
+        """
+        for step in self.by_metric:
+            try:
+                return step, read(step)
+            except DamagedError as error:
+                logging.getLogger(__name__).warning("%s", error)
+        raise CheckpointError(f"{self._workdir}: holds no whole checkpoint yet; train there first")
 
     def restore_arrays(self, step: int) -> dict[str, dict]:
         """Parameters and statistics of a step, whatever their names are, on one device."""

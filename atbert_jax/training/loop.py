@@ -194,23 +194,12 @@ class Run:
             self.state, done = transfer.start_from(
                 self.state, Path(self.config.init_from), tuple(self.config.init_allow_mismatch)
             )
-            self._tell(done)
-            taken = done.taken
+            taken, lines = done.taken, done.lines(self.config.init_from)
         else:
             self.state, taken, lines = converted.start_from(self.state, self.config, self.dataset)
-            for line in lines:
-                self.console.print(line, highlight=False)
+        for line in lines:
+            self.console.print(line, highlight=False)
         transfer.require_learned(self.state.params, self.config.optimizer.frozen, taken)
-
-    def _tell(self, done: transfer.Transfer) -> None:
-        self.console.print(f"from {self.config.init_from}: {len(done.taken)} arrays taken over")
-        for what, names in (
-            ("start anew", done.new),
-            ("not used here", done.left),
-            ("of another shape, start anew", done.mismatched),
-        ):
-            if names:
-                self.console.print(f"  {what}: {', '.join(names)}", highlight=False)
 
     def train(self) -> None:
         """Steps until the end, with a validation and a checkpoint every so often."""

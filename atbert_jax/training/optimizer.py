@@ -38,13 +38,14 @@ def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
 
 
 def decayed(params: dict) -> dict:
-    """True for the weights that decay: kernels and word embeddings.
+    """True for the weights that decay: kernels, factors of kernels and word embeddings.
 
-    Biases, normalisation scales, positions, the start of sequence and modality embeddings do not.
+    Biases, normalisation scales, rotations, positions, the start of sequence and modality
+    embeddings do not.
     """
 
     def is_weight(path: tuple, _: jax.Array) -> bool:
-        return path[-1].key in ("kernel", "embedding")
+        return path[-1].key in ("kernel", "embedding", "down")
 
     return jax.tree_util.tree_map_with_path(is_weight, params)
 
@@ -74,6 +75,11 @@ def build(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransf
     choices = {
         "adamw": lambda: optax.adamw(
             rate, **moments, weight_decay=config.weight_decay, mask=decayed
+        ),
+        "amsgrad": lambda: optax.chain(  # AdamW with AMSGrad, as AVBert was pre-trained
+            optax.scale_by_amsgrad(**moments),
+            optax.add_decayed_weights(config.weight_decay, decayed),
+            optax.scale_by_learning_rate(rate),
         ),
         "adam": lambda: optax.adam(rate, **moments),
         "sgd": lambda: optax.sgd(rate, momentum=config.b1, nesterov=True),

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +63,11 @@ def load(workdir: Path, step: int | None = None) -> Trained:
     where = place(config, contract, mesh, fsdp=config.sharding.fsdp)
     targets = sharding.placed(params, where[0]), sharding.placed(statistics, where[1])
     with contextlib.closing(checkpoint.Checkpoints(workdir)) as checkpoints:
-        for found in checkpoints.by_metric if step is None else [step]:
-            try:
-                params, statistics = checkpoints.restore_model(found, *targets)
-            except checkpoint.DamagedError as error:
-                if step is not None:
-                    raise
-                logging.getLogger(__name__).warning("%s", error)
-                continue
-            return Trained(
-                workdir, found, config, contract, tokenizer, definition, params, statistics, mesh
-            )
-    raise checkpoint.CheckpointError(f"{workdir}: holds no whole checkpoint yet; train there first")
+
+        def read(number: int) -> tuple[dict, dict]:
+            return checkpoints.restore_model(number, *targets)
+
+        step, (params, statistics) = (
+            checkpoints.best_whole(read) if step is None else (step, read(step))
+        )
+    return Trained(workdir, step, config, contract, tokenizer, definition, params, statistics, mesh)

@@ -1,5 +1,6 @@
 """Starting from a pre-trained checkpoint: what is taken over, what is new, what does not fit."""
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Sequence
@@ -28,6 +29,18 @@ class Transfer:
     new: tuple[str, ...]
     left: tuple[str, ...]
     mismatched: tuple[str, ...]
+
+    def lines(self, origin: str) -> list[str]:
+        """To print: what was taken over from `origin`, and what was not."""
+        parts = {
+            "start anew": self.new,
+            "not used here": self.left,
+            "of another shape, start anew": self.mismatched,
+        }
+        return [
+            f"from {origin}: {len(self.taken)} arrays taken over",
+            *(f"  {what}: {', '.join(names)}" for what, names in parts.items() if names),
+        ]
 
 
 def _flat(tree: dict) -> dict[str, jax.Array]:
@@ -97,12 +110,8 @@ def start_from(
         CheckpointError: if there is no checkpoint, or an array of the trunk is missing or of
             another shape and not allowed to be.
     """
-    checkpoints = Checkpoints(workdir)
-    step = checkpoints.best
-    if step is None:
-        raise CheckpointError(f"{workdir}: holds no checkpoint yet; train there first")
-    arrays = checkpoints.restore_arrays(step)
-    checkpoints.close()
+    with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+        step, arrays = checkpoints.best_whole(checkpoints.restore_arrays)
     params, transfer = _transfer(state.params, arrays["params"], allowed)
     statistics, more = _transfer(state.statistics, arrays["statistics"], allowed)
     both = Transfer(

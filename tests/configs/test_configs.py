@@ -29,8 +29,9 @@ def get_config(name: str) -> Callable[..., ml_collections.ConfigDict]:
     return importlib.import_module(f"configs.{name}").get_config
 
 
-SIZED = [name for name in NAMES if inspect.signature(get_config(name)).parameters]
+SIZED = [name for name in NAMES if "preset" in inspect.signature(get_config(name)).parameters]
 RUNS = [(name,) for name in NAMES] + [(name, size) for name in SIZED for size in defaults.PRESETS]
+RUNS += [("ablation", data) for data in ("notes", "words")]
 
 
 def make_contract(config: ml_collections.ConfigDict) -> Contract:
@@ -55,7 +56,7 @@ def test_there_are_configs_for_both_stages():
 def test_a_config_describes_a_run(run):
     name, *size = run
     config = get_config(name)(*size)
-    for preset in size:
+    for preset in set(size) & set(defaults.PRESETS):
         for field, value in defaults.PRESETS[preset].items():
             assert config.model[field] == value
     assert config.objectives

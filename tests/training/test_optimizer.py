@@ -40,7 +40,7 @@ def test_a_warm_up_as_long_as_the_run_is_refused():
 
 @pytest.mark.parametrize(
     ("field", "choices"),
-    [("schedule", "cosine, linear, constant"), ("name", "adamw, adam, sgd")],
+    [("schedule", "cosine, linear, constant"), ("name", "adamw, amsgrad, adam, sgd")],
 )
 def test_unknown_names_are_refused_with_the_choices(field, choices):
     with pytest.raises(ValueError, match=f"config.optimizer.{field}='fast' is none of {choices}"):
@@ -61,10 +61,11 @@ def test_kernels_and_word_embeddings_decay_and_nothing_else():
     assert flags["model/word_embeddings/embedding"]
 
 
-def test_adamw_moves_only_what_decays_where_there_is_no_gradient():
+@pytest.mark.parametrize("name", ["adamw", "amsgrad"])
+def test_only_what_decays_moves_where_there_is_no_gradient(name):
     params = {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}, "table": jnp.ones((3, 2))}
     transformation = optimizer.build(
-        make_config(name="adamw", schedule="constant", warmup_steps=0, weight_decay=0.1), STEPS
+        make_config(name=name, schedule="constant", warmup_steps=0, weight_decay=0.1), STEPS
     )
     zeros = {
         "dense": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)},
@@ -88,7 +89,7 @@ def test_the_whole_gradient_is_clipped(clip, length):
     np.testing.assert_allclose(updates["a"][0], -RATE * length * 0.6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "amsgrad", "adam", "sgd"])
 def test_the_trunk_has_a_rate_of_its_own(name):
     """All of what it moves by, decay and momentum included, and at every step."""
     rng = np.random.default_rng(0)

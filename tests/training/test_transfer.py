@@ -124,5 +124,18 @@ def test_what_comes_from_no_checkpoint_is_not_frozen(pretrained):
 
 
 def test_a_run_without_a_checkpoint_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=f"{tmp_path}: holds no checkpoint yet; train there"):
+    with pytest.raises(
+        CheckpointError, match=f"{tmp_path}: holds no whole checkpoint yet; train there"
+    ):
         start_from(make_state(0, "correct_pair"), tmp_path)
+
+
+def test_a_damaged_best_checkpoint_is_passed_over_for_the_next_best(pretrained, caplog):
+    files = [x for x in (pretrained / "checkpoints" / "2" / "params").rglob("*") if x.is_file()]
+    largest = max(files, key=lambda file: file.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-100])
+    state, _ = start_from(make_state(9, "correct_pair"), pretrained)
+    third = make_state(3, "correct_pair")
+    for name, value in tiny.named(third.params["model"]).items():
+        np.testing.assert_array_equal(tiny.named(state.params["model"])[name], value)
+    assert "checkpoint 2 is damaged" in caplog.text
