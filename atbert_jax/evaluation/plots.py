@@ -282,6 +282,7 @@ def dots(names: Sequence[str], values: Mapping[str, Sequence[Sequence[float]]]) 
             axes.set_ylim(len(names) - 0.4, -0.5)
             axes.tick_params(labelsize=8)
             axes.tick_params(axis="y", length=0)
+            axes.locator_params(axis="x", nbins=5)
             axes.grid(axis="x", alpha=0.25)
         return _png(figure)
 
