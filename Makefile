@@ -22,7 +22,7 @@ quickstart: $(READY)  ## synthesize music, pre-train, fine-tune, evaluate: about
 	$(BIN)/python -m atbert_jax.quickstart --output runs/quickstart
 
 test: $(READY)  ## run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 10 -m "not parity"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m "not parity"
 
 # Alone: PyTorch's compiler and TensorFlow crash when one process loads both.
 parity: $(READY)  ## install PyTorch and compare with it

@@ -138,3 +138,9 @@ def assert_same_log_mel() -> Callable[[np.ndarray, np.ndarray, float], None]:
             np.testing.assert_allclose(found[audible], expected[audible], rtol=0, atol=tolerance)
 
     return check
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that no worker is left alone with one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -80,8 +80,8 @@ def asked(monkeypatch) -> dict[str, list]:
     answers = {}
     ask = run._ask
 
-    def remembering(models, data, split):
-        answers[split], unreadable = ask(models, data, split)
+    def remembering(models, data, split, console):
+        answers[split], unreadable = ask(models, data, split, console)
         return answers[split], unreadable
 
     monkeypatch.setattr(run, "_ask", remembering)
@@ -175,11 +175,11 @@ def test_a_prediction_takes_the_thresholds_of_an_evaluation(tagger):
     limits = {name: probabilities[0][name] for name in ("high", "low")}
     chosen = {"classification": {"thresholds": {"audio": limits, "text": {}}}}
     for answer, scores in zip(
-        Predictor(model, chosen).predict(records), probabilities, strict=True
+        Predictor(model, chosen=chosen).predict(records), probabilities, strict=True
     ):
         assert answer.fields["probabilities"] == scores
         expected = [name for name in NAMES if scores[name] >= limits.get(name, 0.5)]
         assert answer.fields["prediction"] == expected
     assert {"high", "low"} <= set(
-        next(Predictor(model, chosen).predict(records)).fields["prediction"]
+        next(Predictor(model, chosen=chosen).predict(records)).fields["prediction"]
     )

@@ -18,7 +18,7 @@ from atbert_jax.training.writers import read_metrics
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = 60
+STEPS = 32
 PATIENCE = 240.0  # seconds
 TINY = {
     **tiny.MODEL,

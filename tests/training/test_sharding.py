@@ -15,6 +15,8 @@ from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.state import define, place
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 DEVICES = 8
 # Its batch normalisation says as much about sharding as that of a deep net, and compiles sooner.
 STEM_ALONE = {
@@ -33,7 +35,6 @@ MESHES = {
     "8x1 fsdp": (8, 1, True),
     "4x2": (4, 2, False),
     "2x4": (2, 4, False),
-    "2x4 fsdp": (2, 4, True),
     "4x2 fsdp frozen": (4, 2, True, FROZEN),
 }
 
