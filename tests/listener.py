@@ -10,6 +10,7 @@ from flax import nnx
 
 from atbert_jax.models import frontend
 from atbert_jax.models.atbert import Encoded
+from atbert_jax.objectives.objective import Objective
 from atbert_jax.training import sharding
 from atbert_jax.training.state import split
 from atbert_jax.training.trained import Trained
@@ -64,24 +65,18 @@ class Trunk(nnx.Module):
         return alone if self.aware else Encoded(jnp.ones_like(alone.hidden), alone.mask)
 
 
-class PairHead(nnx.Module):
+class PairHead(Objective):
     """Scores a match with 3."""
 
     def score(self, model, audio: Encoded, text: Encoded, draw: jax.Array) -> jax.Array:
         joint = model.fuse(audio, text, None).hidden
         return SCORE * (joint[:, 0] * joint[:, 1]).sum(axis=-1)
 
-    def answer(self, outputs, given, aggregate) -> dict:
-        return {}
 
-
-class CosineHead(nnx.Module):
+class CosineHead(Objective):
     """Scales cosines with 2."""
 
     scale = SCALE
-
-    def answer(self, outputs, given, aggregate) -> dict:
-        return {}
 
 
 class Listener(nnx.Module):

@@ -52,7 +52,7 @@ def _merged(parts: Sequence[tuple]) -> tuple[tuple, dict[str, Outputs]]:
 def choosing(learner: Learner) -> dict[str, Any]:
     """The objectives that choose something on validation data, by name."""
     objectives = learner.objectives.items()
-    return {name: entry for name, entry in objectives if getattr(entry, "chooses", False)}
+    return {name: entry for name, entry in objectives if entry.chooses}
 
 
 def choose(

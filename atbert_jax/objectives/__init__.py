@@ -1,20 +1,4 @@
-"""Training objectives; each owns its head, its corruption, its loss and its metrics.
-
-An objective is an `nnx.Module` with
-
-* `corrupt(batch, key) -> batch`: adds or changes fields; evaluation does it too, with a fixed key;
-* `loss(model, batch, key) -> (sum, weight), metrics`: scalars; metrics are (sum, weight) pairs;
-  `key` drives dropout, and None is evaluation;
-* `predict(model, batch) -> outputs`: arrays (B, ...) for `summarize`;
-* `summarize(outputs, aggregate) -> metrics`: from the numpy outputs (N, ...) of a whole split,
-  with `record`, `labels` and `label_mask`;
-* `report(outputs, metrics, aggregate) -> tables, figures`: what a reader wants to see of them;
-* `answer(outputs, given, aggregate) -> dict`: what `predict` says of one file, from the outputs of
-  its chunks; `given` are the modalities there are, 'audio' and 'text'.
-
-Where something has to be chosen on validation data before others are measured, `chooses` is true,
-and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and `answer`.
-"""
+"""Training objectives, by the names that configs give them (see `objective.Objective`)."""
 
 import ml_collections
 from flax import nnx

@@ -14,13 +14,10 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
-from atbert_jax.evaluation.report import Figure
-from atbert_jax.evaluation.tables import Table
 from atbert_jax.objectives.correct_pair import complete_rows
+from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, TEXT, encode_views
 from input_pipeline.contract import Contract
-
-Batch = dict[str, jax.Array]
 
 
 def unit(x: jax.Array) -> jax.Array:
@@ -37,7 +34,7 @@ def summaries(
     return unit(views[AUDIO].hidden[:, 0]), unit(views[TEXT].hidden[:, 0])
 
 
-class Alignment(nnx.Module):
+class Alignment(Objective):
     """Contrasts each clip with all texts of the global batch, and each text with all clips.
 
     Args:
@@ -58,11 +55,6 @@ class Alignment(nnx.Module):
         del contract, trunk, rngs
         self.log_scale = nnx.Param(jnp.log(1.0 / config.temperature))
 
-    def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
-        """Nothing."""
-        del key
-        return batch
-
     @property
     def scale(self) -> jax.Array:
         """What cosines are multiplied with: never sharper than a hundredth, as in CLIP."""
@@ -75,7 +67,7 @@ class Alignment(nnx.Module):
 
     def loss(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None
-    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+    ) -> tuple[Mean, dict[str, Mean]]:
         """Mean of the cross entropies over texts and over clips.
 
         Rows without a clip or a text take no part; a text that reads like the true one is no
@@ -113,17 +105,3 @@ class Alignment(nnx.Module):
         """The mean cosine of true pairs."""
         del aggregate
         return {"cosine": float(outputs["cosine"].mean())}
-
-    def report(
-        self, outputs: Mapping[str, np.ndarray], summary: Mapping, aggregate: str
-    ) -> tuple[list[Table], list[Figure]]:
-        """Nothing: the loss and the cosine are among the metrics."""
-        del outputs, summary, aggregate
-        return [], []
-
-    def answer(
-        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
-    ) -> dict:
-        """Nothing that `match` does not say better."""
-        del outputs, given, aggregate
-        return {}

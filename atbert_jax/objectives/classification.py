@@ -14,13 +14,12 @@ from atbert_jax.evaluation.aggregation import aggregate as aggregate_tracks
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.atbert import Encoded, fold
+from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views
 from input_pipeline.contract import Contract
 
-Batch = dict[str, jax.Array]
 
-
-class Classification(nnx.Module):
+class Classification(Objective):
     """A head that all views share: Linear D -> D/2, tanh, Linear D/2 -> C, or Linear D -> C alone.
 
     The views are audio with text, audio alone and text alone. All that the config names are
@@ -77,11 +76,6 @@ class Classification(nnx.Module):
         self.dense = None if config.head == "linear" else nnx.Linear(trunk.hidden, inner, rngs=rngs)
         self.output = nnx.Linear(inner, classes, rngs=rngs)
 
-    def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
-        """Nothing: mixup is for training alone, so `loss` does it."""
-        del key
-        return batch
-
     def mix(self, batch: Batch, key: jax.Array) -> Batch:
         """Mixup (Zhang et al. 2018): each clip is mixed with another one, labels alike.
 
@@ -127,7 +121,7 @@ class Classification(nnx.Module):
 
     def loss(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None
-    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+    ) -> tuple[Mean, dict[str, Mean]]:
         """Cross entropy, binary cross entropy or squared error, the mean over a row's views.
 
         A row without text takes no part in the text view, one without a clip none in audio's.

@@ -18,9 +18,8 @@ from atbert_jax.evaluation import metrics, plots
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.atbert import Encoded, fold
+from atbert_jax.objectives.objective import Batch, Mean, Objective
 from input_pipeline.contract import Contract
-
-Batch = dict[str, jax.Array]
 
 SUMMARY, RANDOM = 0, 1
 # The states that each head sees.
@@ -84,7 +83,7 @@ class PairHead(nnx.Module):
         return self.output(jnp.tanh(self.dense(states.astype(jnp.float32))))
 
 
-class CorrectPair(nnx.Module):
+class CorrectPair(Objective):
     """Tells matching pairs from mismatched ones by the joint states.
 
     What the head sees is `config.correct_pair.inputs`: 'summary_random', [summary, state at a
@@ -188,7 +187,7 @@ class CorrectPair(nnx.Module):
 
     def loss(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None
-    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+    ) -> tuple[Mean, dict[str, Mean]]:
         """Cross entropy of {mismatch, match} over 2B pairs, of each head; modalities encoded once.
 
         Args:

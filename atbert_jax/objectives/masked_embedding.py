@@ -13,10 +13,9 @@ from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.atbert import Encoded, fold
 from atbert_jax.models.transformer import TABLE_INITIALIZER
 from atbert_jax.objectives import negatives
+from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, TEXT
 from input_pipeline.contract import Contract
-
-Batch = dict[str, jax.Array]
 
 STREAMS = (AUDIO, TEXT)
 # [CLS] and its like: see `input_pipeline.text.SPECIAL_PIECES`.
@@ -65,7 +64,7 @@ class Compatibility(nnx.Module):
         return queries @ embeddings.astype(jnp.float32).T
 
 
-class MaskedEmbedding(nnx.Module):
+class MaskedEmbedding(Objective):
     """InfoNCE between the state at a masked position and what was there, on each stream alone.
 
     Audio's embeddings are the CNN's, one for each segment; text's are those of words. A sequence is
@@ -185,7 +184,7 @@ class MaskedEmbedding(nnx.Module):
 
     def loss(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None
-    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+    ) -> tuple[Mean, dict[str, Mean]]:
         """-log(I(x, o) / (I(x, o) + sum of I(x_j, o) over the negatives j)).
 
         Args:
@@ -237,10 +236,3 @@ class MaskedEmbedding(nnx.Module):
         note = f"The true embedding among up to {self.count} {self.negatives} negatives."
         columns = ("stream", "masked positions", "accuracy")
         return [Table("Masked embedding prediction", columns, rows, note)], []
-
-    def answer(
-        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
-    ) -> dict:
-        """Nothing: it learns from data, and says nothing of a file."""
-        del outputs, given, aggregate
-        return {}

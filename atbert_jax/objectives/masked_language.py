@@ -14,17 +14,16 @@ from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.atbert import fold
 from atbert_jax.models.transformer import LayerNorm
 from atbert_jax.objectives.masked_embedding import FIRST_WORD, choose
+from atbert_jax.objectives.objective import Batch, Mean, Objective
 from input_pipeline.contract import Contract
 from input_pipeline.text import SPECIAL_PIECES
-
-Batch = dict[str, jax.Array]
 
 MASK = SPECIAL_PIECES.index("[MASK]")
 # Of the chosen tokens: masked, replaced by a random word; the rest stays.
 MASKED, REPLACED = 0.8, 0.1
 
 
-class MaskedLanguage(nnx.Module):
+class MaskedLanguage(Objective):
     """ALBERT's head: Linear D -> E, GELU, norm, and the word embeddings as the output map.
 
     Random words are never special tokens.
@@ -77,7 +76,7 @@ class MaskedLanguage(nnx.Module):
 
     def loss(
         self, model: nnx.Module, batch: Batch, key: jax.Array | None
-    ) -> tuple[tuple[jax.Array, jax.Array], dict[str, tuple[jax.Array, jax.Array]]]:
+    ) -> tuple[Mean, dict[str, Mean]]:
         """Cross entropy of the true words at the chosen positions.
 
         Args:
@@ -114,10 +113,3 @@ class MaskedLanguage(nnx.Module):
         del aggregate
         rows = [[int(outputs["masked"].sum()), summary["accuracy"]]]
         return [Table("Masked language modelling", ("masked words", "accuracy"), rows)], []
-
-    def answer(
-        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
-    ) -> dict:
-        """Nothing: it learns from data, and says nothing of a file."""
-        del outputs, given, aggregate
-        return {}

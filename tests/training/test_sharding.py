@@ -170,8 +170,9 @@ def test_heads_and_inner_widths_are_split_over_model(on_eight):
     }
 
 
-def test_a_checkpoint_of_eight_devices_is_read_on_one(on_eight, on_one):
-    one, eight = on_one[0] / "all", on_eight[0] / "2x4 fsdp"
+@pytest.mark.parametrize("mesh", ["8x1 fsdp", "2x4"])
+def test_a_checkpoint_of_eight_devices_is_read_on_one(on_eight, on_one, mesh):
+    one, eight = on_one[0] / "all", on_eight[0] / mesh
     setup = tiny.Setup(**STEM_ALONE)
     expected = Checkpoints(one).restore_arrays(3)
     whole = sharding.replicated(setup.mesh)

@@ -1,0 +1,78 @@
+"""What every training objective is; each owns its head, its corruption, its loss and its report."""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from flax import nnx
+
+from atbert_jax.evaluation.report import Figure
+from atbert_jax.evaluation.tables import Table
+
+Batch = dict[str, jax.Array]
+# (sum, weight) of a loss or a metric: reduced once, over the global batch.
+Mean = tuple[jax.Array, jax.Array]
+
+
+class Objective(nnx.Module):
+    """An objective; what it leaves out does nothing.
+
+    It is made as `Objective(config, contract, trunk, rngs=rngs)`, with its own part of the config
+    and the model, whose widths its head takes.
+
+    Where something has to be chosen on validation data before others are measured, `chooses` is
+    true, and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and
+    `answer`.
+    """
+
+    chooses = False
+
+    def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
+        """Adds or changes fields of a batch; evaluation does it too, with a fixed key."""
+        del key
+        return batch
+
+    def loss(
+        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+    ) -> tuple[Mean, dict[str, Mean]]:
+        """The loss and metrics of a batch.
+
+        Args:
+            model: The trunk.
+            batch: After `corrupt`.
+            key: Of the dropout; None = evaluation.
+        """
+        raise NotImplementedError
+
+    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+        """Arrays (B, ...) for `summarize`."""
+        raise NotImplementedError
+
+    def summarize(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:
+        """Metrics of a whole split.
+
+        Args:
+            outputs: What `predict` gave (N, ...), with `record`, `labels` and `label_mask`.
+            aggregate: How chunks become tracks: 'mean', 'max' or 'vote'.
+        """
+        raise NotImplementedError
+
+    def report(
+        self, outputs: Mapping[str, np.ndarray], summary: Mapping, aggregate: str
+    ) -> tuple[list[Table], list[Figure]]:
+        """What a reader wants to see of `outputs`, of which `summarize` gave `summary`."""
+        del outputs, summary, aggregate
+        return [], []
+
+    def answer(
+        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
+    ) -> dict:
+        """What `predict` says of one file, from the outputs of its chunks.
+
+        Args:
+            outputs: Of `predict`, a row for each chunk.
+            given: The modalities there are, 'audio' and 'text'.
+            aggregate: How chunks become one answer.
+        """
+        del outputs, given, aggregate
+        return {}
