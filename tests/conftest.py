@@ -144,3 +144,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, so that no worker is left alone with one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory) -> Path:
+    """Tones of two kinds, and the manifest of them."""
+    folder = tmp_path_factory.mktemp("music")
+    rows = ["path,text,label,split"]
+    for number, split in enumerate(["train"] * 6 + ["val"] * 2 + ["test"] * 2):
+        label = ("low", "high")[number % 2]
+        time = np.arange(4000) / 8000
+        tone = 0.5 * np.sin(2 * np.pi * (200 + 10 * number + 2000 * (number % 2)) * time)
+        soundfile.write(folder / f"{number}.wav", tone, 8000)
+        rows.append(f"{number}.wav,a {label} tone of number {number},{label},{split}")
+    (folder / "tracks.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return folder

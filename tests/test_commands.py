@@ -1,11 +1,8 @@
-"""The commands as a person runs them: each in a process of its own."""
+"""Training, evaluating and predicting by the commands, from a manifest to answers."""
 
 import functools
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -13,84 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.commands import WITHOUT_TENSORFLOW, one_line, run, train, write_manifest
+
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[1]
-TINY = (
-    "--config.model.depths=(1,)",
-    "--config.model.width=4",
-    "--config.model.hidden=16",
-    "--config.model.layers=1",
-    "--config.model.ffn=16",
-    "--config.model.embedding=8",
-    "--config.spectrogram.sample_rate=8000",
-    "--config.spectrogram.n_fft=256",
-    "--config.spectrogram.hop_length=128",
-    "--config.spectrogram.n_mels=8",
-    "--config.segmenting.segments=2",
-    "--config.segmenting.seconds=0.25",
-    "--config.text.max_tokens=24",
-    "--config.train.steps=2",
-    "--config.train.batch_size=4",
-    "--config.train.evaluate_every=2",
-    "--config.optimizer.warmup_steps=1",
-)
-ENVIRONMENT = {
-    "JAX_PLATFORMS": "cpu",
-    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # compiles in half the time
-    "COLUMNS": "200",
-}
-# Stands in for a machine without TensorFlow, and without what leads to it.
-WITHOUT_TENSORFLOW = (
-    "import sys; sys.modules.update(tensorflow=None, clu=None, tensorflow_datasets=None); "
-)
-
-
-def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
-    start = ["-c", code] if code else ["-m"]
-    return subprocess.run(
-        [sys.executable, *start, *map(str, arguments)],
-        cwd=ROOT,
-        env=os.environ | ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def train(manifest: Path, workdir: Path, *more: str, config: str = "atbert_finetune"):
-    return run(
-        "atbert_jax.train",
-        f"--config=configs/{config}.py:tiny",
-        f"--workdir={workdir}",
-        f"--config.data.manifest={manifest}",
-        *TINY,
-        *more,
-    )
-
-
-def one_line(result: subprocess.CompletedProcess) -> str:
-    """The only line of an error that is told, not thrown."""
-    assert result.returncode in (1, 2), result.stderr
-    assert "Traceback" not in result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result.stderr
-    return lines[0]
-
-
-@pytest.fixture(scope="module")
-def music(tmp_path_factory) -> Path:
-    """Tones of two kinds, and the manifest of them."""
-    folder = tmp_path_factory.mktemp("music")
-    rows = ["path,text,label,split"]
-    for number, split in enumerate(["train"] * 6 + ["val"] * 2 + ["test"] * 2):
-        label = ("low", "high")[number % 2]
-        time = np.arange(4000) / 8000
-        tone = 0.5 * np.sin(2 * np.pi * (200 + 10 * number + 2000 * (number % 2)) * time)
-        soundfile.write(folder / f"{number}.wav", tone, 8000)
-        rows.append(f"{number}.wav,a {label} tone of number {number},{label},{split}")
-    (folder / "tracks.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -334,111 +256,3 @@ def test_every_import_works_without_tensorflow():
     for command in ("train", "evaluate", "predict", "ablate", "convert", "quickstart"):
         result = run(f"atbert_jax.{command}", code=code)
         assert not result.returncode, result.stderr
-
-
-def ablate(music: Path, workdir: Path, *more: str) -> subprocess.CompletedProcess:
-    return run(
-        "atbert_jax.ablate",
-        "--config=configs/ablation.py",
-        f"--workdir={workdir}",
-        f"--config.data.manifest={music / 'tracks.csv'}",
-        *TINY,
-        *more,
-    )
-
-
-def test_ablate_compares_survives_and_goes_on(music, tmp_path):
-    """The base, and a cell that cannot be built."""
-    result = ablate(music, tmp_path / "out", "--grid=model.heads=3", "--seeds=1")
-    assert "1 of 2 runs failed" in one_line(result)
-    assert "failed: model.heads=3 seed=0: model.heads=3 does not divide" in result.stdout
-    cells = json.loads((tmp_path / "out" / "ablation.json").read_text())["cells"]
-    assert [cell["runs"] for cell in cells] == [1, 0]
-    assert [cell["model.heads"] for cell in cells] == [4, 3]
-    assert cells[0]["correct_pair/roc_auc mean"] is not None
-    result = ablate(music, tmp_path / "out", "--over=seed=0", "--metrics=loss")
-    assert not result.returncode, result.stderr
-    assert "1 runs, 1 of them done" in result.stdout
-    assert str(tmp_path / "out" / "report.html") in result.stdout
-
-
-def test_ablate_fine_tunes_with_the_same_model_on_the_same_data():
-    code = (
-        "import sys; from absl import flags; from atbert_jax import ablate; flags.FLAGS(sys.argv);"
-        "config = ablate.base().finetune; print(config.data.manifest, config.data.task,"
-        "config.model.layers, config.model.dropout, config.train.steps)"
-    )
-    result = run(
-        "--config=configs/ablation.py",
-        "--config.data.manifest=tracks.csv",
-        "--config.model.layers=7",
-        "--config.model.dropout=0.2",
-        "--config.train.steps=99",
-        "--finetune_config=configs/quickstart_finetune.py",
-        "--finetune_config.model.dropout=0.3",
-        code=code,
-    )
-    assert result.stdout.split() == ["tracks.csv", "single_label", "7", "0.3", "300"], result.stderr
-
-
-def test_ablate_refuses_an_unknown_axis(music, tmp_path):
-    line = one_line(ablate(music, tmp_path / "out", "--grid=model.layerz=1"))
-    assert "choose from model.layers" in line
-    assert not (tmp_path / "out").exists()
-
-
-def write_manifest(music: Path, name: str, change) -> Path:
-    rows = (music / "tracks.csv").read_text().splitlines()
-    path = music / name
-    path.write_text("\n".join(change(rows)) + "\n")
-    return path
-
-
-def test_missing_column(music, tmp_path):
-    path = write_manifest(music, "no_path.csv", lambda rows: ["file" + rows[0][4:], *rows[1:]])
-    line = one_line(train(path, tmp_path / "run"))
-    assert "no_path.csv" in line
-    assert "path" in line
-
-
-def test_unknown_config_field(music, tmp_path):
-    line = one_line(train(music / "tracks.csv", tmp_path / "run", "--config.train.stepz=3"))
-    assert "stepz" in line
-
-
-def test_empty_split(music, tmp_path):
-    path = write_manifest(music, "no_val.csv", lambda rows: [r for r in rows if ",val" not in r])
-    line = one_line(train(path, tmp_path / "run", "--config.data.val_fraction=0"))
-    assert "val" in line
-    assert "config.data" in line
-
-
-def test_label_of_the_test_split_alone(music, tmp_path):
-    path = write_manifest(
-        music, "odd.csv", lambda rows: [*rows[:-1], rows[-1].replace(",high,", ",unheard,")]
-    )
-    line = one_line(train(path, tmp_path / "run"))
-    assert "unheard" in line
-    assert "test" in line
-
-
-def test_unreadable_files_are_named_and_survived(music, tmp_path):
-    (music / "broken.wav").write_text("no sound")
-    path = write_manifest(
-        music, "broken.csv", lambda rows: [*rows, "broken.wav,a broken tone,low,train"]
-    )
-    result = train(path, tmp_path / "run", "--config.data.max_bad_share=0.5")
-    assert not result.returncode, result.stderr
-    row = json.loads((tmp_path / "run" / "bad_records.jsonl").read_text().splitlines()[0])
-    assert row["path"].endswith("broken.wav")
-    assert "Format not recognised" in row["reason"]
-
-
-def test_not_a_checkpoint(tmp_path):
-    line = one_line(run("atbert_jax.predict", f"--checkpoint={tmp_path}", "some.wav"))
-    assert str(tmp_path) in line
-    assert "--workdir" in line
-
-
-def test_a_missing_flag_is_named():
-    assert "checkpoint" in one_line(run("atbert_jax.predict", "some.wav"))

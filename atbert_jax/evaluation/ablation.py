@@ -28,7 +28,7 @@ from atbert_jax.evaluation.report import plain
 from atbert_jax.evaluation.run import evaluate
 from atbert_jax.evaluation.split import scalars
 from atbert_jax.evaluation.tables import print_table
-from atbert_jax.training import checkpoint, distributed
+from atbert_jax.training import checkpoint, distributed, sameness
 from atbert_jax.training.loop import train
 from atbert_jax.training.state import define
 from input_pipeline.progress import Meter
@@ -171,17 +171,12 @@ def train_and_evaluate(
 
 def _claim(workdir: Path, config: ml_collections.ConfigDict, split: str) -> None:
     """Writes what the ablation is around, or refuses a folder of one around something else."""
-    new = grid.stored(config) | {"split": split}
+    new = sameness.fields(config) | {"split": split}
     old = _read(workdir / BASE)
-    differ = [
-        f"{field}: {old.get(field)!r} -> {new.get(field)!r}"
-        for field in sorted(old.keys() | new.keys())
-        if old and old.get(field) != new.get(field) and field not in FREE
-    ]
-    if differ:
+    if old and (differ := sameness.changes(old, new, FREE)):
         raise ValueError(
-            f"{workdir} holds an ablation around another base ({'; '.join(differ)}); use another"
-            " --workdir, or the same base to go on"
+            f"{workdir} holds an ablation around another base ({differ}); use another --workdir, or"
+            " the same base to go on"
         )
     workdir.mkdir(parents=True, exist_ok=True)
     _store(workdir / BASE, new)

@@ -3,7 +3,6 @@
 import difflib
 import functools
 import itertools
-import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -240,9 +239,3 @@ def _file_name(text: str) -> str:
     name = re.sub(r"[^\w.,=-]+", "-", text)[:LONGEST_NAME]
     # What was lost on the way still tells two settings apart.
     return name if name == text else f"{name}-{zlib.crc32(text.encode()):08x}"
-
-
-def stored(config: ml_collections.ConfigDict) -> Settings:
-    """Every field with its value as JSON has it."""
-    tree = json.loads(config.to_json_best_effort())
-    return traverse_util.flatten_dict(tree, sep=".")

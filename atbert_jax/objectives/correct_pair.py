@@ -190,11 +190,6 @@ class CorrectPair(Objective):
     ) -> tuple[Mean, dict[str, Mean]]:
         """Cross entropy of {mismatch, match} over 2B pairs, of each head; modalities encoded once.
 
-        Args:
-            model: The trunk.
-            batch: After `corrupt`.
-            key: Of the dropout; None = evaluation.
-
         Returns:
             (sum, weight) of the loss and the metric `accuracy`.
         """

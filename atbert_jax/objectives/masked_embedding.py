@@ -187,11 +187,6 @@ class MaskedEmbedding(Objective):
     ) -> tuple[Mean, dict[str, Mean]]:
         """-log(I(x, o) / (I(x, o) + sum of I(x_j, o) over the negatives j)).
 
-        Args:
-            model: The trunk.
-            batch: After `corrupt`.
-            key: Of the dropout; None = evaluation.
-
         Returns:
             (sum, weight) over the masked positions of all streams, and the metrics
             `<stream>_accuracy`, how often the true embedding fits best.

@@ -79,11 +79,6 @@ class MaskedLanguage(Objective):
     ) -> tuple[Mean, dict[str, Mean]]:
         """Cross entropy of the true words at the chosen positions.
 
-        Args:
-            model: The trunk.
-            batch: After `corrupt`.
-            key: Of the dropout; None = evaluation.
-
         Returns:
             (sum, weight) over the chosen positions, and the metric `accuracy`.
         """

@@ -19,6 +19,7 @@ from atbert_jax.training import (
     distributed,
     freezing,
     optimizer,
+    sameness,
     sharding,
     transfer,
 )
@@ -35,9 +36,9 @@ CHANGEABLE = (
     "evaluation",
     "scratch_twin",
     "sharding",
-    "data/memory_mb",
-    "data/threads",
-    "data/max_bad_share",
+    "data.memory_mb",
+    "data.threads",
+    "data.max_bad_share",
 )
 
 
@@ -327,25 +328,9 @@ def _require_same(
     Raises:
         CheckpointError: naming the fields that differ.
     """
-    before, after = _fields(old.to_dict()), _fields(json.loads(new.to_json_best_effort()))
-    differ = sorted(
-        f"{name}: {before.get(name)!r} -> {after.get(name)!r}"
-        for name in before.keys() | after.keys()
-        if before.get(name) != after.get(name)
-        and not any(name == free or name.startswith(free + "/") for free in CHANGEABLE)
-    )
+    differ = sameness.changes(sameness.fields(old), sameness.fields(new), CHANGEABLE)
     if differ:
         raise CheckpointError(
-            f"{workdir} holds a run with another config ({'; '.join(differ)}); use another"
-            " --workdir, or the same config to go on"
+            f"{workdir} holds a run with another config ({differ}); use another --workdir, or the"
+            " same config to go on"
         )
-
-
-def _fields(tree: dict, prefix: str = "") -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            flat |= _fields(value, f"{prefix}{name}/")
-        else:
-            flat[prefix + name] = list(value) if isinstance(value, list | tuple) else value
-    return flat

@@ -12,7 +12,6 @@ from input_pipeline.sources import (
     ManifestError,
     Record,
     read_manifest,
-    read_manifests,
     split_records,
 )
 
@@ -329,40 +328,6 @@ def test_label_and_labels_together_need_a_choice(tmp_path):
     csv = table(tmp_path, "path,label,labels", "a.wav,x,y")
     assert "columns 'labels' and 'label' are both there" in failure(csv)
     assert read_manifest(csv, label_column="label")[0].labels == ("x",)
-
-
-def test_hold_out(tmp_path):
-    csv = table(
-        tmp_path,
-        "path,speaker,split",
-        "a,george,train",
-        "b,lucas,train",
-        "c,lucas,test",
-        "d,george,test",
-        "e,theo,val",
-    )
-    found = [(r.id, r.split) for r in read_manifest(csv, hold_out="speaker=george")]
-    assert found == [("a", "test"), ("b", "train"), ("d", "test"), ("e", "val")]
-    message = failure(csv, hold_out="speaker=anna")
-    assert "field 'speaker': no row has the held-out value 'anna'" in message
-    assert "george, lucas, theo" in message
-    assert "column=value" in failure(csv, hold_out="speaker")
-
-
-def test_hold_out_without_splits_leaves_the_rest_to_train_and_val(tmp_path):
-    lines = [f"{i}.wav,s{i % 10}" for i in range(100)]
-    csv = table(tmp_path, "path,group", *lines)
-    splits = split_records(read_manifest(csv, hold_out="group=s3"))
-    assert {record.group for record in splits["test"]} == {"s3"}
-    assert len(splits["train"]) + len(splits["val"]) == 90
-    assert splits["val"]
-
-
-def test_several_manifests(tmp_path):
-    first = table(tmp_path, "path,caption", "a.wav,x")
-    second = table(tmp_path, "path,caption", "b.wav,y", "c.wav,z", name="more.csv")
-    tables = read_manifests([first, str(second)], text_column="caption")
-    assert [[r.text for r in found] for found in tables] == [["x"], ["y", "z"]]
 
 
 def test_a_large_table_reads_in_seconds(tmp_path):

@@ -12,10 +12,17 @@ from input_pipeline.sources import (
     label_matrix,
     label_names,
     read_manifest,
+    read_manifests,
     require,
     split_records,
     target_matrix,
 )
+
+
+def table(tmp_path: Path, *lines: str, name: str = "tracks.csv") -> Path:
+    path = tmp_path / name
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
 
 
 def records(*splits: str, **fields) -> list[Record]:
@@ -150,3 +157,38 @@ def test_target_matrix(tmp_path):
 def test_matrices_of_no_records():
     assert label_matrix([], ["a", "b"])[0].shape == (0, 2)
     assert target_matrix([])[1].shape == (0,)
+
+
+def test_hold_out(tmp_path):
+    csv = table(
+        tmp_path,
+        "path,speaker,split",
+        "a,george,train",
+        "b,lucas,train",
+        "c,lucas,test",
+        "d,george,test",
+        "e,theo,val",
+    )
+    found = [(r.id, r.split) for r in read_manifest(csv, hold_out="speaker=george")]
+    assert found == [("a", "test"), ("b", "train"), ("d", "test"), ("e", "val")]
+    nobody = r"field 'speaker': no row has the held-out value 'anna'.*george, lucas, theo"
+    with pytest.raises(ManifestError, match=nobody):
+        read_manifest(csv, hold_out="speaker=anna")
+    with pytest.raises(ManifestError, match="column=value"):
+        read_manifest(csv, hold_out="speaker")
+
+
+def test_hold_out_without_splits_leaves_the_rest_to_train_and_val(tmp_path):
+    lines = [f"{i}.wav,s{i % 10}" for i in range(100)]
+    csv = table(tmp_path, "path,group", *lines)
+    splits = split_records(read_manifest(csv, hold_out="group=s3"))
+    assert {record.group for record in splits["test"]} == {"s3"}
+    assert len(splits["train"]) + len(splits["val"]) == 90
+    assert splits["val"]
+
+
+def test_several_manifests(tmp_path):
+    first = table(tmp_path, "path,caption", "a.wav,x")
+    second = table(tmp_path, "path,caption", "b.wav,y", "c.wav,z", name="more.csv")
+    tables = read_manifests([first, str(second)], text_column="caption")
+    assert [[r.text for r in found] for found in tables] == [["x"], ["y", "z"]]

@@ -180,8 +180,8 @@ def test_another_config_is_refused_by_its_fields(make_config, tmp_path):
     run(make_config(**{"train.steps": 2}), tmp_path)
     other = make_config(**{"model.hidden": 32, "optimizer.name": "adam"})
     message = (
-        r"holds a run with another config \(model/hidden: 16 -> 32; "
-        r"optimizer/name: 'adamw' -> 'adam'\); use another --workdir"
+        r"holds a run with another config \(model.hidden: 16 -> 32; "
+        r"optimizer.name: 'adamw' -> 'adam'\); use another --workdir"
     )
     with pytest.raises(CheckpointError, match=message):
         run(other, tmp_path)

@@ -1,0 +1,75 @@
+"""The commands as a person runs them: each in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = (
+    "--config.model.depths=(1,)",
+    "--config.model.width=4",
+    "--config.model.hidden=16",
+    "--config.model.layers=1",
+    "--config.model.ffn=16",
+    "--config.model.embedding=8",
+    "--config.spectrogram.sample_rate=8000",
+    "--config.spectrogram.n_fft=256",
+    "--config.spectrogram.hop_length=128",
+    "--config.spectrogram.n_mels=8",
+    "--config.segmenting.segments=2",
+    "--config.segmenting.seconds=0.25",
+    "--config.text.max_tokens=24",
+    "--config.train.steps=2",
+    "--config.train.batch_size=4",
+    "--config.train.evaluate_every=2",
+    "--config.optimizer.warmup_steps=1",
+)
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # compiles in half the time
+    "COLUMNS": "200",
+}
+# Stands in for a machine without TensorFlow, and without what leads to it.
+WITHOUT_TENSORFLOW = (
+    "import sys; sys.modules.update(tensorflow=None, clu=None, tensorflow_datasets=None); "
+)
+
+
+def run(*arguments: str, code: str = "") -> subprocess.CompletedProcess:
+    start = ["-c", code] if code else ["-m"]
+    return subprocess.run(
+        [sys.executable, *start, *map(str, arguments)],
+        cwd=ROOT,
+        env=os.environ | ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def train(manifest: Path, workdir: Path, *more: str, config: str = "atbert_finetune"):
+    return run(
+        "atbert_jax.train",
+        f"--config=configs/{config}.py:tiny",
+        f"--workdir={workdir}",
+        f"--config.data.manifest={manifest}",
+        *TINY,
+        *more,
+    )
+
+
+def one_line(result: subprocess.CompletedProcess) -> str:
+    """The only line of an error that is told, not thrown."""
+    assert result.returncode in (1, 2), result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def write_manifest(music: Path, name: str, change) -> Path:
+    rows = (music / "tracks.csv").read_text().splitlines()
+    path = music / name
+    path.write_text("\n".join(change(rows)) + "\n")
+    return path

@@ -1,0 +1,59 @@
+"""What is wrong ends a command in one line that names the place and the way out."""
+
+import json
+
+import pytest
+
+from tests.commands import one_line, run, train, write_manifest
+
+pytestmark = pytest.mark.slow
+
+
+def test_missing_column(music, tmp_path):
+    path = write_manifest(music, "no_path.csv", lambda rows: ["file" + rows[0][4:], *rows[1:]])
+    line = one_line(train(path, tmp_path / "run"))
+    assert "no_path.csv" in line
+    assert "path" in line
+
+
+def test_unknown_config_field(music, tmp_path):
+    line = one_line(train(music / "tracks.csv", tmp_path / "run", "--config.train.stepz=3"))
+    assert "stepz" in line
+
+
+def test_empty_split(music, tmp_path):
+    path = write_manifest(music, "no_val.csv", lambda rows: [r for r in rows if ",val" not in r])
+    line = one_line(train(path, tmp_path / "run", "--config.data.val_fraction=0"))
+    assert "val" in line
+    assert "config.data" in line
+
+
+def test_label_of_the_test_split_alone(music, tmp_path):
+    path = write_manifest(
+        music, "odd.csv", lambda rows: [*rows[:-1], rows[-1].replace(",high,", ",unheard,")]
+    )
+    line = one_line(train(path, tmp_path / "run"))
+    assert "unheard" in line
+    assert "test" in line
+
+
+def test_unreadable_files_are_named_and_survived(music, tmp_path):
+    (music / "broken.wav").write_text("no sound")
+    path = write_manifest(
+        music, "broken.csv", lambda rows: [*rows, "broken.wav,a broken tone,low,train"]
+    )
+    result = train(path, tmp_path / "run", "--config.data.max_bad_share=0.5")
+    assert not result.returncode, result.stderr
+    row = json.loads((tmp_path / "run" / "bad_records.jsonl").read_text().splitlines()[0])
+    assert row["path"].endswith("broken.wav")
+    assert "Format not recognised" in row["reason"]
+
+
+def test_not_a_checkpoint(tmp_path):
+    line = one_line(run("atbert_jax.predict", f"--checkpoint={tmp_path}", "some.wav"))
+    assert str(tmp_path) in line
+    assert "--workdir" in line
+
+
+def test_a_missing_flag_is_named():
+    assert "checkpoint" in one_line(run("atbert_jax.predict", "some.wav"))
