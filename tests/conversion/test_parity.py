@@ -157,7 +157,7 @@ def start(config, vocabulary: int) -> nnx.Module:
     definition, params, statistics = split(learner)
     dataset = SimpleNamespace(contract=contract, tokenizer=range(vocabulary))
     state = fresh(params, statistics, optax.identity())
-    state, _ = converted.start_from(state, config, dataset)
+    state, _, _ = converted.start_from(state, config, dataset)
     return nnx.merge(definition, state.params, state.statistics).model
 
 
