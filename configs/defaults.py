@@ -55,11 +55,26 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config.model.rotation = "exp"  # of factorized maps; or 'cayley'
     config.model.activation = "gelu_tanh"  # of the feed-forward blocks; or 'gelu'
     config.model.separable = False  # AVBert's CNN, which is published with width 32
+    config.model.audio_encoder = "resnet"  # or a tagger, such as 'musicnn', with its front end
     config.model.mean_start = False  # the clip's first state also gets the mean of its segments
     config.model.dropout = 0.1
     config.model.dtype = "float32"  # 'bfloat16' on accelerators; parameters stay float32
     config.model.scan_layers = False
     config.model.remat = False
+
+    # Of the taggers (see `atbert_jax.models.taggers`), as models and as audio encoders.
+    config.tagger = ml_collections.ConfigDict(
+        {
+            "wide": False,  # MusiCNN as it was published for MSD
+            "attention": 256,  # width of the Music Tagging Transformer; 64 is its compact student
+            "dropout": 0.1,  # inside of the attention models
+            # SpecAugment within the model, which has its own front end.
+            "frequency_masks": 0,
+            "frequency_mask_size": 0.1,  # largest share of the bands under one mask
+            "time_masks": 0,
+            "time_mask_size": 0.1,
+        }
+    )
 
     # Objectives by weight; the settings of each are below, under its name.
     config.objectives = ml_collections.ConfigDict()
@@ -101,12 +116,16 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict(
         {
             "manifest": "",  # one table, or several with commas between them
+            # What a batch carries of the audio: 'log_mel', or the 'waveform' itself, of which
+            # the step makes the log-mel, or a tagger whatever it hears with.
+            "input": "log_mel",
             "root": "",  # folder that paths are relative to; empty: the manifest's own
             "allow_outside": False,  # allow paths that lead out of it
             "mixture": (),  # weight of each manifest; empty: by their sizes
             "text_column": "text",
             "label_column": "",  # empty: `labels` or `label`
             "target_columns": (),  # numbers to predict, for task 'regression'
+            "labels": (),  # their names in order; empty: those of the manifest, sorted
             "task": "",  # 'single_label', 'multi_label', 'regression'; empty: no labels
             "split_column": "split",
             "group_column": "group",

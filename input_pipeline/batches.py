@@ -24,6 +24,11 @@ from input_pipeline.mixture import Mixture
 
 Batch = dict[str, np.ndarray]
 
+# What a batch carries of the audio.
+LOG_MEL, WAVEFORM = "log_mel", "waveform"
+# Fields of the augmentation that change log-mels.
+OF_LOG_MELS = ("pitch_semitones", "frequency_masks", "time_masks")
+
 # Clips that the statistics of a data set are measured on, evenly taken from the training split.
 MEASURED_CLIPS = 2000
 
@@ -45,6 +50,7 @@ class Batches:
         self.dataset = dataset
         self.bad_records = bad_records
         self.augmentation = Augmentation(**config.augmentation)
+        self.input = _input(config)
         self.seed = config.seed
         self.threads = config.data.threads or os.cpu_count() or 1
         contract = dataset.contract
@@ -157,7 +163,7 @@ class Batches:
     def _example(
         self, split: Split, record: tf.Tensor, epoch_or_chunk: tf.Tensor, augment: bool
     ) -> dict[str, tf.Tensor]:
-        """One example, from where it stands in the data set to its log-mel (S, F, T)."""
+        """One example, from where it stands in the data set to its log-mel or waveform."""
         contract = self.dataset.contract
         seed = tf.stack([tf.constant(self.seed, tf.int64), epoch_or_chunk])
         seeds = tf.unstack(
@@ -179,21 +185,28 @@ class Batches:
             tf.ensure_shape(waveform, [segments, samples]),
             tf.ensure_shape(mask, [segments]),
         )
-        mel_matrix = None
         if augment:
             waveform = augment_waveform(waveform, mask, self.augmentation, seeds[1])
-            mel_matrix = random_mel_matrix(contract.spectrogram, self.augmentation, seeds[3])
-        values = log_mel(waveform, contract.spectrogram, mel_matrix)
-        mean, std = contract.normalization.arrays(contract.spectrogram.n_mels)
-        values = normalize(values, mask, mean, std)
-        if augment:
-            values = spec_augment(values, self.augmentation, seeds[2])
+        if self.input == "log_mel":
+            waveform = self._log_mel(waveform, mask, seeds[2:] if augment else None)
         return {
-            "log_mel": values,
+            self.input: waveform,
             "segment_mask": mask,
             "record": tf.cast(record, tf.int32),
             "valid": tf.ensure_shape(readable, []),
         }
+
+    def _log_mel(
+        self, waveform: tf.Tensor, mask: tf.Tensor, seeds: list[tf.Tensor] | None
+    ) -> tf.Tensor:
+        """Segments (S, N) as normalised log-mels (S, F, T), augmented where there are seeds."""
+        contract, mel_matrix = self.dataset.contract, None
+        if seeds:
+            mel_matrix = random_mel_matrix(contract.spectrogram, self.augmentation, seeds[1])
+        values = log_mel(waveform, contract.spectrogram, mel_matrix)
+        mean, std = contract.normalization.arrays(contract.spectrogram.n_mels)
+        values = normalize(values, mask, mean, std)
+        return spec_augment(values, self.augmentation, seeds[0]) if seeds else values
 
     def _batches(
         self, places: tf.data.Dataset, split: Split, batch_size: int, *, augment: bool
@@ -217,6 +230,21 @@ def _with_tables(batch: Batch, split: Split) -> Batch:
         "labels": split.labels[rows],
         "label_mask": split.label_mask[rows] * batch["valid"],
     }
+
+
+def _input(config: ml_collections.ConfigDict) -> str:
+    """What batches carry of the audio, if the augmentation that is asked for can be done to it."""
+    given = config.data.input
+    if given not in (LOG_MEL, WAVEFORM):
+        raise ValueError(f"config.data.input={given!r}; use {LOG_MEL!r} or {WAVEFORM!r}")
+    lost = [name for name in OF_LOG_MELS if config.augmentation[name]]
+    if given == WAVEFORM and lost:
+        raise ValueError(
+            f"config.augmentation.{lost[0]} changes log-mels, but config.data.input={given!r}: set"
+            f" it to 0 (taggers have masks of their own in config.tagger), or the input to"
+            f" {LOG_MEL!r}"
+        )
+    return given
 
 
 def _share(batch_size: int, count: int) -> int:
@@ -244,6 +272,7 @@ def measure(config: ml_collections.ConfigDict, dataset: Dataset) -> Normalizatio
         dataset, contract=dataclasses.replace(dataset.contract, normalization=Normalization("none"))
     )
     source = Batches(config, plain, BadRecords(None))
+    source.input = LOG_MEL
     split = dataset.split("train")
     counts = np.zeros(len(split.records), np.int64)
     counts[:: -(-len(counts) // MEASURED_CLIPS)] = 1

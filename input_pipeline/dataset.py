@@ -117,7 +117,12 @@ def _tokenizer(config: ml_collections.ConfigDict, train: list[Record], folder: P
     return text.load_tokenizer(model)
 
 
-def _labels(task: str, splits: dict[str, list[Record]], target_columns: Sequence[str]) -> Labels:
+def _labels(
+    task: str,
+    splits: dict[str, list[Record]],
+    target_columns: Sequence[str],
+    given: Sequence[str],
+) -> Labels:
     if not task:
         return Labels()
     if task == "regression":
@@ -138,7 +143,13 @@ def _labels(task: str, splits: dict[str, list[Record]], target_columns: Sequence
         raise sources.ManifestError(
             f"config.data.task={task!r}; use 'single_label', 'multi_label', 'regression' or ''"
         )
-    return Labels(task, tuple(sources.label_names(splits, task)))
+    found = sources.label_names(splits, task)
+    if unknown := sorted(set(found) - set(given or found)):
+        raise sources.ManifestError(
+            f"config.data.labels does not name {', '.join(unknown[:5])}, which the manifest has;"
+            " add them, or leave it empty for those of the manifest"
+        )
+    return Labels(task, tuple(given or found))
 
 
 def _merged(parts: dict[str, list[list[Record]]]) -> dict[str, list[Record]]:
@@ -154,7 +165,7 @@ def _labels_of(
     """The labels of a contract where its task is that of the config, or else new ones."""
     data = config.data
     if contract is None or not data.task or contract.labels.task != data.task:
-        return _labels(data.task, splits, data.target_columns)
+        return _labels(data.task, splits, data.target_columns, data.labels)
     if data.task == "regression":
         _require_targets(contract.labels.names, tuple(data.target_columns))
     return contract.labels

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 
 from atbert_jax.models import frontend
-from atbert_jax.models.atbert import Encoded
+from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.objective import Objective
 from atbert_jax.training import sharding
 from atbert_jax.training.state import split
@@ -39,6 +39,9 @@ class Trunk(nnx.Module):
 
     What a clip or a text says by itself is the same for all, unless `aware`.
     """
+
+    hears = "log_mel"
+    modalities = ("audio", "text")
 
     def __init__(self, aware: bool) -> None:
         self.aware = aware

@@ -51,9 +51,10 @@ def layer_norm(theirs: str, ours: str) -> list[Rule]:
     return [Rule(f"{theirs}.weight", f"{ours}/scale"), Rule(f"{theirs}.bias", f"{ours}/bias")]
 
 
-def convolution(theirs: str, ours: str) -> list[Rule]:
-    """A convolution without bias: (out, in, height, width) there, (height, width, in, out) here."""
-    return [Rule(f"{theirs}.weight", f"{ours}/kernel", (2, 3, 1, 0))]
+def convolution(theirs: str, ours: str, dimensions: int = 2) -> list[Rule]:
+    """A convolution's kernel: (out, in, height, width) there, (height, width, in, out) here."""
+    axes = (*range(2, 2 + dimensions), 1, 0)
+    return [Rule(f"{theirs}.weight", f"{ours}/kernel", axes)]
 
 
 def batch_norm(theirs: str, ours: str) -> list[Rule]:

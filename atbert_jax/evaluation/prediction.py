@@ -12,7 +12,7 @@ from flax import nnx
 
 from atbert_jax.evaluation import zero_shot
 from atbert_jax.evaluation.matching import Stream, compare
-from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, encode_views
+from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, encode_views, possible
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
 from input_pipeline import text
@@ -101,7 +101,7 @@ class Predictor:
         ) -> tuple[dict, dict]:
             learner = nnx.merge(model.definition, params, statistics)
             batch = learner.prepare(batch, jax.random.key(0))
-            views = encode_views(learner.model, batch, (AUDIO_TEXT, AUDIO, TEXT), None)
+            views = encode_views(learner.model, batch, possible(learner.model), None)
             embeddings = {view: states.hidden[:, 0] for view, states in views.items()}
             outputs = learner.predict(batch)
             if texts is not None:
@@ -168,6 +168,7 @@ class Predictor:
             answer = row["answer"]
             answer.outputs.append(jax.tree.map(lambda x, n=number: x[n], outputs))
             view = AUDIO_TEXT if len(answer.given) > 1 else answer.given[0]
+            view = view if view in embeddings else AUDIO
             answer.embeddings.append(embeddings[view][number].astype(np.float32))
             answer.waiting -= 1
         rows.clear()

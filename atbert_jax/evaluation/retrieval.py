@@ -22,7 +22,7 @@ from atbert_jax.evaluation import ranking
 from atbert_jax.evaluation.aggregation import aggregate
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, draws, encode_audio, encode_text
 from atbert_jax.evaluation.tables import Table
-from atbert_jax.models.atbert import Encoded
+from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.alignment import unit
 from atbert_jax.training import sharding
 from atbert_jax.training.learner import Batch

@@ -3,19 +3,22 @@
 import ml_collections
 from flax import nnx
 
+from atbert_jax.models import taggers
 from atbert_jax.models.atbert import ATBERT
+from atbert_jax.models.taggers.tagger import Tagger
 from input_pipeline.contract import Contract
 
-MODELS = {"atbert": ATBERT}
+MODELS = {"atbert": ATBERT} | dict.fromkeys(taggers.NETWORKS, Tagger)
 
 
 def build(config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs) -> nnx.Module:
     """The trunk that `config.model.name` names.
 
     Raises:
-        ValueError: if there is no such model; the message lists those there are.
+        ValueError: if there is no such model (the message lists those there are), or the batches do
+            not carry what it hears.
     """
     name = config.model.name
     if name not in MODELS:
         raise ValueError(f"config.model.name={name!r} is none of {', '.join(sorted(MODELS))}")
-    return MODELS[name](config.model, contract, rngs=rngs)
+    return MODELS[name](config, contract, rngs=rngs)

@@ -6,13 +6,13 @@ are really used, and masks that are real. From AVBert (Lee et al. 2021), whose v
 come the other places of fusion, the other ways to share parameters and the separable CNN.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.models import taggers
+from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.resnet import ResNet
 from atbert_jax.models.transformer import TABLE_INITIALIZER, Encoders, LayerNorm
 from input_pipeline.contract import Contract
@@ -20,18 +20,6 @@ from input_pipeline.contract import Contract
 AUDIO, TEXT = 0, 1
 # Where audio and text meet, and the encoders that it takes.
 ROLES = {"early": ("joint",), "mid": ("audio", "text", "joint"), "late": ("audio", "text")}
-
-
-class Encoded(NamedTuple):
-    """Hidden states (B, T, D) with their mask (B, T), 1 = real; position 0 is the summary."""
-
-    hidden: jax.Array
-    mask: jax.Array
-
-
-def fold(key: jax.Array | None, number: int) -> jax.Array | None:
-    """A key for one of several uses; None (evaluation) stays None."""
-    return None if key is None else jax.random.fold_in(key, number)
 
 
 class ATBERT(nnx.Module):
@@ -47,7 +35,8 @@ class ATBERT(nnx.Module):
     evaluation.
 
     Args:
-        config: `config.model`: fusion, sharing, depths, width, separable, mean_start, hidden,
+        config: The whole config; of `config.model`: fusion, sharing, audio_encoder ('resnet' or a
+            tagger), depths, width, separable, mean_start, hidden,
             heads, layers, ffn, embedding, activation, dropout, rank, rotation, scan_layers,
             remat, dtype.
         contract: Gives the number of segments S, of tokens L and of the vocabulary V.
@@ -57,9 +46,12 @@ class ATBERT(nnx.Module):
         ValueError: if a setting is unknown; the message names it.
     """
 
+    modalities = ("audio", "text")
+
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
     ) -> None:
+        whole, config = config, config.model
         if config.fusion not in ROLES:
             raise ValueError(f"config.model.fusion={config.fusion!r} is none of {', '.join(ROLES)}")
         self.fusion, self.mean_start = config.fusion, config.mean_start
@@ -74,9 +66,13 @@ class ATBERT(nnx.Module):
         def linear(inputs: int) -> nnx.Linear:
             return nnx.Linear(inputs, hidden, dtype=dtype, rngs=rngs)
 
-        self.audio_cnn = ResNet(
-            config.depths, config.width, separable=config.separable, dtype=dtype, rngs=rngs
-        )
+        if config.audio_encoder == "resnet":
+            self.audio_cnn = ResNet(
+                config.depths, config.width, separable=config.separable, dtype=dtype, rngs=rngs
+            )
+        else:
+            self.audio_cnn = taggers.build(whole, config.audio_encoder, contract, rngs=rngs)
+        self.hears = self.audio_cnn.hears
         self.audio_projection = linear(self.audio_cnn.features)
         self.audio_start = table(1, hidden)
         self.audio_positions = table(segments + 1, hidden)
@@ -114,15 +110,16 @@ class ATBERT(nnx.Module):
         """What the CNN hears in each segment.
 
         Args:
-            batch: `log_mel` (B, S, F, T) and `segment_mask` (B, S).
+            batch: `log_mel` (B, S, F, T), or `waveform` (B, S, N) for a tagger, and
+                `segment_mask` (B, S).
             key: None = evaluation.
 
         Returns:
             (B, S, D).
         """
-        log_mel, mask = batch["log_mel"], batch["segment_mask"]
-        merged = log_mel.reshape(-1, *log_mel.shape[2:])
-        features = self.audio_cnn(merged, mask.reshape(-1), train=key is not None)
+        sound, mask = batch[self.hears], batch["segment_mask"]
+        merged = sound.reshape(-1, *sound.shape[2:])
+        features = self.audio_cnn(merged, mask.reshape(-1), fold(key, 1))
         features = self.audio_feature_norm(self.audio_projection(features))
         return Encoded(features.reshape(*mask.shape, self.hidden), mask)
 

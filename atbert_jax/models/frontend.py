@@ -1,4 +1,4 @@
-"""Waveform -> normalised log-mel inside the jitted step; the twin of `input_pipeline.features`."""
+"""Waveform -> log-mel inside the jitted step; the twin of `input_pipeline.features`."""
 
 import jax
 import jax.numpy as jnp

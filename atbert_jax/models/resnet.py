@@ -6,39 +6,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from atbert_jax.models.batch_norm import BatchNorm
+
 STEM_KERNEL = 9
 # Of AVBert's CNN: in these stages the 3x3 convolutions are split.
 SEPARABLE_STAGES = 2
 
 Pair = tuple[int, int]
-
-
-class BatchNorm(nnx.BatchNorm):
-    """Batch normalisation over the real segments, with biased running variances as in JAX.
-
-    With `use_running_average` (where it is frozen) it acts as in evaluation, always.
-
-    Flax's own takes a mask too; the gradients of its masked means take XLA's CPU compiler four
-    times as long as those of these weighted sums.
-    """
-
-    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-        """Normalises (N, F, T, C) with mask (N,), in float32; returns the compute type."""
-        mean, variance = self.mean[...], self.var[...]
-        if train and not self.use_running_average:
-            # Statistics of nothing would be NaN, and stay so: without a real segment, all count.
-            weight = jnp.where(mask.any(), mask, 1.0)
-            weight = (weight / (weight.sum() * x.shape[1] * x.shape[2]))[:, None, None, None]
-            values = x.astype(jnp.float32)
-            mean = (values * weight).sum(axis=(0, 1, 2))
-            # Rounding can take the difference of a constant channel below 0.
-            squares = (values * values * weight).sum(axis=(0, 1, 2))
-            variance = jnp.maximum(squares - mean**2, 0.0)
-            keep = self.momentum
-            self.mean[...] = keep * self.mean[...] + (1 - keep) * jax.lax.stop_gradient(mean)
-            self.var[...] = keep * self.var[...] + (1 - keep) * jax.lax.stop_gradient(variance)
-        scale = jax.lax.rsqrt(variance + self.epsilon) * self.scale[...]
-        return ((x - mean) * scale + self.bias[...]).astype(self.dtype)
 
 
 class ConvNorm(nnx.Module):
@@ -219,19 +193,20 @@ class ResNet(nnx.Module):
                 )
                 channels = 4 * inner
         self.blocks = nnx.List(blocks)
-        self.features = channels
+        self.features, self.hears = channels, "log_mel"
 
-    def __call__(self, log_mel: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, log_mel: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
         """Describes every segment.
 
         Args:
             log_mel: (N, F, T), normalised.
             mask: (N,), 1 = real.
-            train: Normalise by the batch and update the running statistics.
+            key: None = evaluation; else normalise by the batch and update the running statistics.
 
         Returns:
             (N, features).
         """
+        train = key is not None
         x = nnx.relu(self.stem(log_mel[..., None], mask, train))
         for block in self.blocks:
             x = block(x, mask, train)

@@ -13,7 +13,7 @@ from atbert_jax.evaluation import metrics, plots
 from atbert_jax.evaluation.aggregation import aggregate as aggregate_tracks
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
-from atbert_jax.models.atbert import Encoded, fold
+from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views
 from input_pipeline.contract import Contract
@@ -79,7 +79,8 @@ class Classification(Objective):
     def mix(self, batch: Batch, key: jax.Array) -> Batch:
         """Mixup (Zhang et al. 2018): each clip is mixed with another one, labels alike.
 
-        The log-mels are mixed after normalisation. Rows without a label mix with nothing.
+        Log-mels are mixed after normalisation, or else the waveforms. Rows without a label mix with
+        nothing.
         """
         size = batch["valid"].shape[0]
         share = jax.random.beta(fold(key, 0), self.mixup, self.mixup, (size,))
@@ -92,9 +93,9 @@ class Classification(Objective):
             part = share.reshape(-1, *[1] * (x.ndim - 1))
             return part * x + (1 - part) * x[other]
 
-        mask = batch["segment_mask"]
+        mask, sound = batch["segment_mask"], "log_mel" if "log_mel" in batch else "waveform"
         return batch | {
-            "log_mel": mix(batch["log_mel"]),
+            sound: mix(batch[sound]),
             "segment_mask": jnp.where(share[:, None] < 1, jnp.maximum(mask, mask[other]), mask),
             "labels": mix(batch["labels"]),
         }

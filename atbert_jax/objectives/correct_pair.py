@@ -17,7 +17,7 @@ from flax import nnx
 from atbert_jax.evaluation import metrics, plots
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
-from atbert_jax.models.atbert import Encoded, fold
+from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from input_pipeline.contract import Contract
 

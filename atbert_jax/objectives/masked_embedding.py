@@ -10,7 +10,7 @@ from flax import nnx
 
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
-from atbert_jax.models.atbert import Encoded, fold
+from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.transformer import TABLE_INITIALIZER
 from atbert_jax.objectives import negatives
 from atbert_jax.objectives.objective import Batch, Mean, Objective

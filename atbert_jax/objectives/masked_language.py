@@ -11,7 +11,7 @@ from flax import nnx
 
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
-from atbert_jax.models.atbert import fold
+from atbert_jax.models.encoded import fold
 from atbert_jax.models.transformer import LayerNorm
 from atbert_jax.objectives.masked_embedding import FIRST_WORD, choose
 from atbert_jax.objectives.objective import Batch, Mean, Objective

@@ -3,10 +3,15 @@
 import jax
 from flax import nnx
 
-from atbert_jax.models.atbert import Encoded, fold
+from atbert_jax.models.encoded import Encoded, fold
 
 AUDIO_TEXT, AUDIO, TEXT = "audio_text", "audio", "text"
 VIEWS = (AUDIO_TEXT, AUDIO, TEXT)
+
+
+def possible(model: nnx.Module) -> tuple[str, ...]:
+    """The views that a trunk has: all of them, or that of audio alone."""
+    return VIEWS if TEXT in model.modalities else (AUDIO,)
 
 
 def encode_views(
@@ -23,6 +28,11 @@ def encode_views(
     Returns:
         By view: (B, T, D) with mask (B, T); position 0 is the summary.
     """
+    if set(views) - set(possible(model)):
+        raise ValueError(
+            f"config.model.name names a model of audio alone, and {', '.join(views)} are asked for;"
+            " set the objective's views to ('audio',)"
+        )
     audio = text = None
     if AUDIO in views or AUDIO_TEXT in views:
         audio = model.encode_audio(batch, fold(key, 0))

@@ -62,12 +62,13 @@ def _contract(config: ml_collections.ConfigDict, workdir: Path) -> Contract:
         return dataset.load(config, Path(folder), contract=contract, tokenizer=tokenizer).contract
 
 
-def abstract_batch(contract: Contract, size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shapes of a batch of `size` rows."""
+def abstract_batch(contract: Contract, carried: str, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shapes of a batch of `size` rows that carry `config.data.input`."""
     segmenting, spectrogram = contract.segmenting, contract.spectrogram
-    frames = spectrogram.frame_count(segmenting.samples(spectrogram.sample_rate))
+    samples = segmenting.samples(spectrogram.sample_rate)
+    log_mel = (segmenting.segments, spectrogram.n_mels, spectrogram.frame_count(samples))
     floats = {
-        "log_mel": (segmenting.segments, spectrogram.n_mels, frames),
+        carried: log_mel if carried == "log_mel" else (segmenting.segments, samples),
         "segment_mask": (segmenting.segments,),
         "token_mask": (contract.max_tokens,),
         "labels": (len(contract.labels.names),),
@@ -95,7 +96,9 @@ def compile_step(
     frozen = config.optimizer.frozen
     state = jax.eval_shape(lambda p, s: fresh(p, s, updates, frozen), params, statistics)
     step = make_train_step(config, definition, updates, mesh, layout)
-    lowered = step.func.lower(*step.args, state, abstract_batch(contract, config.train.batch_size))
+    lowered = step.func.lower(
+        *step.args, state, abstract_batch(contract, config.data.input, config.train.batch_size)
+    )
     return lowered.compile(), float((lowered.cost_analysis() or {}).get("flops", float("nan")))
 
 

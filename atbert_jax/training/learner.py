@@ -14,7 +14,6 @@ from atbert_jax.objectives.correct_pair import complete_rows
 from atbert_jax.training import freezing
 from input_pipeline.contract import Contract
 
-AUDIO_FIELDS = ("log_mel", "segment_mask")
 TEXT_FIELDS = ("token_ids", "token_mask")
 
 Batch = dict[str, jax.Array]
@@ -33,6 +32,7 @@ class Once:
 
     def __init__(self, model: nnx.Module, *, frozen: bool = False) -> None:
         self._model, self._frozen = model, frozen
+        self._audio_fields = (model.hears, "segment_mask")
         self._encoded: dict[tuple, Any] = {}
         self._inputs: list[tuple] = []  # kept, so that no other array gets their identity
 
@@ -46,7 +46,7 @@ class Once:
 
     def embed_audio(self, batch: Batch, key: jax.Array | None) -> Any:
         """The trunk's `embed_audio`; the key is that of the first who asked."""
-        return self._once(self._model.embed_audio, batch, AUDIO_FIELDS, key)
+        return self._once(self._model.embed_audio, batch, self._audio_fields, key)
 
     def embed_text(self, batch: Batch, key: jax.Array | None) -> Any:
         """The trunk's `embed_text`; the key is that of the first who asked."""
@@ -58,7 +58,7 @@ class Once:
         def encode(batch: Batch, key: jax.Array | None) -> Any:
             return self.contextualize_audio(self.embed_audio(batch, key), key)
 
-        return self._once(encode, batch, AUDIO_FIELDS, key)
+        return self._once(encode, batch, self._audio_fields, key)
 
     def encode_text(self, batch: Batch, key: jax.Array | None) -> Any:
         """The trunk's `encode_text`; the key is that of the first who asked."""
@@ -141,8 +141,9 @@ class Learner(nnx.Module):
         }
 
     def prepare(self, batch: Batch, key: jax.Array) -> Batch:
-        """Log-mels where the batch holds waveforms, then every objective's corruption."""
-        batch = frontend.prepare(batch, self.contract)
+        """Log-mels where the model hears those, then every objective's corruption."""
+        if self.model.hears == "log_mel":
+            batch = frontend.prepare(batch, self.contract)
         for number, objective in enumerate(self.objectives.values()):
             batch = objective.corrupt(batch, jax.random.fold_in(key, number))
         return batch

@@ -255,6 +255,8 @@ class Run:
         text = json.dumps(json.loads(self.config.to_json_best_effort()), indent=2)
         self.writer.texts(0, {"config": f"```\n{text}\n```"})
         batch = next(self._stream(0))
+        if "log_mel" not in batch:
+            return
         clips = batch["log_mel"][:4].transpose(0, 2, 1, 3)
         self.writer.pictures(0, {"log_mel": clips.reshape(*clips.shape[:2], -1)[:, ::-1]})
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from atbert_jax.evaluation import retrieval
 from atbert_jax.evaluation.matching import Stream
-from atbert_jax.models.atbert import Encoded
+from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.alignment import summaries
 from atbert_jax.training import sharding
 from atbert_jax.training.learner import Learner

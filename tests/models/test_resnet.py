@@ -7,7 +7,8 @@ import pytest
 from flax import nnx
 
 from atbert_jax.conversion import engine, resnet
-from atbert_jax.models.resnet import BatchNorm, ResNet, Separable
+from atbert_jax.models.batch_norm import BatchNorm
+from atbert_jax.models.resnet import ResNet, Separable
 from tests import tiny
 
 DEPTHS, WIDTH = (2, 1, 1, 1), 4
@@ -26,7 +27,8 @@ def call(net: ResNet, log_mel: np.ndarray, mask: np.ndarray, *, train: bool):
     @jax.jit
     def run(state, log_mel, mask):
         net = nnx.merge(definition, state)
-        return net(log_mel, mask, train), nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
+        features = net(log_mel, mask, jax.random.key(0) if train else None)
+        return features, nnx.to_pure_dict(nnx.state(net, nnx.BatchStat))
 
     features, statistics = run(state, log_mel, mask)
     return np.asarray(features), tiny.named(statistics)

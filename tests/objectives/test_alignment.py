@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from atbert_jax.models.atbert import Encoded
+from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.alignment import Alignment
 from atbert_jax.training.learner import Learner, Once
 from tests.tiny import Widths, make_batch, make_config, make_contract, make_module

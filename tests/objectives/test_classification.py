@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from atbert_jax import objectives
-from atbert_jax.models.atbert import Encoded
+from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.classification import Classification
 from tests import tiny
 from tests.tiny import Widths
@@ -17,6 +17,8 @@ HIDDEN = 8
 
 class Trunk:
     """Hidden states from the batch; text is twice as far from the origin, both together thrice."""
+
+    modalities = ("audio", "text")
 
     def encode_audio(self, batch, key):
         return Encoded(batch["states"], batch["mask"])

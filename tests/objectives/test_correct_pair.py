@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from atbert_jax.models.atbert import Encoded
+from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.correct_pair import CorrectPair, derangement, take_valid
 from tests import tiny
 from tests.tiny import Widths

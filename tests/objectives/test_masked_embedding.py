@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import nnx
 
-from atbert_jax.models.atbert import Encoded
+from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives import negatives
 from atbert_jax.objectives.masked_embedding import MaskedEmbedding, choose
 from atbert_jax.training.learner import Learner

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from atbert_jax.models.atbert import Encoded
+from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.masked_language import MASK, MaskedLanguage
 from tests import tiny
 

@@ -12,7 +12,7 @@ from tests import tiny
 
 def test_the_abstract_batch_has_the_shapes_of_a_real_one():
     real = tiny.make_batch(4)
-    found = description.abstract_batch(tiny.make_contract(), 4)
+    found = description.abstract_batch(tiny.make_contract(), "log_mel", 4)
     assert {name: (x.shape, x.dtype) for name, x in found.items()} == {
         name: (x.shape, x.dtype) for name, x in real.items()
     }

@@ -1,0 +1,32 @@
+"""The music taggers: audio alone, each with its own front end inside.
+
+A network maps waveforms (N, samples) to features (N, D); the classification's head does the rest.
+One file for each family, one line for each network in this table.
+"""
+
+import ml_collections
+from flax import nnx
+
+from atbert_jax.models.taggers.fcn import FCN
+from input_pipeline.contract import Contract
+
+NETWORKS = {"fcn": FCN}
+
+
+def build(
+    config: ml_collections.ConfigDict, name: str, contract: Contract, *, rngs: nnx.Rngs
+) -> nnx.Module:
+    """The network of this name.
+
+    Raises:
+        ValueError: if there is none (the message lists those there are), or the batches do not
+            carry waveforms.
+    """
+    if name not in NETWORKS:
+        raise ValueError(f"there is no tagger {name!r}; use one of {', '.join(sorted(NETWORKS))}")
+    if config.data.input != "waveform":
+        raise ValueError(
+            f"{name} has its own front end, but config.data.input={config.data.input!r}; set"
+            " --config.data.input=waveform"
+        )
+    return NETWORKS[name](config, contract.spectrogram, rngs=rngs)

@@ -1,0 +1,101 @@
+"""The parts that the taggers are built from; PyTorch's paddings, poolings and defaults."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from atbert_jax.models.batch_norm import BatchNorm
+
+
+def max_pool(x: jax.Array, sizes: Sequence[int]) -> jax.Array:
+    """The maximum of blocks of (N, ..., C), one size for each axis between; a rest is left out.
+
+    Blocks do not overlap, so it is a maximum over axes of a reshaped array, whose gradient takes
+    XLA's CPU code a fraction of the time of a window's.
+    """
+    if all(size == 1 for size in sizes):
+        return x
+    whole = [length // size * size for length, size in zip(x.shape[1:-1], sizes, strict=True)]
+    x = x[(slice(None), *map(slice, whole))]
+    pairs = [part for n, s in zip(whole, sizes, strict=True) for part in (n // s, s)]
+    blocks = x.reshape(len(x), *pairs, x.shape[-1])
+    return blocks.max(axis=tuple(range(2, 2 * len(sizes) + 1, 2)))
+
+
+class Conv(nnx.Module):
+    """Convolution with bias and batch normalisation, over (N, F, T, C) or (N, T, C).
+
+    Args:
+        channels_in: C.
+        channels_out: D.
+        kernel: A size for each axis; padded by size // 2 on each side, or by `padding`.
+        stride: Of each axis; 1 if not given.
+        padding: Of each axis.
+        dtype: Compute type.
+        rngs: Keys of the initial values.
+    """
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: Sequence[int],
+        *,
+        stride: Sequence[int] | None = None,
+        padding: Sequence[int] | None = None,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        sizes = [size // 2 for size in kernel] if padding is None else padding
+        self.conv = nnx.Conv(
+            channels_in,
+            channels_out,
+            tuple(kernel),
+            strides=tuple(stride or [1] * len(kernel)),
+            padding=[(size, size) for size in sizes],
+            dtype=dtype,
+            rngs=rngs,
+        )
+        self.norm = BatchNorm(channels_out, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Maps (N, ..., C) with mask (N,) to (N, ..., D), without activation."""
+        return self.norm(self.conv(x), mask, train)
+
+
+class ConvPool(Conv):
+    """`Conv`, ReLU and a maximum over blocks of the size `pool`."""
+
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: Sequence[int],
+        *,
+        pool: Sequence[int],
+        stride: Sequence[int] | None = None,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(channels_in, channels_out, kernel, stride=stride, dtype=dtype, rngs=rngs)
+        self.pool = tuple(pool)
+
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Maps (N, ..., C) with mask (N,) to (N, ..., D)."""
+        return max_pool(nnx.relu(super().__call__(x, mask, train)), self.pool)
+
+
+class Dense(nnx.Module):
+    """Linear, batch normalisation, ReLU: what stands before the output of most taggers."""
+
+    def __init__(
+        self, features_in: int, features_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
+    ) -> None:
+        self.linear = nnx.Linear(features_in, features_out, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(features_out, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+        """Maps (N, C) with mask (N,) to (N, D)."""
+        return nnx.relu(self.norm(self.linear(x), mask, train))

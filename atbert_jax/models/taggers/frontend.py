@@ -1,0 +1,94 @@
+"""What the taggers hear with: mel bands in decibels, normalised by a learned scale."""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+from atbert_jax.models.batch_norm import BatchNorm
+from atbert_jax.models.encoded import fold
+from input_pipeline.spectrogram import Spectrogram
+
+
+class Constant(nnx.BatchStat):
+    """An array that is stored with the model and never trained."""
+
+
+def power_spectrum(waveform: jax.Array, spectrogram: Spectrogram) -> jax.Array:
+    """The power of every frame, as torchaudio gives it: centred, edges mirrored.
+
+    Args:
+        waveform: (N, samples), float32, in [-1, 1].
+        spectrogram: n_fft and hop_length.
+
+    Returns:
+        (N, samples // hop_length + 1, n_fft // 2 + 1), float32.
+    """
+    half, hop = spectrogram.n_fft // 2, spectrogram.hop_length
+    padded = jnp.pad(waveform, [(0, 0), (half, half)], mode="reflect")
+    starts = jnp.arange(waveform.shape[-1] // hop + 1) * hop
+    frames = padded[:, starts[:, None] + jnp.arange(spectrogram.n_fft)]
+    spectrum = jnp.fft.rfft(frames * spectrogram.window.astype(jnp.float32))
+    return spectrum.real**2 + spectrum.imag**2
+
+
+def decibels(power: jax.Array, floor: float) -> jax.Array:
+    """10 * log10 of power, of which less than `floor` counts as `floor`."""
+    return 10.0 * jnp.log10(jnp.maximum(power, floor))
+
+
+class MelFrontend(nnx.Module):
+    """Waveform -> normalised mel bands in decibels (N, F, T, 1), float32 (Won et al. 2020).
+
+    One batch normalisation with one channel normalises the whole picture. The filter bank is stored
+    with the model: that of the published weights differs from a new one by 1e-5. In training,
+    SpecAugment's masks (Park et al. 2019) are drawn for each clip; what they cover is the mean.
+
+    Args:
+        settings: `config.tagger`.
+        spectrogram: Of the bands; `log_floor` is the least power.
+        rngs: Keys of the initial values.
+    """
+
+    def __init__(
+        self, settings: ml_collections.ConfigDict, spectrogram: Spectrogram, *, rngs: nnx.Rngs
+    ) -> None:
+        self.spectrogram = spectrogram
+        self.masks = {
+            1: (settings.frequency_masks, settings.frequency_mask_size),
+            2: (settings.time_masks, settings.time_mask_size),
+        }
+        self.mel_matrix = Constant(jnp.asarray(spectrogram.mel_matrix))
+        self.norm = BatchNorm(1, momentum=0.9, epsilon=1e-5, rngs=rngs)
+
+    def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
+        """Maps (N, samples) with mask (N,) to (N, F, T, 1)."""
+        power = power_spectrum(waveform, self.spectrogram)
+        mel = jnp.matmul(power, self.mel_matrix[...], precision="highest")
+        values = jnp.swapaxes(decibels(mel, self.spectrogram.log_floor), 1, 2)[..., None]
+        values = self.norm(values, mask, key is not None)
+        return values if key is None else spec_augment(values, self.masks, key)
+
+
+def spec_augment(
+    values: jax.Array, masks: dict[int, tuple[int, float]], key: jax.Array
+) -> jax.Array:
+    """Random bands of (N, F, T, C) become 0.
+
+    Args:
+        values: Normalised.
+        masks: By axis: their number, and the largest share of the axis under one.
+        key: Of the draws.
+    """
+    for axis, (count, size) in masks.items():
+        length = values.shape[axis]
+        for number in range(count):
+            own = fold(fold(key, axis), number)
+            width, start = jax.random.uniform(own, (2, len(values), 1))
+            width = jnp.floor(width * (int(size * length) + 1))
+            start = jnp.floor(start * (length - width + 1))
+            index = jnp.arange(length)
+            kept = (index < start) | (index >= start + width)
+            shape = [len(values), *[length if a == axis else 1 for a in range(1, values.ndim)]]
+            values *= kept.reshape(shape)
+    return values
