@@ -18,7 +18,7 @@ $(READY): requirements.txt pyproject.toml
 
 setup: $(READY)  ## install everything into .venv
 
-quickstart: $(READY)  ## synthesize music, pre-train, fine-tune, evaluate: about a quarter of an hour
+quickstart: $(READY)  ## synthesize music, pre-train, fine-tune, evaluate: about ten minutes
 	$(BIN)/python -m atbert_jax.quickstart --output runs/quickstart
 
 test: $(READY)  ## run all tests

@@ -1,7 +1,6 @@
 """Weights shared between encoders as U R_g V_g: AVBert's low-rank scheme (Lee et al. 2021)."""
 
-import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -96,18 +95,21 @@ class FactorizedLinear(nnx.Module):
             rngs=rngs,
         )
 
-    def rotations(self, group: int) -> jax.Array:
-        """R_g (O, O) in float32, orthogonal with determinant 1."""
-        upper = jnp.triu(self.skew[group], 1)
-        return ROTATIONS[self.rotation](upper - upper.T)
-
     def bind(self, group: int) -> Callable[[jax.Array], jax.Array]:
-        """The map (..., C) -> (..., D) of one group.
+        """The map (..., C) -> (..., D) of one group."""
+        return bind([self], group)[0]
+
+    def skew_symmetric(self, group: int) -> jax.Array:
+        """What the rotation R_g is made of, (O, O) in float32."""
+        upper = jnp.triu(self.skew[group], 1)
+        return upper - upper.T
+
+    def rotated(self, group: int, rotation: jax.Array) -> Callable[[jax.Array], jax.Array]:
+        """The map of one group from its R_g (O, O).
 
         A rotation keeps lengths, so R_g and V_g are multiplied once, however often it is applied.
         """
-        precise = functools.partial(jnp.matmul, precision="highest")
-        down = precise(self.down[group], self.rotations(group)).astype(self.dtype)
+        down = jnp.matmul(self.down[group], rotation, precision="highest").astype(self.dtype)
 
         def apply(x: jax.Array) -> jax.Array:
             code = (x.astype(self.dtype) @ down).astype(jnp.float32)
@@ -115,3 +117,18 @@ class FactorizedLinear(nnx.Module):
             return self.up(code / length)
 
         return apply
+
+
+def rotations(maps: Sequence[FactorizedLinear], group: int) -> jax.Array:
+    """R_g of each of M maps, (M, O, O) in float32, orthogonal with determinant 1.
+
+    In a loop over the maps: XLA takes seconds to compile an exponential and its gradient.
+    """
+    skew = jnp.stack([each.skew_symmetric(group) for each in maps])
+    return jax.lax.map(ROTATIONS[maps[0].rotation], skew)
+
+
+def bind(maps: Sequence[FactorizedLinear], group: int) -> list[Callable[[jax.Array], jax.Array]]:
+    """The maps (..., C) -> (..., D) of one group, to be applied as often as one likes."""
+    pairs = zip(maps, rotations(maps, group), strict=True)
+    return [each.rotated(group, rotation) for each, rotation in pairs]

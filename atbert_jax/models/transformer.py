@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.models import factorized
 from atbert_jax.models.factorized import FactorizedLinear
 from atbert_jax.training.sharding import axes, repeated
 
@@ -23,11 +24,9 @@ SHARINGS = ("none", "layers", "all", "factorized")
 # Of the one encoder that serves all roles.
 SHARED = "shared"
 
-Map = Callable[[jax.Array], jax.Array]
-
 
 class Linear(nnx.Linear):
-    """A linear map that is the same for every group (see `FactorizedLinear`).
+    """A linear map.
 
     Its kernel (C, D) may have copies (P, C, D) for P equal parts of the batch (`sharding.copies`).
     """
@@ -39,11 +38,6 @@ class Linear(nnx.Linear):
         x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
         outputs = x.reshape(len(kernel), -1, x.shape[-1]) @ kernel
         return outputs.reshape(*x.shape[:-1], -1) + self.bias[...].astype(self.dtype)
-
-    def bind(self, group: int) -> Map:
-        """Itself."""
-        del group
-        return self
 
 
 class EncoderLayer(nnx.Module):
@@ -101,7 +95,7 @@ class EncoderLayer(nnx.Module):
                 rngs=rngs,
             )
 
-        self.heads = config.heads
+        self.heads, self.factorized = config.heads, bool(groups)
         self.activation = ACTIVATIONS[config.activation]
         self.query = linear(hidden, hidden, "embed", "heads")
         self.key = linear(hidden, hidden, "embed", "heads")
@@ -120,9 +114,9 @@ class EncoderLayer(nnx.Module):
             A function of x (B, T, D), mask (B, T) with 1 = real (masked positions are attended by
             none) and the key of the dropout (None is evaluation) to (B, T, D).
         """
-        query, key_, value = (m.bind(group) for m in (self.query, self.key, self.value))
-        attention_output = self.attention_output.bind(group)
-        ffn, ffn_output = self.ffn.bind(group), self.ffn_output.bind(group)
+        maps = (self.query, self.key, self.value, self.attention_output, self.ffn, self.ffn_output)
+        bound = factorized.bind(maps, group) if self.factorized else maps
+        query, key_, value, attention_output, ffn, ffn_output = bound
 
         def apply(x: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
             heads = (*x.shape[:2], self.heads, -1)

@@ -53,7 +53,8 @@ class Alignment(Objective):
         rngs: nnx.Rngs,
     ) -> None:
         del contract, trunk, rngs
-        self.log_scale = nnx.Param(jnp.log(1.0 / config.temperature))
+        # Not weakly typed, as a Python number would be: the step would be compiled twice.
+        self.log_scale = nnx.Param(jnp.log(jnp.float32(1.0 / config.temperature)))
 
     @property
     def scale(self) -> jax.Array:

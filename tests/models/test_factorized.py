@@ -8,7 +8,7 @@ import pytest
 import scipy.linalg
 from flax import nnx
 
-from atbert_jax.models.factorized import ROTATIONS, FactorizedLinear
+from atbert_jax.models.factorized import ROTATIONS, FactorizedLinear, rotations
 from tests import tiny
 
 GROUPS, RANK = 3, 8
@@ -82,8 +82,8 @@ def test_rotations_stay_orthogonal_in_training(inputs, rotation):
     assert values[-1] < 0.5 * values[0]
     after = nnx.merge(definition, params)
     for group in range(GROUPS):
-        rotated = np.asarray(after.rotations(group), np.float64)
-        assert np.abs(rotated - before.rotations(group)).max() > 0.1
+        rotated = np.asarray(rotations([after], group)[0], np.float64)
+        assert np.abs(rotated - rotations([before], group)[0]).max() > 0.1
         assert np.abs(rotated @ rotated.T - np.eye(RANK)).max() < 1e-5
         assert np.linalg.det(rotated) == pytest.approx(1.0, abs=1e-5)
 
@@ -91,6 +91,6 @@ def test_rotations_stay_orthogonal_in_training(inputs, rotation):
 def test_rotations_start_within_a_right_angle():
     # By the Cayley map, the 2x2 blocks -tan(d / 2) are rotations by d in [0, pi / 2].
     for group in range(GROUPS):
-        angles = np.angle(np.linalg.eigvals(make(rotation="cayley").rotations(group)))
+        angles = np.angle(np.linalg.eigvals(rotations([make(rotation="cayley")], group)[0]))
         assert (np.abs(angles) <= np.pi / 2 + 1e-5).all()
         assert np.abs(angles).max() > 0.1

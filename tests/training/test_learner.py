@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training.learner import Learner
+from atbert_jax.training.state import define
 from tests.tiny import make_batch, make_config, make_contract, make_module
 
 
@@ -29,3 +31,11 @@ def test_rows_lose_one_modality_at_most_and_as_often_as_asked():
         )
     )
     assert plain.augment(batch, jax.random.key(0)) is batch
+
+
+@pytest.mark.parametrize("sharing", ["all", "factorized"])
+def test_no_array_is_weakly_typed_and_would_compile_the_step_again(sharing):
+    wanted = {f"objectives.{name}": 1.0 for name in OBJECTIVES}
+    config = make_config(**wanted, **{"model.sharing": sharing})
+    _, *trees = define(config, make_contract())
+    assert not [x for x in jax.tree.leaves(trees) if x.weak_type]
