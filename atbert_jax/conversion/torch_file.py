@@ -82,7 +82,7 @@ class Tensor:
             raise ValueError(f"an array of {self.shape} is not within its {len(numbers)} numbers")
         strides = [stride * numbers.itemsize for stride in self.strides]
         found = np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, strides)
-        return np.ascontiguousarray(found)
+        return np.array(found, order="C")
 
 
 def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> Tensor:

@@ -26,9 +26,7 @@ class GRU(nnx.Module):
         rngs: Keys of the initial values.
     """
 
-    def __init__(
-        self, features_in: int, hidden: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, features_in: int, hidden: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.hidden = hidden
         self.of_input = nnx.Linear(features_in, 3 * hidden, dtype=dtype, rngs=rngs)
         self.of_state = nnx.Linear(hidden, 3 * hidden, dtype=dtype, rngs=rngs)
