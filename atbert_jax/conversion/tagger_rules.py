@@ -56,20 +56,21 @@ def crnn() -> list[Rule]:
 
 
 def musicnn() -> list[Rule]:
-    """MusiCNN, narrow or wide."""
-    timbral = len(musicnn_network.TIMBRAL_SHARES)
-    blocks = {f"layers.{n}": (f"timbral/{n}", 2) for n in range(timbral)}
+    """MusiCNN, narrow or wide; bands under a filter are channels here."""
+    rules, timbral = mel_frontend(), len(musicnn_network.TIMBRAL_SHARES)
+    for n in range(timbral):
+        theirs, ours = f"layers.{n}", f"{NETWORK}/timbral/{n}"
+        rules += [
+            Rule(f"{theirs}.conv.weight", f"{ours}/conv/kernel", (1, 3, 2, 0)),
+            Rule(f"{theirs}.conv.bias", f"{ours}/conv/bias"),
+            *batch_norm(f"{theirs}.bn", f"{ours}/norm"),
+        ]
     for n in range(len(musicnn_network.TEMPORAL_FRAMES)):
-        blocks[f"layers.{timbral + n}"] = f"temporal/{n}", 1
+        rules += convolution_block(f"layers.{timbral + n}", f"{NETWORK}/temporal/{n}", 1)
     for n in range(musicnn_network.MIDDLE_LAYERS):
-        blocks[f"layer{n + 1}"] = f"middle/{n}", 1
+        rules += convolution_block(f"layer{n + 1}", f"{NETWORK}/middle/{n}", 1)
     return [
-        *mel_frontend(),
-        *(
-            rule
-            for theirs, (ours, dimensions) in blocks.items()
-            for rule in convolution_block(theirs, f"{NETWORK}/{ours}", dimensions)
-        ),
+        *rules,
         *linear("dense1", f"{NETWORK}/dense/linear"),
         *batch_norm("bn", f"{NETWORK}/dense/norm"),
         *linear("dense2", OUTPUT),
