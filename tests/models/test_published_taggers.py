@@ -211,7 +211,7 @@ def test_sixteen_chunks_of_recordings(published, name):
 
 @needs_weights
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ("fcn", "crnn"))
+@pytest.mark.parametrize("name", ["fcn", "crnn"])
 def test_every_step_of_a_recording(published, name):
     """From decibels to probabilities, of the first window."""
     model, arrays = published(name), np.load(WEIGHTS / "debug_activations.npz")
