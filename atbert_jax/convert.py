@@ -1,10 +1,10 @@
-"""Weights from PyTorch: `python -m atbert_jax.convert albert SOURCE FOLDER`, or `resnet`.
+"""Weights from PyTorch: `python -m atbert_jax.convert albert SOURCE FOLDER`, `resnet` or `tagger`.
 
-SOURCE is a folder of `save_pretrained` (`model.safetensors`, or `pytorch_model.bin` where PyTorch
-is installed), one file of weights, or the name of a model on the Hugging Face hub, which is the
-only case in which something is downloaded. FOLDER is new and gets `weights.safetensors` under our
-names, `conversion.json` with the sizes, and the tokenizer if the source has one. A table says what
-became of every array; one that is missing or that nothing is known of is an error.
+SOURCE is a folder of `save_pretrained` (with `model.safetensors` or `pytorch_model.bin`), one file
+of weights, or the name of a model on the Hugging Face hub, which is the only case in which
+something is downloaded. PyTorch is not needed. FOLDER is new and gets `weights.safetensors` under
+our names, `conversion.json` with the sizes, and the tokenizer if the source has one. A table says
+what became of every array; one that is missing or that nothing is known of is an error.
 
 * `albert` is any ALBERT of one layer group. The head of masked language modelling comes along.
 * `resnet` is any ResNet of bottlenecks in the names of torchvision or Hugging Face, with its
@@ -13,9 +13,13 @@ became of every array; one that is missing or that nothing is known of is an err
 
 Training starts from them with `--config.init.text=FOLDER` and `--config.init.audio=FOLDER`.
 
+* `tagger` is a music tagger in the names of Won et al. (2020): `--model=musicnn --dataset=mtat`
+  say which network it is, and whose labels it tells. FOLDER becomes that of a run, which `predict`,
+  `evaluate` and `--config.init_from=FOLDER` take.
+
 With `--to_pytorch` SOURCE is the folder of a training run, and FOLDER gets `model.safetensors` with
-PyTorch's names and a `config.json`: an ALBERT that `AlbertModel.from_pretrained` loads, or a ResNet
-for torchvision's model with a 9x9 stem (see `conversion.resnet.to_pytorch`).
+PyTorch's names and a `config.json`: an ALBERT that `AlbertModel.from_pretrained` loads, a ResNet
+for torchvision's model with a 9x9 stem (see `conversion.resnet.to_pytorch`), or a tagger.
 """
 
 from pathlib import Path
@@ -25,22 +29,27 @@ from absl import flags
 from atbert_jax import command
 
 STEM = flags.DEFINE_enum("stem", "adapt", ["adapt", "random"], "What becomes of a ResNet's stem.")
+MODEL = flags.DEFINE_string("model", None, "Which network a tagger is, as 'musicnn'.")
+DATASET = flags.DEFINE_string("dataset", None, "Whose labels it tells, as 'mtat'.")
 TO_PYTORCH = flags.DEFINE_bool("to_pytorch", False, "From a run's folder to PyTorch's names.")
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it; by default the best one.")
 
 
 def main(arguments: list[str]) -> None:
     """Converts what the arguments say."""
-    if len(arguments) != 3 or arguments[0] not in ("albert", "resnet"):
+    families = ("albert", "resnet", "tagger")
+    if len(arguments) != 3 or arguments[0] not in families:
         raise ValueError(
             "give a family, a source and a new folder: atbert_jax.convert albert SOURCE FOLDER, or"
-            " resnet SOURCE FOLDER"
+            " resnet or tagger in the place of albert"
         )
     from atbert_jax.conversion import run
 
     family, source, folder = arguments
     if TO_PYTORCH.value:
         run.to_pytorch(family, Path(source), Path(folder), step=STEP.value)
+    elif family == "tagger":
+        run.tagger_from_pytorch(source, Path(folder), model=MODEL.value, dataset=DATASET.value)
     else:
         run.from_pytorch(family, source, Path(folder), stem=STEM.value)
 

@@ -214,6 +214,28 @@ def _spectrogram(config: ml_collections.ConfigDict, segmenting: Segmenting) -> S
     return Spectrogram.for_frames(samples, frames, **settings)
 
 
+def make_contract(config: ml_collections.ConfigDict, vocabulary: int, labels: Labels) -> Contract:
+    """The contract that a config describes, without the statistics of a data set.
+
+    Args:
+        config: The whole config.
+        vocabulary: Number of tokens.
+        labels: Of the outputs.
+
+    Raises:
+        ValueError: if a setting of the preprocessing is out of its range.
+    """
+    segmenting = Segmenting(**config.segmenting)
+    return Contract(
+        spectrogram=_spectrogram(config, segmenting),
+        segmenting=segmenting,
+        normalization=Normalization(config.normalization),
+        max_tokens=config.text.max_tokens,
+        vocabulary=vocabulary,
+        labels=labels,
+    )
+
+
 def load(
     config: ml_collections.ConfigDict,
     folder: Path,
@@ -246,15 +268,7 @@ def load(
     merged = _merged(parts)
     if contract is None:
         tokenizer = _tokenizer(config, merged["train"], folder)
-        segmenting = Segmenting(**config.segmenting)
-        contract = Contract(
-            spectrogram=_spectrogram(config, segmenting),
-            segmenting=segmenting,
-            normalization=Normalization(config.normalization),
-            max_tokens=config.text.max_tokens,
-            vocabulary=len(tokenizer),
-            labels=labels,
-        )
+        contract = make_contract(config, len(tokenizer), labels)
     else:
         contract = dataclasses.replace(contract, labels=labels)
 

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from atbert_jax.conversion import torch_file
 from atbert_jax.conversion.engine import Arrays, Conversion
 from input_pipeline import text
 
@@ -44,7 +45,7 @@ def read_pytorch(name_or_path: str) -> Source:
             or a hub name such as `albert/albert-base-v2`.
 
     Raises:
-        ValueError: if a file does not hold arrays by name, or needs PyTorch to be read.
+        ValueError: if a file does not hold arrays by name.
         OSError: if there is no such file, folder or hub name.
     """
     path = Path(name_or_path)
@@ -61,7 +62,7 @@ def read_pytorch(name_or_path: str) -> Source:
     config = folder / PYTORCH_CONFIG
     return Source(
         path,
-        _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path),
+        _read_safetensors(path) if path.suffix == ".safetensors" else torch_file.read(path),
         json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {},
     )
 
@@ -103,30 +104,6 @@ def _read_safetensors(path: Path) -> Arrays:
         return safetensors.load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a safetensors file ({error}); get it anew") from error
-
-
-def _read_pickle(path: Path) -> Arrays:
-    """Reads a `.bin` or `.pth` file as arrays alone; what else it holds is never run."""
-    try:
-        import torch
-    except ImportError as error:
-        raise ValueError(
-            f"{path}: only PyTorch reads this format; install the extra with `pip install -e"
-            " '.[torch]'`, or use a .safetensors file"
-        ) from error
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: _to_numpy(tensor) for name, tensor in state.items()}
-    except Exception as error:
-        raise ValueError(
-            f"{path}: not a state dict of tensors by name ({str(error).splitlines()[0]}); save"
-            " `model.state_dict()`, best as .safetensors"
-        ) from error
-
-
-def _to_numpy(tensor: Any) -> np.ndarray:
-    # NumPy has no bfloat16 of its own.
-    return tensor.float().numpy() if tensor.is_floating_point() else tensor.numpy()
 
 
 def require_new(folder: Path) -> None:

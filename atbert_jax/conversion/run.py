@@ -1,12 +1,20 @@
 """A conversion from end to end: read, apply the rules, write, and show what became of it all."""
 
+import contextlib
 from pathlib import Path
 
+import jax
 from rich.console import Console
 
-from atbert_jax.conversion import albert, files, resnet
+from atbert_jax.conversion import albert, engine, files, resnet, tagger
 from atbert_jax.evaluation.tables import print_table
-from atbert_jax.training import trained
+from atbert_jax.training import checkpoint, optimizer, trained
+from atbert_jax.training.state import define, fresh
+from input_pipeline import text
+from input_pipeline.contract import Labels
+from input_pipeline.dataset import make_contract
+
+FAMILIES = {module.FAMILY: module for module in (albert, resnet, tagger)}
 
 # Wide enough for the longest names side by side.
 TABLE_WIDTH = 180
@@ -43,6 +51,53 @@ def from_pytorch(
         console.print("the source has no tokenizer: give --config.text.tokenizer as well")
 
 
+def tagger_from_pytorch(
+    source: str,
+    folder: Path,
+    *,
+    model: str | None,
+    dataset: str | None,
+    console: Console | None = None,
+) -> None:
+    """Writes a tagger's weights as the folder of a run before its first step.
+
+    Args:
+        source: See `conversion.files.read_pytorch`.
+        folder: New.
+        model: Which network it is, as 'musicnn'.
+        dataset: Whose labels it tells, as 'mtat'.
+        console: Where to talk.
+
+    Raises:
+        ValueError: if the source is not this network with as many labels, or the folder is there
+            already.
+        OSError: if there is no such source.
+    """
+    console = console or Console(width=TABLE_WIDTH)
+    files.require_new(folder)
+    config = tagger.published_config(model, dataset)
+    config.init.audio = source  # so that reports say where it comes from
+    found, tokenizer = files.read_pytorch(source), text.tokenizer_without_text()
+    labels = Labels(config.data.task, tuple(config.data.labels))
+    contract = make_contract(config, len(tokenizer), labels)
+    conversion = tagger.from_pytorch(found, config, contract)
+    _, *shapes = define(config, contract)
+    params, statistics = jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.numpy.asarray(conversion.arrays[engine.name_of(path[1:])]), shapes
+    )
+    steps = optimizer.build(config.optimizer, config.train.steps)
+    checkpoint.save_run(folder, config, contract, tokenizer)
+    with contextlib.closing(checkpoint.Checkpoints(folder)) as checkpoints:
+        # It has not been measured, but is the best there is.
+        checkpoints.save(fresh(params, statistics, steps), 0.0)
+    print_table(conversion.table(f"{model} from {found.path}"), console)
+    console.print(
+        f"use it with `python -m atbert_jax.predict --checkpoint {folder} FILE`, train with"
+        f" --config configs/tagger.py:{model},{dataset} --config.init_from={folder}",
+        highlight=False,
+    )
+
+
 def to_pytorch(
     family: str,
     workdir: Path,
@@ -54,7 +109,7 @@ def to_pytorch(
     """Writes a part of a trained model for PyTorch.
 
     Args:
-        family: 'albert' or 'resnet'.
+        family: 'albert', 'resnet' or 'tagger'.
         workdir: The folder of a training run.
         folder: New.
         step: Which checkpoint; None is the best one.
@@ -66,7 +121,7 @@ def to_pytorch(
     console = console or Console(width=TABLE_WIDTH)
     files.require_new(folder)
     model = trained.load(workdir, step)
-    conversion = (albert if family == "albert" else resnet).to_pytorch(model)
+    conversion = FAMILIES[family].to_pytorch(model)
     tokenizer = model.tokenizer if family == "albert" else None
     files.write(folder, conversion, tokenizer, pytorch=True)
     print_table(conversion.table(f"{family} from checkpoint {model.step} of {workdir}"), console)

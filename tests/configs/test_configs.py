@@ -11,14 +11,16 @@ import ml_collections
 import pytest
 
 import configs
+from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training import freezing, loop, optimizer
 from atbert_jax.training.state import define
-from configs import atbert_finetune, defaults
+from configs import atbert_finetune, defaults, tagger
 from input_pipeline.contract import Contract, Labels, Normalization
 from input_pipeline.features import Augmentation
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.spectrogram import Spectrogram
+from input_pipeline.tag_sets import TAG_SETS
 
 FOLDER = Path(configs.__file__).parent
 SHARED = ("__init__", "defaults")
@@ -32,6 +34,7 @@ def get_config(name: str) -> Callable[..., ml_collections.ConfigDict]:
 SIZED = [name for name in NAMES if "preset" in inspect.signature(get_config(name)).parameters]
 RUNS = [(name,) for name in NAMES] + [(name, size) for name in SIZED for size in defaults.PRESETS]
 RUNS += [("ablation", data) for data in ("notes", "words")]
+RUNS += [("tagger", f"{name},{data}") for name in sorted(NETWORKS) for data in TAG_SETS]
 
 
 def make_contract(config: ml_collections.ConfigDict) -> Contract:
@@ -115,3 +118,52 @@ def test_a_config_survives_being_stored(name):
 def test_an_unknown_size_is_refused_with_the_choices(name):
     with pytest.raises(ValueError, match="no preset 'huge'; use one of tiny, small, base"):
         get_config(name)("huge")
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "bands", "frames"),
+    [
+        ("fcn", 464_000, 96, 1813),
+        ("crnn", 464_000, 96, 1813),
+        ("musicnn", 48_000, 96, 188),
+        ("sample_cnn", 59_049, None, None),
+        ("se_cnn", 59_049, None, None),
+        ("short_chunk", 59_049, 128, 231),
+        ("short_chunk_res", 59_049, 128, 231),
+        ("harmonic_cnn", 80_000, 128, 313),
+        ("self_attention", 240_000, 128, 938),
+        ("music_transformer", 220_500, 128, 431),
+    ],
+)
+def test_a_tagger_hears_what_it_was_published_with(name, samples, bands, frames):
+    config = tagger.get_config(f"{name},jamendo")
+    contract = make_contract(config)
+    assert contract.segmenting.samples(contract.spectrogram.sample_rate) == samples
+    if bands:
+        assert contract.spectrogram.n_mels == bands
+        assert contract.spectrogram.frame_count(samples) == frames
+    assert len(config.data.labels) == 50
+
+
+@pytest.mark.parametrize(
+    ("given", "task", "labels"),
+    [("musicnn", "multi_label", 0), ("musicnn,gtzan", "single_label", 10)],
+)
+def test_a_tagger_without_tags_or_of_genres(given, task, labels):
+    config = tagger.get_config(given)
+    assert config.data.task == task
+    assert len(config.data.labels) == labels
+    assert not config.tagger.wide
+    assert tagger.get_config("musicnn,msd").tagger.wide
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("vgg", "no tagger 'vgg'; use one of fcn, crnn, musicnn,"),
+        ("fcn,fma", "no data set 'fma' of a tagger; use one of gtzan, jamendo, msd, mtat"),
+    ],
+)
+def test_unknown_taggers_and_data_sets_are_refused_with_the_choices(given, message):
+    with pytest.raises(ValueError, match=message):
+        tagger.get_config(given)

@@ -4,8 +4,6 @@ PyTorch runs in processes of its own: its compiler and TensorFlow crash when loa
 """
 
 import importlib.util
-import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +23,6 @@ from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from input_pipeline import text
 from tests import tiny
-from tests.test_commands import one_line
 
 pytestmark = [
     pytest.mark.parity,
@@ -250,29 +247,3 @@ def test_a_converted_resnet_equals_transformers(tmp_path, stem, suffix):
     found = model.audio_cnn(log_mels(), np.ones(5, np.float32), None)
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
     assert expected.std() > 0.01
-
-
-class Program:
-    """Makes a folder when it is unpickled."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = str(folder)
-
-    def __reduce__(self):
-        return os.mkdir, (self.folder,)
-
-
-def test_a_program_in_a_file_of_weights_is_not_run(tmp_path):
-    source = tmp_path / "weights.pth"
-    source.write_bytes(pickle.dumps({"conv1.weight": Program(tmp_path / "it ran")}))
-    folder = tmp_path / "converted"
-    result = subprocess.run(
-        [sys.executable, "-m", "atbert_jax.convert", "resnet", source, folder],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "weights.pth: not a state dict of tensors" in one_line(result)
-    assert not (tmp_path / "it ran").exists()
-    pickle.loads(source.read_bytes())
-    assert (tmp_path / "it ran").exists()

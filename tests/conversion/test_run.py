@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 
 import numpy as np
 import optax
@@ -77,7 +76,7 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path):
     assert {path: path.read_bytes() for path in source.iterdir()} == before
 
 
-def test_sources_that_cannot_be_read(tmp_path, monkeypatch):
+def test_sources_that_cannot_be_read(tmp_path):
     def refused(source, family="albert"):
         with pytest.raises((ValueError, OSError)) as error:
             run(family, source, tmp_path / "out")
@@ -92,11 +91,8 @@ def test_sources_that_cannot_be_read(tmp_path, monkeypatch):
     assert "bad.safetensors: not a safetensors file" in refused(tmp_path / "bad.safetensors")
     pickled = tmp_path / "pytorch_model.bin"
     pickled.write_bytes(b"anything")
-    monkeypatch.setitem(sys.modules, "torch", None)
     for source in (tmp_path, pickled):
-        said = refused(source)
-        assert "pytorch_model.bin: only PyTorch reads this format" in said
-        assert "pip install -e '.[torch]'" in said
+        assert "pytorch_model.bin: not a state dict of tensors by name" in refused(source)
     alone = pytorch.save(tmp_path / "alone", pytorch.albert())
     assert "config.json: not there" in refused(alone)
 

@@ -7,10 +7,12 @@ One file for each family, one line for each network in this table.
 import ml_collections
 from flax import nnx
 
+from atbert_jax.models.taggers.crnn import CRNN
 from atbert_jax.models.taggers.fcn import FCN
+from atbert_jax.models.taggers.musicnn import MusiCNN
 from input_pipeline.contract import Contract
 
-NETWORKS = {"fcn": FCN}
+NETWORKS = {"crnn": CRNN, "fcn": FCN, "musicnn": MusiCNN}
 
 
 def build(

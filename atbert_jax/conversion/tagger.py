@@ -1,0 +1,117 @@
+"""Music taggers (Won et al. 2020): PyTorch's state dicts as the folders of runs, and back."""
+
+import jax
+import ml_collections
+import numpy as np
+
+from atbert_jax.conversion import engine
+from atbert_jax.conversion.engine import Conversion
+from atbert_jax.conversion.files import Source
+from atbert_jax.conversion.tagger_rules import OUTPUT, RULES
+from atbert_jax.training.state import define
+from atbert_jax.training.trained import Trained
+from configs import tagger as tagger_config
+from input_pipeline.contract import Contract
+from input_pipeline.tag_sets import TAG_SETS
+
+FAMILY = "tagger"
+# What PyTorch's modules keep beside the filter bank.
+WINDOW, FILTER_BANK = "spec.spectrogram.window", "spec.mel_scale.fb"
+UNUSED = {
+    r"\.num_batches_tracked$": "a count of steps",
+    rf"^{WINDOW}$": "a Hann window, which is made anew",
+}
+
+
+def published_config(name: str | None, data: str | None) -> ml_collections.ConfigDict:
+    """The config of a network as it was published with the labels of a data set.
+
+    Raises:
+        ValueError: if either is not known; the message lists those that are.
+    """
+    for flag, given, known in (("model", name, RULES), ("dataset", data, TAG_SETS)):
+        if given not in known:
+            raise ValueError(
+                f"--{flag}={given or ''} names no {flag} of a tagger's weights, which their file"
+                f" does not tell; give one of {', '.join(sorted(known))}"
+            )
+    return tagger_config.get_config(f"{name},{data}")
+
+
+def from_pytorch(
+    source: Source, config: ml_collections.ConfigDict, contract: Contract
+) -> Conversion:
+    """A tagger's arrays by our names, that of the output included.
+
+    Args:
+        source: A state dict in the names of Won et al. (2020).
+        config: See `published_config`.
+        contract: With the tags.
+
+    Raises:
+        ValueError: if it is another network, or one of other sizes or another number of tags.
+    """
+    where, name, tags = str(source.path), config.model.name, len(contract.labels.names)
+    _require_network(source, name)
+    arrays, taken, unused = engine.to_ours(where, RULES[name](), source.arrays, UNUSED)
+    count = len(arrays[f"{OUTPUT}/bias"])
+    if count != tags:
+        raise ValueError(
+            f"{where} tells {count} tags, but the data set has {tags}; give the --dataset that it"
+            " was trained on"
+        )
+    _, *trees = define(config, contract)
+    wrong = [
+        f"{path} {arrays[path].shape} instead of {like.shape}"
+        for path, like in engine.flat(*trees).items()
+        if arrays[path].shape != like.shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"{where} is no {name} as published for this data set: {engine.listed(wrong)}; give"
+            " the --dataset that it was trained on"
+        )
+    return Conversion(arrays, {}, taken, unused, {})
+
+
+def _require_network(source: Source, name: str) -> None:
+    """Checks that the names are those of the network, and says which they are otherwise."""
+    fitting = [
+        each
+        for each, rules in RULES.items()
+        if all(rule.theirs in source.arrays for rule in rules())
+    ]
+    if fitting and name not in fitting:
+        raise ValueError(
+            f"{source.path} holds no {name}: its names are those of {' or '.join(fitting)}; set"
+            f" --model={fitting[0]}"
+        )
+
+
+def to_pytorch(model: Trained) -> Conversion:
+    """A trained tagger in PyTorch's names, for a strict load.
+
+    Args:
+        model: From the folder of a run.
+
+    Raises:
+        ValueError: if the model is no tagger with a linear output.
+    """
+    name, contract = model.config.model.name, model.contract
+    if name not in RULES:
+        raise ValueError(f"{model.workdir}: {name} is no tagger; those are {', '.join(RULES)}")
+    arrays = jax.device_get(engine.flat(model.params, model.statistics))
+    target, taken, unused = engine.to_theirs(
+        str(model.workdir), RULES[name](), arrays, "no part of the network"
+    )
+    missing = {}
+    if FILTER_BANK in target:
+        target[WINDOW] = contract.spectrogram.window.astype(np.float32)
+        missing[WINDOW] = "a Hann window, made anew"
+    about = {
+        "model": name,
+        "sample_rate": contract.spectrogram.sample_rate,
+        "samples": contract.segmenting.samples(contract.spectrogram.sample_rate),
+        "tags": list(contract.labels.names),
+    }
+    return Conversion(target, about, taken, unused, missing)

@@ -1,0 +1,95 @@
+"""A music tagger on the labels of a data set, as it was published.
+
+python -m atbert_jax.train --config configs/tagger.py:musicnn,mtat --workdir runs/musicnn \
+    --config.data.manifest=tracks.csv
+"""
+
+from typing import NamedTuple
+
+import ml_collections
+
+from configs import defaults
+from input_pipeline.tag_sets import TAG_SETS
+
+
+class Published(NamedTuple):
+    """What a network was published with.
+
+    Attributes:
+        samples: Length of the input.
+        bands: Of the log-mel; of the networks that hear the waveform itself the default.
+        rate: Sample rate, in Hz.
+        dropout: Before the output.
+    """
+
+    samples: int
+    bands: int = 96
+    rate: int = 16_000
+    dropout: float = 0.5
+
+
+# Won et al. (2020), table 1; for the Music Tagging Transformer Won et al. (2021).
+PUBLISHED = {
+    "fcn": Published(464_000),
+    "crnn": Published(464_000),
+    "musicnn": Published(48_000),
+    "sample_cnn": Published(59_049),
+    "se_cnn": Published(59_049),
+    "short_chunk": Published(59_049, 128),
+    "short_chunk_res": Published(59_049, 128),
+    "harmonic_cnn": Published(80_000, 128),
+    "self_attention": Published(240_000, 128),
+    "music_transformer": Published(220_500, 128, 22_050, 0.0),
+}
+# Frames are as long as 32 ms at 16 kHz and 46 ms at 22.05 kHz: FFT by rate; half of it is the hop.
+N_FFT = {16_000: 512, 22_050: 1024}
+
+
+def get_config(given: str = "musicnn") -> ml_collections.ConfigDict:
+    """A network, trained on random chunks of its published length.
+
+    Args:
+        given: Names with commas between them: the network, and the data set whose labels it tells
+            ('mtat', 'jamendo', 'msd' or 'gtzan'), if any; without one they are the manifest's tags.
+
+    Raises:
+        ValueError: if there is no such network or data set; the message lists those there are.
+    """
+    name, _, data = given.partition(",")
+    if name not in PUBLISHED:
+        raise ValueError(f"no tagger {name!r}; use one of {', '.join(PUBLISHED)}")
+    if data and data not in TAG_SETS:
+        raise ValueError(f"no data set {data!r} of a tagger; use one of {', '.join(TAG_SETS)}")
+    published = PUBLISHED[name]
+    config = defaults.get_config("tiny")
+    config.model.name = name
+    config.tagger.wide = data == "msd"
+    config.objectives.classification = 1.0
+    config.classification.update(
+        {"views": ("audio",), "head": "linear", "pooling": "mean", "dropout": published.dropout}
+    )
+    config.data.input = "waveform"
+    config.data.text_column = ""  # captions are not heard
+    config.data.task = "single_label" if data == "gtzan" else "multi_label"
+    config.data.labels = TAG_SETS.get(data, ())
+    config.text.max_tokens = 3
+    hear(config, published)
+    config.train.batch_size = config.evaluation.batch_size = 16
+    return config
+
+
+def hear(config: ml_collections.ConfigDict, published: Published) -> None:
+    """Sets length and front end: HTK bands in decibels, that the network normalises itself."""
+    n_fft = N_FFT[published.rate]
+    config.spectrogram.update(
+        {
+            "sample_rate": published.rate,
+            "n_fft": n_fft,
+            "hop_length": n_fft // 2,
+            "n_mels": published.bands,
+            "mel_scale": "htk",
+            "log_floor": 1e-10,
+        }
+    )
+    config.segmenting.update({"segments": 1, "seconds": published.samples / published.rate})
+    config.normalization = "none"
