@@ -1,5 +1,6 @@
 """The parts that the taggers are built from; PyTorch's paddings, poolings and defaults."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -10,20 +11,31 @@ from flax import nnx
 from atbert_jax.models.batch_norm import BatchNorm
 from input_pipeline.spectrogram import Spectrogram
 
+# The gradient of an array's `max` divides by how often its maximum occurs. XLA may round the array
+# otherwise where it looks for the maximum again, finds it nowhere, and the gradient is 0 / 0; so
+# neither of the two maxima here is taken like that.
+
 
 def max_pool(x: jax.Array, sizes: Sequence[int]) -> jax.Array:
     """The maximum of blocks of (N, ..., C), one size for each axis between; a rest is left out.
 
-    Blocks do not overlap, so it is a maximum over axes of a reshaped array, whose gradient takes
+    Blocks do not overlap, so it is a maximum of slices of a reshaped array, whose gradient takes
     XLA's CPU code a fraction of the time of a window's.
     """
-    if all(size == 1 for size in sizes):
-        return x
-    whole = [length // size * size for length, size in zip(x.shape[1:-1], sizes, strict=True)]
-    x = x[(slice(None), *map(slice, whole))]
-    pairs = [part for n, s in zip(whole, sizes, strict=True) for part in (n // s, s)]
-    blocks = x.reshape(len(x), *pairs, x.shape[-1])
-    return blocks.max(axis=tuple(range(2, 2 * len(sizes) + 1, 2)))
+    for axis, size in enumerate(sizes, start=1):
+        count = x.shape[axis] // size
+        x = jax.lax.slice_in_dim(x, 0, count * size, axis=axis)
+        x = x.reshape(*x.shape[:axis], count, size, *x.shape[axis + 1 :])
+        parts = [jax.lax.index_in_dim(x, i, axis + 1, keepdims=False) for i in range(size)]
+        x = functools.reduce(jnp.maximum, parts)
+    return x
+
+
+def global_max(x: jax.Array) -> jax.Array:
+    """The maximum (N, C) of (N, ..., C)."""
+    x = x.reshape(len(x), -1, x.shape[-1])
+    where = jax.lax.stop_gradient(x).argmax(axis=1, keepdims=True)
+    return jnp.take_along_axis(x, where, axis=1)[:, 0]
 
 
 def require_size(

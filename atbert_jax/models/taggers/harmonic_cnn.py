@@ -8,7 +8,7 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
-from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, require_size
+from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, global_max, require_size
 from atbert_jax.models.taggers.frontend import Frontend
 from input_pipeline.spectrogram import Spectrogram
 
@@ -103,4 +103,4 @@ class HarmonicCNN(nnx.Module):
         x, train = self.frontend(waveform, mask, key), key is not None
         for layer in self.layers:
             x = layer(x, mask, train)
-        return self.dense(x.max(axis=(1, 2)), mask, train)
+        return self.dense(global_max(x), mask, train)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, require_samples
+from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, global_max, require_samples
 from input_pipeline.spectrogram import Spectrogram
 
 # Of each layer. The first has a stride of 3, the last a kernel of 1; those between take maxima.
@@ -83,7 +83,7 @@ class SampleCNN(nnx.Module):
         x = waveform[..., None]
         for layer in self.layers:
             x = layer(x, mask, key is not None)
-        return x.max(axis=1)
+        return global_max(x)
 
 
 class SECNN(SampleCNN):

@@ -8,7 +8,7 @@ from flax import nnx
 
 from atbert_jax.models.encoded import fold
 from atbert_jax.models.taggers.attention import AttentionTagger, attend, drop
-from atbert_jax.models.taggers.blocks import Residual
+from atbert_jax.models.taggers.blocks import Residual, max_pool
 from atbert_jax.models.taggers.frontend import MelFrontend
 from atbert_jax.models.transformer import LayerNorm
 from input_pipeline.spectrogram import Spectrogram
@@ -98,7 +98,7 @@ class SelfAttention(AttentionTagger):
         x = self.frontend(waveform, mask, key)
         for block in self.blocks:
             x = block(x, mask, key is not None)
-        x = x.max(axis=1)
+        x = max_pool(x, (x.shape[1], 1))[:, 0]
         first = jnp.broadcast_to(jnp.asarray(FIRST_TOKEN, x.dtype), (len(x), 1, WIDTH))
         return jnp.concatenate([first, x], axis=1)
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, require_size
+from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, global_max, require_size
 from atbert_jax.models.taggers.frontend import MelFrontend
 from input_pipeline.spectrogram import Spectrogram
 
@@ -53,7 +53,7 @@ class ShortChunk(nnx.Module):
         x, train = self.frontend(waveform, mask, key), key is not None
         for layer in self.layers:
             x = layer(x, mask, train)
-        return self.dense(x.max(axis=(1, 2)), mask, train)
+        return self.dense(global_max(x), mask, train)
 
 
 class ShortChunkRes(ShortChunk):

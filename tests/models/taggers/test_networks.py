@@ -3,6 +3,8 @@
 Their numbers are compared with PyTorch's in `test_parity`.
 """
 
+import dataclasses
+import functools
 from typing import NamedTuple
 
 import jax
@@ -12,6 +14,7 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models import taggers
+from atbert_jax.models.taggers import self_attention
 from input_pipeline.spectrogram import Spectrogram
 from tests import tiny
 
@@ -53,24 +56,10 @@ def filled(name: str, **changes: object) -> nnx.Module:
     return tiny.make_module(lambda: build(name, **changes))
 
 
-def clips(name: str, rows: int, seed: int = 0) -> np.ndarray:
-    """Noise of the least length, and then some."""
-    samples = max(NETWORKS[name].least, 8 * 512)
-    return np.random.default_rng(seed).normal(0, 0.1, (rows, samples)).astype(np.float32)
-
-
-def call(network: nnx.Module, waveform: np.ndarray, mask: np.ndarray, *, train: bool):
-    """Features and the running statistics afterwards; the network itself stays as it is."""
-    definition, state = nnx.split(network)
-
-    @jax.jit
-    def run(state, waveform, mask):
-        network = nnx.merge(definition, state)
-        features = network(waveform, mask, jax.random.key(0) if train else None)
-        return features, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
-
-    features, statistics = run(state, waveform, mask)
-    return np.asarray(features), tiny.named(statistics)
+def clips(name: str, rows: int) -> np.ndarray:
+    """Noise, louder and louder, of the least length or a little more."""
+    noise = np.random.default_rng(0).normal(size=(rows, max(NETWORKS[name].least, 8 * 512)))
+    return (noise * np.geomspace(0.01, 1, rows)[:, None]).astype(np.float32)
 
 
 @every
@@ -90,8 +79,13 @@ def test_size_and_features_are_the_published_ones(name):
 @every
 def test_longer_clips_are_heard_whole(name):
     samples = 2 * NETWORKS[name].samples + 1000
-    features = nnx.eval_shape(lambda: build(name)(jnp.zeros((2, samples)), jnp.ones(2), None))
-    assert features.shape == (2, taggers.NETWORKS[name].features)
+
+    def run():
+        network = build(name)
+        return network, network(jnp.zeros((2, samples)), jnp.ones(2), None)
+
+    network, features = nnx.eval_shape(run)
+    assert features.shape == (2, network.features)
 
 
 @pytest.mark.parametrize("name", [name for name, each in NETWORKS.items() if each.least > 1])
@@ -103,58 +97,102 @@ def test_shorter_clips_than_the_least_are_refused(name):
 
 
 @every
-def test_padding_changes_neither_statistics_nor_real_features(name):
-    network, real = filled(name, **{"tagger.dropout": 0.0}), clips(name, 2)
-    padded = np.concatenate([real[:1], 9 * clips(name, 1, seed=1), real[1:]])
-    expected, statistics = call(network, real, np.ones(2, np.float32), train=True)
-    features, padded_statistics = call(network, padded, np.float32([1, 0, 1]), train=True)
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(features[[0, 2]], expected, rtol=0, atol=2e-4 * scale)
-    for key, value in statistics.items():
-        np.testing.assert_allclose(padded_statistics[key], value, 1e-4, 1e-5, err_msg=key)
-    # Without the mask they do: the comparison above can fail.
-    unmasked, _ = call(network, padded, np.ones(3, np.float32), train=True)
-    assert np.abs(unmasked[[0, 2]] - expected).max() > 0.01 * scale
+def test_features_come_in_the_compute_type(name):
+    def run():
+        network = build(name, **{"model.dtype": "bfloat16"})
+        return network(jnp.zeros((2, NETWORKS[name].samples)), jnp.ones(2), jax.random.key(0))
+
+    assert nnx.eval_shape(run).dtype == jnp.bfloat16
 
 
 @every
-def test_evaluation_is_the_same_each_time_and_for_each_clip_alone(name):
-    network, batch = filled(name), clips(name, 2)
-    before = tiny.named(nnx.to_pure_dict(nnx.state(network, nnx.BatchStat)))
-    features, after = call(network, batch, np.ones(2, np.float32), train=False)
-    for key, value in before.items():
-        np.testing.assert_array_equal(after[key], value)
-    again, _ = call(network, batch, np.ones(2, np.float32), train=False)
-    np.testing.assert_array_equal(features, again)
-    alone, _ = call(network, batch[:1], np.ones(1, np.float32), train=False)
-    np.testing.assert_allclose(features[:1], alone, 1e-4, 1e-5 * np.abs(features).max())
+def test_training_counts_real_clips_only_and_reaches_every_parameter(name):
+    network = filled(name, **{"tagger.dropout": 0.0})
+    definition, params, rest = nnx.split(network, nnx.Param, ...)
+    batch, mask = clips(name, 4), np.float32([1, 0, 1, 1])
+    # A clip of silence has bands of no power at all.
+    batch[3] = 0
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def run(params, batch, mask):
+        network = nnx.merge(definition, params, rest, copy=True)
+        features = network(batch, mask, jax.random.key(0))
+        statistics = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
+        return (mask @ jnp.sin(features)).sum(), (features, statistics)
+
+    gradient, (features, statistics) = run(params, batch, mask)
+    for key, value in tiny.named(nnx.to_pure_dict(gradient)).items():
+        assert np.isfinite(value).all(), key
+        # What is added before a batch normalisation changes nothing.
+        assert key.endswith("conv/bias") or np.abs(value).max() > 0, key
+    other, real = batch.copy(), mask > 0
+    other[1] = 9 * other[2]
+    same, (same_features, same_statistics) = run(params, other, mask)
+    jax.tree.map(np.testing.assert_array_equal, (same, same_statistics), (gradient, statistics))
+    np.testing.assert_array_equal(same_features[real], features[real])
+    # Where it counts it does change them: the comparison above can fail.
+    _, (counted, _) = run(params, other, np.ones(4, np.float32))
+    assert np.abs(counted - features)[real].max() > 0.01
+
+
+@every
+def test_evaluation_hears_each_clip_alone_and_learns_nothing(name):
+    definition, state = nnx.split(filled(name))
+
+    @jax.jit
+    def run(state, batch):
+        network = nnx.merge(definition, state)
+        features = network(batch, jnp.ones(2), None)
+        return features, nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
+
+    batch = clips(name, 3)
+    features, after = run(state, batch[:2])
+    before = nnx.to_pure_dict(nnx.filter_state(state, nnx.BatchStat))
+    jax.tree.map(np.testing.assert_array_equal, after, before)
+    np.testing.assert_array_equal(run(state, batch[::2])[0][0], features[0])
     assert np.abs(features[0] - features[1]).max() > 0.01 * np.abs(features).max()
 
 
-@every
-def test_gradients_are_finite_and_reach_every_parameter(name):
-    definition, params, rest = nnx.split(filled(name), nnx.Param, ...)
-    batch, weight = clips(name, 3), np.random.default_rng(2).normal(size=3).astype(np.float32)
-    # A clip of silence has bands of no power at all.
-    batch[0] = 0
-
-    @jax.jit
-    def run(params):
-        network = nnx.merge(definition, params, rest)
-        features = network(batch, jnp.ones(3), jax.random.key(0))
-        return (weight @ features.astype(jnp.float32) ** 2).sum()
-
-    for key, value in tiny.named(nnx.to_pure_dict(jax.grad(run)(params))).items():
-        assert np.isfinite(value).all(), key
-        # What is added before a batch normalisation changes nothing.
-        if not key.endswith("conv/bias"):
-            assert np.abs(value).max() > 0, key
+def test_the_first_token_is_numpys_first_draw_of_seed_0():
+    token = self_attention.FIRST_TOKEN
+    assert token.shape == (256,)
+    np.testing.assert_allclose(token[:3], [0.5488135, 0.71518937, 0.60276338], rtol=1e-7)
 
 
-@every
-def test_bfloat16_computes_nearly_the_same(name):
-    batch, mask = clips(name, 2), np.ones(2, np.float32)
-    expected, _ = call(filled(name), batch, mask, train=False)
-    found, _ = call(filled(name, **{"model.dtype": "bfloat16"}), batch, mask, train=False)
-    assert found.dtype == jnp.bfloat16
-    assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
+def test_the_music_transformer_refuses_more_than_its_positions():
+    most = 2051 * 512 - 1
+
+    def run(samples: int):
+        return nnx.eval_shape(
+            lambda: build("music_transformer")(jnp.zeros((1, samples)), jnp.ones(1), None)
+        )
+
+    assert run(most).shape == (1, 256)
+    with pytest.raises(ValueError, match=r"config.segmenting.seconds to 47\.624 or less"):
+        run(most + 1)
+
+
+def test_the_compact_music_transformer_has_the_published_size():
+    network = nnx.eval_shape(lambda: build("music_transformer", **{"tagger.attention": 64}))
+    assert tiny.count(network) + (64 + 1) * TAGS == 1_108_852
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "message"),
+    [
+        ("music_transformer", "tagger.attention", 60, "tagger.attention=60 is no multiple of 8"),
+        ("short_chunk", "data.input", "log_mel", "set --config.data.input=waveform"),
+    ],
+)
+def test_impossible_settings_are_refused(name, field, value, message):
+    with pytest.raises(ValueError, match=message):
+        nnx.eval_shape(lambda: build(name, **{field: value}))
+
+
+def test_too_few_bands_are_refused():
+    spectrogram = dataclasses.replace(WON, n_mels=96)
+    with pytest.raises(ValueError, match="96 bands are too few for this tagger: it needs 128"):
+        nnx.eval_shape(
+            lambda: build("short_chunk", spectrogram)(jnp.zeros((1, 59_049)), jnp.ones(1), None)
+        )
