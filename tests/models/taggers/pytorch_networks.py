@@ -90,11 +90,9 @@ class Residual(nn.Module):
 class Tagger(Mel):
     """Blocks `layer1`, `layer2`, ..., a global maximum, a dense layer or none, the output."""
 
-    def __init__(
-        self, spectrogram: Spectrogram, blocks: Sequence[nn.Module], width: int, **options
-    ):
+    def __init__(self, spectrogram, blocks: Sequence[nn.Module], width, *, mel=True, dense=True):
         nn.Module.__init__(self)
-        if options.get("mel", True):
+        if mel:
             super().__init__(spectrogram)
             self.spec_bn = nn.BatchNorm2d(1)
         for number, block in enumerate(blocks, start=1):
