@@ -273,6 +273,10 @@ def write(folder: str, name: str, spectrogram: Spectrogram, waveform: np.ndarray
                 # The running statistics become those of this batch.
                 module.momentum = None
         model.train()(waveform)
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                # Four clips leave some channels nearly constant, whose rounding would be amplified.
+                module.running_var.clamp_(min=module.running_var.mean())
         features, logits, *weights = model.eval()(waveform)
     state = model.state_dict()
     if name == "music_transformer":
