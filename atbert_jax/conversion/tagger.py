@@ -7,7 +7,7 @@ import numpy as np
 from atbert_jax.conversion import engine
 from atbert_jax.conversion.engine import Conversion
 from atbert_jax.conversion.files import Source
-from atbert_jax.conversion.tagger_rules import OUTPUT, RULES
+from atbert_jax.conversion.tagger_rules import OUTPUT, PREFIX, RULES, UNUSED
 from atbert_jax.training.state import define
 from atbert_jax.training.trained import Trained
 from configs import tagger as tagger_config
@@ -17,10 +17,6 @@ from input_pipeline.tag_sets import TAG_SETS
 FAMILY = "tagger"
 # What PyTorch's modules keep beside the filter bank.
 WINDOW, FILTER_BANK = "spec.spectrogram.window", "spec.mel_scale.fb"
-UNUSED = {
-    r"\.num_batches_tracked$": "a count of steps",
-    rf"^{WINDOW}$": "a Hann window, which is made anew",
-}
 
 
 def published_config(name: str | None, data: str | None) -> ml_collections.ConfigDict:
@@ -52,8 +48,9 @@ def from_pytorch(
         ValueError: if it is another network, or one of other sizes or another number of tags.
     """
     where, name, tags = str(source.path), config.model.name, len(contract.labels.names)
-    _require_network(source, name)
-    arrays, taken, unused = engine.to_ours(where, RULES[name](), source.arrays, UNUSED)
+    theirs = engine.without_prefix(source.arrays, PREFIX)
+    _require_network(where, theirs, name)
+    arrays, taken, unused = engine.to_ours(where, RULES[name](), theirs, UNUSED)
     count = len(arrays[f"{OUTPUT}/bias"])
     if count != tags:
         raise ValueError(
@@ -74,16 +71,14 @@ def from_pytorch(
     return Conversion(arrays, {}, taken, unused, {})
 
 
-def _require_network(source: Source, name: str) -> None:
+def _require_network(where: str, arrays: engine.Arrays, name: str) -> None:
     """Checks that the names are those of the network, and says which they are otherwise."""
     fitting = [
-        each
-        for each, rules in RULES.items()
-        if all(rule.theirs in source.arrays for rule in rules())
+        each for each, rules in RULES.items() if all(rule.theirs in arrays for rule in rules())
     ]
     if fitting and name not in fitting:
         raise ValueError(
-            f"{source.path} holds no {name}: its names are those of {' or '.join(fitting)}; set"
+            f"{where} holds no {name}: its names are those of {' or '.join(fitting)}; set"
             f" --model={fitting[0]}"
         )
 

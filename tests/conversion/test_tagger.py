@@ -136,7 +136,9 @@ def test_what_the_file_does_not_tell_is_asked_for(tmp_path):
     line = one_line(command("atbert_jax.convert", "tagger", "fcn.pth", tmp_path / "run"))
     assert "--model= names no model of a tagger's weights, which their file does not tell" in line
     assert all(name in line for name in RULES)
-    with pytest.raises(ValueError, match=r"--dataset=gtz .*; give one of gtzan, jamendo, msd, mtat"):
+    with pytest.raises(
+        ValueError, match=r"--dataset=gtz .*; give one of gtzan, jamendo, msd, mtat"
+    ):
         tagger.published_config("fcn", "gtz")
 
 

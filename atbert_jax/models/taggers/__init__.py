@@ -9,10 +9,26 @@ from flax import nnx
 
 from atbert_jax.models.taggers.crnn import CRNN
 from atbert_jax.models.taggers.fcn import FCN
+from atbert_jax.models.taggers.harmonic_cnn import HarmonicCNN
+from atbert_jax.models.taggers.music_transformer import MusicTransformer
 from atbert_jax.models.taggers.musicnn import MusiCNN
+from atbert_jax.models.taggers.sample_cnn import SECNN, SampleCNN
+from atbert_jax.models.taggers.self_attention import SelfAttention
+from atbert_jax.models.taggers.short_chunk import ShortChunk, ShortChunkRes
 from input_pipeline.contract import Contract
 
-NETWORKS = {"crnn": CRNN, "fcn": FCN, "musicnn": MusiCNN}
+NETWORKS = {
+    "fcn": FCN,
+    "crnn": CRNN,
+    "musicnn": MusiCNN,
+    "sample_cnn": SampleCNN,
+    "se_cnn": SECNN,
+    "short_chunk": ShortChunk,
+    "short_chunk_res": ShortChunkRes,
+    "harmonic_cnn": HarmonicCNN,
+    "self_attention": SelfAttention,
+    "music_transformer": MusicTransformer,
+}
 
 
 def build(

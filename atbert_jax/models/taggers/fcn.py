@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models.taggers.blocks import ConvPool
+from atbert_jax.models.taggers.blocks import ConvPool, global_max
 from atbert_jax.models.taggers.frontend import MelFrontend
 from input_pipeline.spectrogram import Spectrogram
 
@@ -43,4 +43,4 @@ class FCN(nnx.Module):
         x = self.frontend(waveform, mask, key)
         for layer in self.layers:
             x = layer(x, mask, key is not None)
-        return x.max(axis=(1, 2))
+        return global_max(x)

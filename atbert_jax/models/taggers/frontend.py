@@ -1,4 +1,4 @@
-"""What the taggers hear with: mel bands in decibels, normalised by a learned scale."""
+"""What the taggers hear with: bands in decibels, normalised by a learned scale."""
 
 import jax
 import jax.numpy as jnp
@@ -37,37 +37,64 @@ def decibels(power: jax.Array, floor: float) -> jax.Array:
     return 10.0 * jnp.log10(jnp.maximum(power, floor))
 
 
-class MelFrontend(nnx.Module):
-    """Waveform -> normalised mel bands in decibels (N, F, T, 1), float32 (Won et al. 2020).
+class Frontend(nnx.Module):
+    """Waveform -> normalised bands in decibels (N, F, T, C), float32 (Won et al. 2020).
 
-    One batch normalisation with one channel normalises the whole picture. The filter bank is stored
-    with the model: that of the published weights differs from a new one by 1e-5. In training,
-    SpecAugment's masks (Park et al. 2019) are drawn for each clip; what they cover is the mean.
+    One batch normalisation scales each channel as a whole. In training, SpecAugment's masks (Park
+    et al. 2019) are drawn for each clip; what they cover is the mean.
 
     Args:
         settings: `config.tagger`.
         spectrogram: Of the bands; `log_floor` is the least power.
+        channels: C.
         rngs: Keys of the initial values.
     """
 
     def __init__(
-        self, settings: ml_collections.ConfigDict, spectrogram: Spectrogram, *, rngs: nnx.Rngs
+        self,
+        settings: ml_collections.ConfigDict,
+        spectrogram: Spectrogram,
+        channels: int,
+        *,
+        rngs: nnx.Rngs,
     ) -> None:
         self.spectrogram = spectrogram
         self.masks = {
             1: (settings.frequency_masks, settings.frequency_mask_size),
             2: (settings.time_masks, settings.time_mask_size),
         }
-        self.mel_matrix = Constant(jnp.asarray(spectrogram.mel_matrix))
-        self.norm = BatchNorm(1, momentum=0.9, epsilon=1e-5, rngs=rngs)
+        self.norm = BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
+
+    def filters(self) -> jax.Array:
+        """(n_fft // 2 + 1, F, C), that the power spectrum is multiplied with."""
+        raise NotImplementedError
 
     def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Maps (N, samples) with mask (N,) to (N, F, T, 1)."""
-        power = power_spectrum(waveform, self.spectrogram)
-        mel = jnp.matmul(power, self.mel_matrix[...], precision="highest")
-        values = jnp.swapaxes(decibels(mel, self.spectrogram.log_floor), 1, 2)[..., None]
+        """Maps (N, samples) with mask (N,) to (N, F, T, C)."""
+        power, filters = power_spectrum(waveform, self.spectrogram), self.filters()
+        bands = jnp.matmul(power, filters.reshape(len(filters), -1), precision="highest")
+        bands = bands.reshape(*power.shape[:2], *filters.shape[1:])
+        values = jnp.swapaxes(decibels(bands, self.spectrogram.log_floor), 1, 2)
         values = self.norm(values, mask, key is not None)
         return values if key is None else spec_augment(values, self.masks, key)
+
+
+class MelFrontend(Frontend):
+    """Mel bands in one channel.
+
+    The filter bank is stored with the model: that of the published weights differs from a new one
+    by 1e-5.
+    """
+
+    def __init__(
+        self, settings: ml_collections.ConfigDict, spectrogram: Spectrogram, *, rngs: nnx.Rngs
+    ) -> None:
+        super().__init__(settings, spectrogram, 1, rngs=rngs)
+        self.mel_matrix = Constant(jnp.asarray(spectrogram.mel_matrix))
+
+    def filters(self) -> jax.Array:
+        """The stored ones, (n_fft // 2 + 1, F, 1)."""
+        return self.mel_matrix[...][..., None]
 
 
 def spec_augment(
