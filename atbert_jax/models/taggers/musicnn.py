@@ -32,7 +32,7 @@ class MusiCNN(nnx.Module):
     these are the published weights' own.
 
     A filter over 67 bands is one over time alone for each place among the bands, with as many
-    channels; so XLA's CPU code has its gradient ten times as fast.
+    channels; so XLA's CPU code has its gradient eight times as fast.
 
     Args:
         config: The whole config; `config.tagger` and `config.model.dtype` matter here.
