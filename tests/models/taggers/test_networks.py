@@ -105,6 +105,7 @@ def test_features_come_in_the_compute_type(name):
     assert nnx.eval_shape(run).dtype == jnp.bfloat16
 
 
+@pytest.mark.slow
 @every
 def test_training_counts_real_clips_only_and_reaches_every_parameter(name):
     network = filled(name, **{"tagger.dropout": 0.0})
