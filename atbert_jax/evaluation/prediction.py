@@ -142,7 +142,8 @@ class Predictor:
             yield row | {"waveform": silence, "segment_mask": np.zeros(segments, np.float32)}
             return
         answer.duration = self.reader.duration(record)
-        for chunk in range(contract.segmenting.chunks(answer.duration)):
+        count = contract.segmenting.count(answer.duration, self.reader.sample_rate)
+        for chunk in range(count):
             waveform, segment_mask = self.reader.segments(record, chunk)
             yield row | {"waveform": waveform, "segment_mask": segment_mask}
 
