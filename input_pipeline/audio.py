@@ -12,7 +12,6 @@ import numpy as np
 import soundfile
 import soxr
 
-from input_pipeline.perturbation import Perturbation
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.sources import Record
 
@@ -213,6 +212,17 @@ def _part(length: int, start: float, duration: float) -> tuple[int, int]:
     return begin, round(min(duration, length - begin))
 
 
+def read_clip(record: Record, sample_rate: int, longest: float = math.inf) -> np.ndarray:
+    """A record's whole waveform (N,), perturbed as the record says; at most `longest` seconds."""
+    duration = min(math.inf if record.duration is None else record.duration, longest)
+    waveform = read(record.path, sample_rate, record.start, duration)
+    if record.perturbation:
+        # By its name and place, so that noise is the same where the folder is another.
+        key = f"{record.path.name} {record.start}"
+        waveform = record.perturbation(waveform, sample_rate, key)
+    return waveform
+
+
 class Reader:
     """Reads segments of records; remembers decoded short files within a memory budget.
 
@@ -258,7 +268,7 @@ class Reader:
         waveform = self._waveforms.get(key)
         if waveform is None:
             with self._lock:
-                clip = self._recent(*key)
+                clip = self._recent(record)
             waveform = clip.read(self.sample_rate)
             with self._lock:
                 if waveform.nbytes <= self._budget and key not in self._waveforms:
@@ -316,21 +326,13 @@ class Reader:
 class _Clip:
     """A clip that is read once, however many threads ask for it at the same time."""
 
-    def __init__(
-        self, path: Path, start: float, duration: float | None, perturbation: Perturbation | None
-    ) -> None:
-        self._place, self._perturbation = (path, start, duration), perturbation
+    def __init__(self, record: Record) -> None:
+        self._record, self._waveform = record, None
         self._lock = threading.Lock()
-        self._waveform: np.ndarray | None = None
 
     def read(self, sample_rate: int) -> np.ndarray:
         """The waveform (N,)."""
         with self._lock:
             if self._waveform is None:
-                path, start, duration = self._place
-                waveform = read(path, sample_rate, start, duration)
-                if self._perturbation:
-                    # By its name and place, so that it is the same clip in another folder.
-                    waveform = self._perturbation(waveform, sample_rate, f"{path.name} {start}")
-                self._waveform = waveform
+                self._waveform = read_clip(self._record, sample_rate)
             return self._waveform

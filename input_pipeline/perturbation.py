@@ -1,9 +1,10 @@
 """What is done to a clip to see how robust a model is: stretched, transposed, compressed, noised.
 
-The set of Won et al. (2020): time stretching by half an octave of tempo, pitch shifts by a semitone,
+The set of Won et al. (2020): tempos half an octave apart from the own, pitch shifts by a semitone,
 dynamic range compression as on the radio, in films, in music and in speech, and white noise.
 """
 
+import contextlib
 import dataclasses
 import math
 import zlib
@@ -82,6 +83,10 @@ COMPANDERS = {
 }
 
 
+# Of the factor of a tempo, of semitones, and of the share of noise.
+RANGES = {"stretch": (0.1, 10), "pitch": (-48, 48), "noise": (0, 1)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Perturbation:
     """One way to change a clip, as `stretch:1.414`, `pitch:-1`, `compress:radio`, `noise:0.4`.
@@ -99,16 +104,17 @@ class Perturbation:
     amount: float | str
 
     def __post_init__(self) -> None:
-        good = {
-            "stretch": lambda: self.amount > 0,
-            "pitch": lambda: math.isfinite(self.amount),
-            "compress": lambda: self.amount in COMPANDERS,
-            "noise": lambda: 0 <= self.amount <= 1,
-        }
-        if self.kind not in good or not good[self.kind]():
+        if self.kind == "compress":
+            known = self.amount in COMPANDERS
+        else:
+            lowest, highest = RANGES.get(self.kind, (math.inf, 0))
+            known = not isinstance(self.amount, str) and lowest <= self.amount <= highest
+        if not known:
+            ranges = ", ".join(
+                f"{kind}:<{low:g} to {high:g}>" for kind, (low, high) in RANGES.items()
+            )
             raise ValueError(
-                f"no perturbation '{self}'; use stretch:<factor of the tempo>,"
-                " pitch:<semitones>, noise:<share from 0 to 1> or compress:<preset>, one of"
+                f"no perturbation '{self}'; use {ranges} or compress:<preset>, one of"
                 f" {', '.join(COMPANDERS)}"
             )
 
@@ -116,10 +122,9 @@ class Perturbation:
     def parse(cls, text: str) -> "Perturbation":
         """Reads `kind:amount`."""
         kind, _, amount = text.partition(":")
-        try:
-            return cls(kind, amount if kind == "compress" else float(amount))
-        except ValueError:
-            return cls(text, "")  # says what there is
+        with contextlib.suppress(ValueError):
+            amount = float(amount)
+        return cls(kind, amount)
 
     def __str__(self) -> str:
         """As `parse` reads it."""

@@ -12,6 +12,7 @@ from rich.console import Console
 from sklearn.metrics import f1_score
 
 from atbert_jax.evaluation import run
+from atbert_jax.evaluation import split as on_split
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.training import checkpoint, trained
 from atbert_jax.training.checkpoint import Checkpoints
@@ -78,13 +79,13 @@ def reads(monkeypatch) -> Counter:
 def asked(monkeypatch) -> dict[str, list]:
     """What the models answered on each split."""
     answers = {}
-    ask = run._ask
+    ask = on_split.ask
 
     def remembering(models, data, split, console):
         answers[split], unreadable = ask(models, data, split, console)
         return answers[split], unreadable
 
-    monkeypatch.setattr(run, "_ask", remembering)
+    monkeypatch.setattr(on_split, "ask", remembering)
     return answers
 
 

@@ -107,7 +107,7 @@ def test_evenly_spaced_chunks_of_several_segments():
 
 
 def test_a_resampled_file_has_a_last_sample_that_is_rounded_up():
-    # 1 290 000 frames at 44.1 kHz are 468 027.2 samples at 16 kHz, and (468 028 - 464 000) / 4 = 1007.
+    # 1 290 000 frames at 44.1 kHz are 468 027.2 samples at 16 kHz; 468 028 - 464 000 = 4 * 1007.
     segmenting = Segmenting(segments=1, seconds=29.0, chunks=4)
     starts, _ = segmenting.starts(1_290_000 / 44_100, RATE, 1)
     assert round(starts[0] * RATE, 6) == 1007
