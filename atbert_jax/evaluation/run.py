@@ -8,7 +8,15 @@ from typing import Any
 import ml_collections
 from rich.console import Console
 
-from atbert_jax.evaluation import baseline, plots, retrieval, robustness, zero_shot
+from atbert_jax.evaluation import (
+    baseline,
+    contribution,
+    plots,
+    retrieval,
+    robustness,
+    taggram,
+    zero_shot,
+)
 from atbert_jax.evaluation import split as on_split
 from atbert_jax.evaluation.report import Figure, Report, write_report
 from atbert_jax.evaluation.tables import Table, print_table
@@ -87,6 +95,8 @@ def evaluate(
     ]
     values = measured[0] | {"unreadable": unreadable} | ({"chosen": chosen[0]} if chosen[0] else {})
     tables, figures = _show(model, answers[0][1], values)
+    figures += taggram.figures(model, dataset.split(split), answers[0][1])
+    figures += contribution.figures(model, dataset.split(split), answers[0][1])
     systems, more = _systems(model, measured, unreadable)
     warnings += more
     if systems and with_baseline:
