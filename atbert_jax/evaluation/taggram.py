@@ -24,6 +24,9 @@ from input_pipeline.sources import Record
 MOST_TAGS = 15
 MOST_CLIPS = 3
 LONGEST_TITLE = 80
+# The brightest colour is at least that probable; ticks of the scale of colours.
+BRIGHTEST = 0.5
+TICKS = (0, 0.02, 0.1, 0.2, 0.3, 0.5, 0.7, 1)
 NOTE = (
     "Probabilities of the most probable labels; each moment has those of the chunk whose middle is"
     " nearest. On the right: of the whole clip."
@@ -76,8 +79,8 @@ class Taggram:
                 np.arange(len(order) + 1) - 0.5,
                 self.scores[:, order].T,
                 cmap="magma",
-                # As the eye sees brightness: most probabilities of tags are small.
-                norm=PowerNorm(0.5, 0, 1),
+                # Most probabilities of tags are small.
+                norm=PowerNorm(0.5, 0, max(BRIGHTEST, self.scores.max())),
             )
             axes.set(xlabel="time (s)", xlim=(0, self.duration))
             axes.set_title(labels[-1], fontsize=10, loc="left")
@@ -89,7 +92,8 @@ class Taggram:
             beside.tick_params(length=0, labelsize=8, labelcolor="#55606b")
             beside.spines[:].set_visible(False)
             bar = figure.colorbar(image, ax=axes, label="probability", pad=0.01, aspect=30)
-            bar.set_ticks([0, 0.05, 0.2, 0.5, 1], labels=["0", "0.05", "0.2", "0.5", "1"])
+            bar.set_ticks([t for t in TICKS if t <= image.norm.vmax], minor=False)
+            bar.ax.yaxis.set_major_formatter("{x:g}")
             return plots.encode(figure)
 
     def save(self, stem: Path) -> None:
