@@ -2,7 +2,7 @@
 
 The checkpoint folder says which manifest it was trained on; another one can be given. Pre-trained
 models are asked to find clips by their texts and texts by their clips, and with `--zero_shot` to
-tell the manifest's labels by their names.
+tell the manifest's labels by their names. `--robustness` perturbs the clips before they are heard.
 """
 
 from pathlib import Path
@@ -24,6 +24,16 @@ RERANK = flags.DEFINE_integer(
     "Candidates of a search that the pair head puts in order; 0: none.",
     lower_bound=0,
 )
+HOP = flags.DEFINE_float(
+    "hop", None, "Seconds from one chunk of a clip to the next; 0: its length.", lower_bound=0
+)
+CHUNKS = flags.DEFINE_integer(
+    "chunks", None, "Evenly spaced chunks of each clip; 0: consecutive ones.", lower_bound=0
+)
+PERTURB = flags.DEFINE_string(
+    "perturb", None, "Change the clips, as stretch:1.414, pitch:-1, compress:radio or noise:0.4."
+)
+ROBUSTNESS = flags.DEFINE_bool("robustness", False, "Measure on all kinds of perturbed clips, too.")
 ZERO_SHOT = flags.DEFINE_bool("zero_shot", False, "Tell labels by their names, untrained.")
 TEMPLATE = flags.DEFINE_string("template", "{}", "A label's text for --zero_shot, as 'a {} track'.")
 
@@ -32,7 +42,10 @@ def main() -> None:
     """Evaluates and writes the report."""
     if flags.FLAGS["template"].present and not ZERO_SHOT.value:
         raise ValueError("--template is the text of a label; it needs --zero_shot")
+    if PERTURB.value and ROBUSTNESS.value:
+        raise ValueError("--robustness perturbs the clips by itself; leave --perturb out")
     from atbert_jax.evaluation.run import evaluate
+    from input_pipeline.perturbation import Perturbation
 
     data = {"manifest": MANIFEST.value, "root": ROOT.value}
     evaluate(
@@ -41,6 +54,10 @@ def main() -> None:
         Path(OUTPUT.value),
         data={name: value for name, value in data.items() if value is not None},
         step=STEP.value,
+        hop=HOP.value,
+        chunks=CHUNKS.value,
+        perturbation=Perturbation.parse(PERTURB.value) if PERTURB.value else None,
+        with_robustness=ROBUSTNESS.value,
         with_baseline=BASELINE.value,
         rerank=RERANK.value,
         template=TEMPLATE.value if ZERO_SHOT.value else None,

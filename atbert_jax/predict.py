@@ -8,16 +8,19 @@ model was not trained on them. The exit code is 1 if a file could not be read.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from absl import flags
 
 from atbert_jax import command
 
 if TYPE_CHECKING:  # the model and JAX are loaded when they are needed, after the flags are checked
     from atbert_jax.evaluation.prediction import Answer
+    from atbert_jax.training.trained import Trained
     from input_pipeline.sources import Record
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder that a training run wrote.")
@@ -28,6 +31,15 @@ LABELS = flags.DEFINE_string(
 TEMPLATE = flags.DEFINE_string("template", "{}", "A label's text for --labels, as 'a {} track'.")
 JSON = flags.DEFINE_bool("json", False, "Print one JSON object a line for each file.")
 EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Write the embeddings to this .npz file.")
+HOP = flags.DEFINE_float(
+    "hop", None, "Seconds from one chunk of a file to the next; 0: its length.", lower_bound=0
+)
+CHUNKS = flags.DEFINE_integer(
+    "chunks", None, "Evenly spaced chunks of each file; 0: consecutive ones.", lower_bound=0
+)
+TAGGRAM = flags.DEFINE_string(
+    "taggram", None, "Folder for a picture of each file's labels by time, with the numbers."
+)
 THRESHOLDS = flags.DEFINE_string(
     "thresholds", None, "metrics.json of an evaluation: tags are decided by its thresholds."
 )
@@ -130,6 +142,41 @@ def as_row(answer: Answer) -> list[str]:
     return [name, duration, ", ".join(parts) or "embedding only"]
 
 
+def drawing(answers: Iterable[Answer], model: Trained, folder: Path) -> Iterator[Answer]:
+    """Draws the labels of each file by time, as the answers come.
+
+    `folder` gets `<file's name>.png` and `.npz`, with a number behind the name where another file
+    has it; of taggers with self-attention also `<file's name>.contribution.png` and `.npz`.
+
+    Raises:
+        ValueError: if the model tells no labels.
+    """
+    from atbert_jax.evaluation import contribution, taggram
+    from atbert_jax.evaluation.prediction import has_audio
+
+    contract = model.contract
+    if contract.labels.task not in ("single_label", "multi_label"):
+        raise ValueError(
+            f"--taggram draws probabilities of labels, and {model.workdir} tells none; give the"
+            " checkpoint of a classification"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    heard = contribution.network_of(model.learner) and contribution.Contributions(model)
+    seen = Counter()
+    for answer in answers:
+        record = answer.record
+        if not answer.error and has_audio(record):
+            seen[record.path.stem] += 1
+            number = seen[record.path.stem]
+            stem = folder / (record.path.stem + (f"-{number}" if number > 1 else ""))
+            whole = np.array([answer.fields["probabilities"][n] for n in contract.labels.names])
+            scores = answer.chunk_scores
+            taggram.make(record.path.name, contract, answer.duration, scores, whole).save(stem)
+            if heard:
+                heard.of_chunk(record, contribution.telling_chunk(scores, whole)).save(stem)
+        yield answer
+
+
 def show(answers: Iterable[Answer], json_lines: bool) -> list[Answer]:
     """Prints answers as they come (JSON) or as one table, and returns them."""
     from atbert_jax.evaluation.tables import Table, print_table
@@ -146,9 +193,7 @@ def show(answers: Iterable[Answer], json_lines: bool) -> list[Answer]:
 
 
 def main(arguments: list[str]) -> None:
-    """Predicts, prints, and writes the embeddings where asked for."""
-    import numpy as np
-
+    """Predicts, prints, and writes the embeddings and pictures where asked for."""
     from atbert_jax.evaluation.prediction import Predictor
     from atbert_jax.evaluation.zero_shot import ZeroShot
     from atbert_jax.training import trained
@@ -160,9 +205,12 @@ def main(arguments: list[str]) -> None:
     names = [] if LABELS.value is None else read_labels(LABELS.value)
     wanted = list(records(arguments, TEXT.value))
     choices = chosen(Path(THRESHOLDS.value)) if THRESHOLDS.value else {}
-    model = trained.load(Path(CHECKPOINT.value), STEP.value)
+    model = trained.load(Path(CHECKPOINT.value), STEP.value).chunked(HOP.value, CHUNKS.value)
     labels = ZeroShot(model, names, TEMPLATE.value) if names else None
-    answers = show(Predictor(model, labels, choices).predict(wanted), JSON.value)
+    answers = Predictor(model, labels, choices).predict(wanted)
+    if TAGGRAM.value:
+        answers = drawing(answers, model, Path(TAGGRAM.value))
+    answers = show(answers, JSON.value)
     good = [answer for answer in answers if not answer.error]
     if EMBEDDINGS.value and good:
         np.savez(

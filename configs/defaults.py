@@ -157,7 +157,13 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         }
     )
     config.segmenting = ml_collections.ConfigDict(
-        {"segments": 10, "seconds": 1.0, "layout": "windows"}
+        {
+            "segments": 10,  # S, that the model hears of a clip at a time: one chunk
+            "seconds": 1.0,  # of one segment
+            "layout": "windows",  # segments one after another; or 'spaced' over the whole clip
+            "hop": 0.0,  # seconds from chunk to chunk in evaluation; 0: the length of a chunk
+            "chunks": 0,  # instead: so many, evenly spaced (16 as the taggers were published)
+        }
     )
     config.normalization = "dataset"
     config.text = ml_collections.ConfigDict(

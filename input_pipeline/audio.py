@@ -22,6 +22,11 @@ EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", 
 # the state of the memory, so a batch stays a pure function of (config, seed, step).
 WHOLE_SECONDS = 12.0
 
+# Where chunks overlap, clips up to this length are decoded whole, too; the last few are kept until
+# all of their chunks are cut.
+OVERLAPPED_SECONDS = 60.0
+RECENT = 4
+
 # Decoded before and behind a part and cut off again: resampling then has no edge in sight, and the
 # decoder of an mp3, whose frames lean on earlier ones, has found its state.
 MARGIN_SECONDS = 0.2
@@ -93,12 +98,14 @@ def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
         frames = frames - len(block) if len(block) == wanted else 0
 
 
-def file_duration(path: Path, sample_rate: int) -> float:
+def file_duration(path: Path, sample_rate: int, *, exact: bool = True) -> float:
     """Length of a file in seconds, from its header, or counted where that is hard to believe.
 
     Args:
         path: An audio file, or a `.npy` waveform at `sample_rate`.
         sample_rate: Rate of `.npy` waveforms, in Hz; audio files know their own.
+        exact: Count the frames of an mp3 as well, which takes decoding all of it: its header
+            counts up to 0.2 seconds that the encoder added, and that decoding leaves out.
 
     Raises:
         AudioError: if the file is missing, not audio, or empty, or its length cannot be known.
@@ -107,7 +114,7 @@ def file_duration(path: Path, sample_rate: int) -> float:
         return len(_open_npy(path)) / sample_rate
     with _open(path) as file:
         frames = file.frames
-        if frames > path.stat().st_size * FRAMES_PER_BYTE:
+        if frames > path.stat().st_size * FRAMES_PER_BYTE or (exact and file.format == "MP3"):
             frames = _count(path, file)
         if frames <= 0:
             raise AudioError(f"{path}: holds no samples")
@@ -146,6 +153,9 @@ def read(
 ) -> np.ndarray:
     """Part of a file as a mono waveform; little outside of the part is decoded.
 
+    The samples are those that the whole file has at `sample_rate`, from `round(start *
+    sample_rate)` on: a part is resampled from a frame on that falls on one of them.
+
     Args:
         path: Audio file that libsndfile reads (wav, flac, ogg, opus, mp3, aiff, ...), or a `.npy`
             array (samples,) or (samples, channels) that is at `sample_rate` already; integers are
@@ -165,6 +175,7 @@ def read(
     if path.suffix.lower() == ".npy":
         rate, samples, skip = sample_rate, _open_npy(path), 0
         begin, count = _part(len(samples), start * rate, duration * rate)
+        offset = start * rate
         samples = np.array(samples[begin : begin + count])
         if samples.dtype.kind == "i":
             samples = samples / -float(np.iinfo(samples.dtype).min)
@@ -174,15 +185,18 @@ def read(
             rate = file.samplerate
             margin = round(MARGIN_SECONDS * rate)
             begin, count = _part(file.frames, start * rate, duration * rate)
-            skip = min(begin, margin)
-            file.seek(begin - skip)
+            grid = rate // math.gcd(rate, sample_rate)
+            first = max(0, begin - margin) // grid * grid
+            file.seek(first)
+            skip = begin - first
             parts = [_mono(path, block) for block in _blocks(file, skip + count + margin)]
+            offset = first * sample_rate // rate
     waveform = np.concatenate(parts or [np.zeros(0, np.float32)])
     if len(waveform) <= skip:
         raise _nothing(path, start)
     if rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate, quality="HQ")
-    begin, count = _part(len(waveform), skip * sample_rate / rate, duration * sample_rate)
+    begin, count = _part(len(waveform), start * sample_rate - offset, duration * sample_rate)
     if not count:
         raise _nothing(path, start)
     return waveform[begin : begin + count].astype(np.float32)
@@ -198,6 +212,17 @@ def _part(length: int, start: float, duration: float) -> tuple[int, int]:
     return begin, round(min(duration, length - begin))
 
 
+def read_clip(record: Record, sample_rate: int, longest: float = math.inf) -> np.ndarray:
+    """A record's whole waveform (N,), perturbed as the record says; at most `longest` seconds."""
+    duration = min(math.inf if record.duration is None else record.duration, longest)
+    waveform = read(record.path, sample_rate, record.start, duration)
+    if record.perturbation:
+        # By its name and place, so that noise is the same where the folder is another.
+        key = f"{record.path.name} {record.start}"
+        waveform = record.perturbation(waveform, sample_rate, key)
+    return waveform
+
+
 class Reader:
     """Reads segments of records; remembers decoded short files within a memory budget.
 
@@ -206,7 +231,8 @@ class Reader:
     Args:
         sample_rate: Rate of all waveforms, in Hz.
         segmenting: How a clip is cut.
-        memory_mb: Budget of remembered waveforms, in megabytes; 0 remembers nothing.
+        memory_mb: Budget of remembered waveforms, in megabytes; 0 remembers nothing but the last
+            few clips that were read whole, so that their chunks are read once.
     """
 
     def __init__(self, sample_rate: int, segmenting: Segmenting, memory_mb: float = 0) -> None:
@@ -216,29 +242,45 @@ class Reader:
         self._waveforms: dict[tuple, np.ndarray] = {}
         self._lock = threading.Lock()
         self._file_duration = functools.lru_cache(maxsize=None)(file_duration)
+        self._recent = functools.lru_cache(maxsize=RECENT)(_Clip)
 
-    def duration(self, record: Record) -> float:
-        """Length of the record's clip, in seconds (its own `duration`, or from the file's header).
+    def duration(self, record: Record, position: float | None = None) -> float:
+        """Length of what is heard of a record, in seconds.
+
+        It is the record's own `duration`, or what its file has of it, at the tempo that the
+        record's perturbation gives it. For windows in evaluation, the length of an mp3 is counted;
+        else its header is trusted.
 
         Raises:
             AudioError: if the file is not readable or ends before the record starts.
         """
-        end = self._file_duration(record.path, self.sample_rate)
+        exact = position is None and self.segmenting.layout == "windows"
+        end = self._file_duration(record.path, self.sample_rate, exact=exact)
         if record.start >= end:
             raise AudioError(f"{record.path}: starts at {record.start:g} s but ends at {end:g} s")
         rest = end - record.start
-        return rest if record.duration is None else min(record.duration, rest)
+        duration = rest if record.duration is None else min(record.duration, rest)
+        return duration / record.perturbation.tempo if record.perturbation else duration
 
     def _whole(self, record: Record) -> np.ndarray:
-        key = (record.path, record.start, record.duration)
+        """The waveform of a record, perturbed as it wants to be."""
+        key = (record.path, record.start, record.duration, record.perturbation)
         waveform = self._waveforms.get(key)
         if waveform is None:
-            waveform = read(record.path, self.sample_rate, record.start, record.duration)
+            with self._lock:
+                clip = self._recent(record)
+            waveform = clip.read(self.sample_rate)
             with self._lock:
                 if waveform.nbytes <= self._budget and key not in self._waveforms:
                     self._budget -= waveform.nbytes
                     self._waveforms[key] = waveform
         return waveform
+
+    def _is_read_whole(self, record: Record, duration: float, position: float | None) -> bool:
+        if duration <= WHOLE_SECONDS or record.perturbation:
+            return True
+        overlapping = position is None and self.segmenting.overlapping
+        return overlapping and duration <= OVERLAPPED_SECONDS
 
     def segments(
         self, record: Record, chunk: int = 0, position: float | None = None
@@ -256,12 +298,12 @@ class Reader:
         Raises:
             AudioError: if the file is not readable.
         """
-        duration = self.duration(record)
-        starts, mask = self.segmenting.starts(duration, chunk, position)
+        duration = self.duration(record, position)
+        starts, mask = self.segmenting.starts(duration, self.sample_rate, chunk, position)
         length = self.segmenting.samples(self.sample_rate)
         out = np.zeros((self.segmenting.segments, length), np.float32)
         real = [index for index in range(len(mask)) if mask[index]]
-        if duration <= WHOLE_SECONDS:
+        if self._is_read_whole(record, duration, position):
             waveform, origin = self._whole(record), 0.0
         elif self.segmenting.layout == "windows":
             seconds = min(len(real) * self.segmenting.seconds, duration - starts[0])
@@ -279,3 +321,18 @@ class Reader:
             part = waveform[begin : begin + length]
             out[index, : len(part)] = part
         return out, mask
+
+
+class _Clip:
+    """A clip that is read once, however many threads ask for it at the same time."""
+
+    def __init__(self, record: Record) -> None:
+        self._record, self._waveform = record, None
+        self._lock = threading.Lock()
+
+    def read(self, sample_rate: int) -> np.ndarray:
+        """The waveform (N,)."""
+        with self._lock:
+            if self._waveform is None:
+                self._waveform = read_clip(self._record, sample_rate)
+            return self._waveform

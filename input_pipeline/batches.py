@@ -135,7 +135,7 @@ class Batches:
 
         def count(record: object) -> int:
             try:
-                return segmenting.chunks(self.reader.duration(record))
+                return segmenting.count(self.reader.duration(record), self.reader.sample_rate)
             except AudioError:
                 return 1  # meets the reader once, which reports it
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from input_pipeline import few_shot, sources, text
 from input_pipeline.contract import TOKENIZER, Contract, Labels, Normalization
+from input_pipeline.perturbation import Perturbation
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.sources import Record
 from input_pipeline.spectrogram import Spectrogram
@@ -55,6 +56,13 @@ class Dataset:
         """
         sources.require({key: split.records for key, split in self.splits.items()}, name)
         return self.splits[name]
+
+    def perturbed(self, name: str, perturbation: Perturbation) -> "Dataset":
+        """The same data, with the clips of one split perturbed."""
+        split = self.splits[name]
+        records = [dataclasses.replace(r, perturbation=perturbation) for r in split.records]
+        changed = dataclasses.replace(split, records=records)
+        return dataclasses.replace(self, splits=self.splits | {name: changed})
 
 
 def read_splits(data: ml_collections.ConfigDict) -> tuple[dict[str, list[list[Record]]], list[str]]:

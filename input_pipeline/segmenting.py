@@ -15,10 +15,18 @@ class Segmenting:
     'spaced' spreads S segments evenly over the whole clip (they overlap in a short one), as ATBERT
     and AVBert do; the clip is always one chunk.
 
+    Where the chunks of windows lie in evaluation, `hop` or `chunks` says: one begins every `hop`
+    seconds until the end of the clip is heard, the last one padded with silence; or there are
+    `chunks` of them, evenly spaced by Won et al.'s (2020) rule: of a clip of N samples and a chunk
+    of L, they begin every (N - L) // chunks samples, so the last of those hops is never heard.
+    Where they would all begin at 0, one is enough.
+
     Attributes:
         segments: S.
         seconds: Length of one segment, in seconds.
         layout: 'windows' or 'spaced'.
+        hop: From one chunk to the next, in seconds; 0 is the length of a chunk.
+        chunks: Number of evenly spaced chunks; 0 goes by `hop`.
 
     Raises:
         ValueError: if a value is out of its range; the message names the field.
@@ -27,6 +35,8 @@ class Segmenting:
     segments: int = 10
     seconds: float = 1.0
     layout: str = "windows"
+    hop: float = 0.0
+    chunks: int = 0
 
     def __post_init__(self) -> None:
         if self.segments < 1 or self.seconds <= 0:
@@ -36,25 +46,65 @@ class Segmenting:
             )
         if self.layout not in ("windows", "spaced"):
             raise ValueError(f"segmenting.layout is {self.layout!r}; use 'windows' or 'spaced'")
+        if self.hop < 0 or self.chunks < 0 or (self.hop and self.chunks):
+            raise ValueError(
+                f"segmenting.hop={self.hop} and chunks={self.chunks} must be 0 or more, and one of"
+                " them 0: chunks are a hop apart, or so many evenly spaced"
+            )
+        if self.layout == "spaced" and (self.hop or self.chunks):
+            raise ValueError(
+                f"segmenting.hop={self.hop} and chunks={self.chunks} are of windows; with the"
+                " layout 'spaced' a clip is one chunk, so leave both at 0"
+            )
+
+    @property
+    def length(self) -> float:
+        """Length of one chunk of windows, in seconds."""
+        return self.segments * self.seconds
+
+    @property
+    def overlapping(self) -> bool:
+        """Whether chunks share sound, in clips that are not much longer than one."""
+        return bool(self.chunks) or 0 < self.hop < self.length
+
+    def __str__(self) -> str:
+        """Where the chunks lie, for people."""
+        if self.layout == "spaced":
+            return f"one, of {self.segments} segments over the whole clip"
+        if self.chunks:
+            return f"{self.chunks} of {self.length:g} s, evenly spaced"
+        return f"of {self.length:g} s, one every {self.hop or self.length:g} s"
 
     def samples(self, sample_rate: int) -> int:
         """Length of one segment in samples."""
         return round(self.seconds * sample_rate)
 
-    def chunks(self, duration: float) -> int:
-        """Number of examples that a clip of `duration` seconds makes in evaluation."""
+    def count(self, duration: float, sample_rate: int) -> int:
+        """Number of chunks that a clip of `duration` seconds makes in evaluation."""
         if self.layout == "spaced":
             return 1
+        if self.chunks:
+            return self.chunks if self._even_hop(duration, sample_rate) else 1
+        hop = self.hop or self.length
         # A rest shorter than a millisecond is rounding of the header's duration, not sound.
-        return max(1, math.ceil((duration - 1e-3) / (self.segments * self.seconds)))
+        duration -= 1e-3
+        to_the_end = math.ceil((duration - self.length) / hop) + 1
+        return max(1, min(to_the_end, math.ceil(duration / hop)))
+
+    def _even_hop(self, duration: float, sample_rate: int) -> int:
+        """Samples from one of `chunks` to the next, 0 in a clip that is no longer than a chunk."""
+        # Before rounding up, as resampling does, what is no part of a sample but float arithmetic.
+        samples = math.ceil(round(duration * sample_rate, 3))
+        return max(0, samples - self.segments * self.samples(sample_rate)) // self.chunks
 
     def starts(
-        self, duration: float, chunk: int = 0, position: float | None = None
+        self, duration: float, sample_rate: int, chunk: int = 0, position: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Where the segments begin.
 
         Args:
             duration: Length of the clip, in seconds.
+            sample_rate: Of the waveform, in Hz; evenly spaced chunks begin on samples.
             chunk: Which chunk of the clip, in evaluation.
             position: In training, a draw from [0, 1) that places the crop; None in evaluation.
 
@@ -72,10 +122,12 @@ class Segmenting:
             else:
                 share = index / (self.segments - 1)
             return room * share, np.ones(self.segments, np.float32)
-        length = self.segments * self.seconds
-        begin = chunk * length
         if position is not None:
-            begin = position * max(0.0, duration - length)
+            begin = position * max(0.0, duration - self.length)
+        elif self.chunks:
+            begin = chunk * self._even_hop(duration, sample_rate) / sample_rate
+        else:
+            begin = chunk * (self.hop or self.length)
         starts = begin + index * self.seconds
         mask = (starts < duration - 1e-3) | (index == 0)
         return starts, mask.astype(np.float32)

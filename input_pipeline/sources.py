@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from input_pipeline import columns
+from input_pipeline.perturbation import Perturbation
 from input_pipeline.tables import ManifestError, Table
 
 
@@ -31,6 +32,7 @@ class Record:
         start: seconds into the file.
         duration: seconds, None for the rest of the file.
         targets: regression targets in the order of the target columns, NaN where missing.
+        perturbation: what is done to the audio once it is read; None leaves it as it is.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Record:
     start: float = 0.0
     duration: float | None = None
     targets: tuple[float, ...] = ()
+    perturbation: Perturbation | None = None
 
 
 def read_manifest(

@@ -1,6 +1,7 @@
 """A config, a contract and batches so small that a model of them compiles in seconds."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -8,13 +9,16 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+import optax
 from flax import nnx
 
-from atbert_jax.training import optimizer, sharding
+from atbert_jax.training import checkpoint, optimizer, sharding
+from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import TrainState, fresh, lay_out, split
 from atbert_jax.training.step import make_train_step
 from configs import defaults
+from input_pipeline import dataset
 from input_pipeline.contract import Contract, Labels, Normalization
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.spectrogram import Spectrogram
@@ -98,6 +102,17 @@ def make_module(build: Callable[[], nnx.Module], seed: int = 0) -> nnx.Module:
     state = nnx.to_pure_dict(nnx.state(module))
     nnx.update(module, jax.tree_util.tree_map_with_path(fill, state))
     return module
+
+
+def save_run(workdir: Path, config: ml_collections.ConfigDict, seed: int = 0) -> None:
+    """A run's folder as training leaves it, of a network with random weights."""
+    data = dataset.load(config, workdir)
+    learner = make_module(lambda: Learner(config, data.contract, rngs=nnx.Rngs(0)), seed)
+    _, params, statistics = split(learner)
+    checkpoints = Checkpoints(workdir)
+    checkpoints.save(fresh(params, statistics, optax.adam(0.1)), 0.0)
+    checkpoints.close()
+    checkpoint.save_run(workdir, config, data.contract, data.tokenizer)
 
 
 def count(module: nnx.Module) -> int:

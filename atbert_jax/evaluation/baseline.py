@@ -6,14 +6,69 @@ from collections.abc import Iterable
 
 import librosa
 import numpy as np
+from rich.console import Console
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from atbert_jax.evaluation import metrics
+from input_pipeline import audio
+from input_pipeline.dataset import Dataset, Split
+from input_pipeline.progress import track
+
 N_MFCC = 20
 N_FFT = 2048
 HOP_LENGTH = 512
+# It listens to at most so many training clips, and to so much of each.
+MOST_CLIPS = 5000
+LONGEST = 60.0
+
+
+def measure(dataset: Dataset, split: str, console: Console, *, tuned: bool) -> dict:
+    """Metrics of the baseline on a split, fitted on 'train'.
+
+    Args:
+        dataset: With labels.
+        split: 'train', 'val' or 'test'.
+        console: Where to talk.
+        tuned: Thresholds of tags are chosen on 'val', too.
+    """
+    labels = dataset.contract.labels
+    names = dict.fromkeys([split, "val"] if tuned else [split])
+    asked = {name: _described(dataset, dataset.split(name), console) for name in names}
+    features = np.concatenate([rows for rows, _ in asked.values()])
+    found = fit_and_score(
+        *_described(dataset, dataset.split("train"), console), features, labels.task
+    )
+    ends = np.cumsum([len(rows) for rows, _ in asked.values()])
+    of_split = dict(zip(asked, np.split(found, ends[:-1]), strict=True))
+    scores, targets = of_split[split], asked[split][1]
+    if labels.task == "regression":
+        scale, centre = np.array(labels.std), np.array(labels.mean)
+        scores, targets = scores * scale + centre, targets * scale + centre
+    chosen = {}
+    if tuned:
+        chosen["thresholds"] = metrics.best_thresholds(
+            of_split["val"], asked["val"][1], labels.names
+        )
+    return metrics.TASK_METRICS[labels.task](scores, targets, labels.names, **chosen)
+
+
+def _described(dataset: Dataset, split: Split, console: Console) -> tuple[np.ndarray, np.ndarray]:
+    """MFCC statistics (N, F) and labels (N, C) of the labelled, readable records."""
+    rows = np.flatnonzero(split.label_mask > 0)
+    rows = rows[:: -(-len(rows) // MOST_CLIPS)]
+    rate = dataset.contract.spectrogram.sample_rate
+    features, kept = [], []
+    for row in track(rows, "MFCC baseline", len(rows), "clips", console=console):
+        try:
+            waveform = audio.read_clip(split.records[row], rate, LONGEST)
+        except audio.AudioError:
+            continue  # reported where the model met it
+        features.append(mfcc_statistics(waveform, rate))
+        kept.append(row)
+    return np.stack(features), split.labels[kept]
 
 
 def mfcc_statistics(waveform: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> b
     with lettering(names) as labels:
         letters = max(map(len, labels))
         side = float(np.clip(0.32 * size + 0.08 * letters + 1.2, 4.2, 18))
-        figure = _figure(side * 1.1, side)
+        figure = canvas(side * 1.1, side)
         axes = figure.subplots()
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set_facecolor("#e8eaed")
@@ -80,7 +80,7 @@ def confusion_matrix(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> b
                 number = str(counts[row, column])
                 axes.text(column, row, number, ha="center", va="center", color=colour, fontsize=8)
         figure.colorbar(image, ax=axes, label="share of the true class", shrink=0.6, aspect=30)
-        return _png(figure)
+        return encode(figure)
 
 
 def training_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -105,7 +105,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
     colours = {split: COLOURS[i % len(COLOURS)] for i, split in enumerate(splits)}
     with lettering([*panels, *splits]) as labels:
         label = dict(zip([*panels, *splits], labels, strict=True))
-        figure = _figure(4.4 * across, 2.9 * down)
+        figure = canvas(4.4 * across, 2.9 * down)
         grid = figure.subplots(down, across, squeeze=False).ravel()
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
@@ -121,7 +121,7 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
             axes.grid(alpha=0.25)
             if any(lines):
                 axes.legend(frameon=False, fontsize=8)
-        return _png(figure)
+        return encode(figure)
 
 
 def per_class_bars(per_class: Mapping[str, Mapping[str, Any]], metric: str = "f1") -> bytes:
@@ -145,7 +145,7 @@ def per_class_bars(per_class: Mapping[str, Mapping[str, Any]], metric: str = "f1
     )
     values = [per_class[name][metric] for name in names]
     with lettering(names) as labels:
-        figure = _figure(6.4, float(np.clip(0.24 * len(names) + 1.1, 2, 30)))
+        figure = canvas(6.4, float(np.clip(0.24 * len(names) + 1.1, 2, 30)))
         axes = figure.subplots()
         axes.barh(range(len(names)), [value or 0.0 for value in values], color=BLUE, height=0.72)
         for row, (name, value) in enumerate(zip(names, values, strict=True)):
@@ -170,7 +170,7 @@ def per_class_bars(per_class: Mapping[str, Mapping[str, Any]], metric: str = "f1
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", alpha=0.25)
         axes.set_axisbelow(True)
-        return _png(figure)
+        return encode(figure)
 
 
 def roc_curves(scores: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> bytes:
@@ -192,7 +192,7 @@ def roc_curves(scores: np.ndarray, targets: np.ndarray, names: Sequence[str]) ->
     if not drawn:
         raise ValueError("no ROC curve to draw: no class has both positive and negative examples")
     with lettering(names) as labels:
-        figure = _figure(5.6, 5.2)
+        figure = canvas(5.6, 5.2)
         axes = figure.subplots()
         axes.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":")
         for position, c in enumerate(drawn):
@@ -208,7 +208,7 @@ def roc_curves(scores: np.ndarray, targets: np.ndarray, names: Sequence[str]) ->
         axes.plot(rates[0], rates[1], color="black", lw=2, ls="--", label=text)
         axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
         axes.legend(frameon=False, fontsize=8, loc="lower right")
-        return _png(figure)
+        return encode(figure)
 
 
 def pair_histogram(scores: np.ndarray, is_match: np.ndarray, weight: np.ndarray) -> bytes:
@@ -231,7 +231,7 @@ def pair_histogram(scores: np.ndarray, is_match: np.ndarray, weight: np.ndarray)
     scores, truth = np.asarray(scores)[kept], np.asarray(is_match)[kept] > 0
     edges = np.histogram_bin_edges(scores, bins=40)
     with lettering([]):
-        figure = _figure(6.4, 3.2)
+        figure = canvas(6.4, 3.2)
         axes = figure.subplots()
         for side, colour, text in ((True, GREEN, "match"), (False, ORANGE, "mismatch")):
             chosen = scores[truth == side]
@@ -239,7 +239,7 @@ def pair_histogram(scores: np.ndarray, is_match: np.ndarray, weight: np.ndarray)
         axes.axvline(0, color="#1c2733", lw=1, ls=":")
         axes.set(xlabel="score (above 0: match)", ylabel="pairs")
         axes.legend(frameon=False, fontsize=9)
-        return _png(figure)
+        return encode(figure)
 
 
 def dots(names: Sequence[str], values: Mapping[str, Sequence[Sequence[float]]]) -> bytes:
@@ -262,7 +262,7 @@ def dots(names: Sequence[str], values: Mapping[str, Sequence[Sequence[float]]]) 
     down = math.ceil(len(values) / across)
     with lettering([*names, *values], LONGEST_CELL) as labels:
         letters = max(map(len, labels[: len(names)]))
-        figure = _figure(0.075 * letters + 3.2 * across, down * (0.8 + 0.36 * len(names)))
+        figure = canvas(0.075 * letters + 3.2 * across, down * (0.8 + 0.36 * len(names)))
         grid = figure.subplots(down, across, squeeze=False, sharey=True).ravel()
         for axes in grid[len(values) :]:
             axes.set_visible(False)
@@ -284,7 +284,7 @@ def dots(names: Sequence[str], values: Mapping[str, Sequence[Sequence[float]]]) 
             axes.tick_params(axis="y", length=0)
             axes.locator_params(axis="x", nbins=5)
             axes.grid(axis="x", alpha=0.25)
-        return _png(figure)
+        return encode(figure)
 
 
 def spectrogram(log_mel: np.ndarray, hop_seconds: float) -> bytes:
@@ -305,13 +305,13 @@ def spectrogram(log_mel: np.ndarray, hop_seconds: float) -> bytes:
         raise ValueError(f"a spectrogram to draw is (bands, frames), not {log_mel.shape}")
     bands, frames = log_mel.shape
     with lettering([]):
-        figure = _figure(7.2, 2.8)
+        figure = canvas(7.2, 2.8)
         axes = figure.subplots()
         extent = (0, frames * hop_seconds, 0, bands)
         image = axes.imshow(log_mel, origin="lower", aspect="auto", cmap="magma", extent=extent)
         axes.set(xlabel="time (s)", ylabel="mel band")
         figure.colorbar(image, ax=axes, label="log energy", pad=0.01)
-        return _png(figure)
+        return encode(figure)
 
 
 def _panels(
@@ -334,14 +334,15 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _figure(width: float, height: float) -> Figure:
+def canvas(width: float, height: float) -> Figure:
     """A figure in inches that no global state knows of, so that nothing has to be closed."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def encode(figure: Figure) -> bytes:
+    """A figure of `canvas` as a PNG."""
     for axes in figure.axes:
         _lighten(axes)
     buffer = io.BytesIO()

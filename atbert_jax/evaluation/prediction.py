@@ -32,6 +32,8 @@ class Answer:
         duration: Of the clip, in seconds; None without audio.
         fields: What the objectives answer: `prediction`, `probabilities`, `match`, ...
         embedding: (D,), the mean over the clip's chunks; None where there is an error.
+        chunk_scores: (K, C) probabilities of the contract's labels in each chunk of the clip; None
+            where the model tells no labels.
         error: Why the file could not be read, or ''.
     """
 
@@ -39,6 +41,7 @@ class Answer:
     duration: float | None = None
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
     embedding: np.ndarray | None = None
+    chunk_scores: np.ndarray | None = None
     error: str = ""
 
 
@@ -142,7 +145,8 @@ class Predictor:
             yield row | {"waveform": silence, "segment_mask": np.zeros(segments, np.float32)}
             return
         answer.duration = self.reader.duration(record)
-        for chunk in range(contract.segmenting.chunks(answer.duration)):
+        count = contract.segmenting.count(answer.duration, self.reader.sample_rate)
+        for chunk in range(count):
             waveform, segment_mask = self.reader.segments(record, chunk)
             yield row | {"waveform": waveform, "segment_mask": segment_mask}
 
@@ -183,11 +187,14 @@ class Predictor:
             return Answer(record, error=answer.error)
         outputs = jax.tree.map(lambda *rows: np.stack(rows), *answer.outputs)
         fields: dict[str, Any] = {}
+        chunk_scores = None
         for name, objective in self.objectives.items():
             aggregate = self.model.config.evaluation.aggregate
             chosen = self.chosen.get(name, {})
             fields |= objective.answer(outputs[name], answer.given, aggregate, **chosen)
+            own = objective.chunk_scores(outputs[name], answer.given)
+            chunk_scores = chunk_scores if own is None else own
         if self.labels and AUDIO in answer.given:
             fields[zero_shot.NAME] = self.labels.answer(outputs[zero_shot.NAME])
         embedding = np.mean(answer.embeddings, axis=0)
-        return Answer(record, answer.duration, fields, embedding)
+        return Answer(record, answer.duration, fields, embedding, chunk_scores)

@@ -1,47 +1,32 @@
 """The evaluation of a checkpoint: its metrics beside an honest baseline, as tables and a report."""
 
 import datetime
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_collections
-import numpy as np
 from rich.console import Console
 
-from atbert_jax.evaluation import baseline, metrics, plots, retrieval, zero_shot
+from atbert_jax.evaluation import (
+    baseline,
+    contribution,
+    plots,
+    retrieval,
+    robustness,
+    taggram,
+    zero_shot,
+)
 from atbert_jax.evaluation import split as on_split
 from atbert_jax.evaluation.report import Figure, Report, write_report
 from atbert_jax.evaluation.tables import Table, print_table
 from atbert_jax.training import checkpoint, trained
-from atbert_jax.training.learner import Batch
-from atbert_jax.training.step import make_evaluation_step
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.writers import read_metrics
-from input_pipeline import audio
-from input_pipeline.dataset import Dataset, Split
-from input_pipeline.progress import track
+from input_pipeline.dataset import Dataset
+from input_pipeline.perturbation import Perturbation
 
-# What the comparison shows of each task, the headline first.
-SHOWN = {
-    "single_label": ("accuracy", "macro_f1", "roc_auc_macro", "pr_auc_macro"),
-    "multi_label": (
-        "roc_auc_macro",
-        "pr_auc_macro",
-        "roc_auc_micro",
-        "f1_macro",
-        "f1_micro",
-        "f1_macro_tuned",
-        "f1_micro_tuned",
-    ),
-    "regression": ("r2", "rmse", "mae"),
-}
 BASELINE = "MFCC statistics + linear model"
-# The baseline listens to at most so many training clips, and to so much of each.
-BASELINE_CLIPS = 5000
-BASELINE_SECONDS = 60.0
 
 
 def evaluate(
@@ -51,6 +36,10 @@ def evaluate(
     *,
     data: dict[str, Any] | None = None,
     step: int | None = None,
+    hop: float | None = None,
+    chunks: int | None = None,
+    perturbation: Perturbation | None = None,
+    with_robustness: bool = False,
     with_baseline: bool = True,
     rerank: int | None = None,
     template: str | None = None,
@@ -69,6 +58,11 @@ def evaluate(
         output: Folder of the report.
         data: Fields of `config.data` to change, as the manifest.
         step: Which checkpoint; None is the best one.
+        hop: Seconds between chunks of a clip, instead of those of the checkpoint's contract.
+        chunks: Number of evenly spaced chunks of a clip, likewise.
+        perturbation: What is done to the clips of the split, for the baseline too; it was fitted,
+            and thresholds are chosen, without.
+        with_robustness: Measure on the clips of the robustness set, too.
         with_baseline: Fit the MFCC baseline on the training split, too.
         rerank: Instead of `config.evaluation.rerank`.
         template: Classify by the labels' names, too, in a text with {} in the place of the name.
@@ -81,7 +75,7 @@ def evaluate(
         ValueError: if the checkpoint, the manifest or the split is not as it should be.
     """
     console = console or Console()
-    model = trained.load(workdir, step)
+    model = trained.load(workdir, step).chunked(hop, chunks)
     config = model.config
     config.data.update(data or {})
     if rerank is not None:
@@ -90,22 +84,34 @@ def evaluate(
         config.data.task = config.data.task or "single_label"
     dataset = _dataset(config, model, output)
     records = dataset.split(split)
+    if perturbation:
+        dataset = dataset.perturbed(split, perturbation)
     labels = None if template is None else zero_shot.of_dataset(model, dataset, template)
     models = [model, *_twin(model)]
-    answers, unreadable = _ask(models, dataset, split, console)
+    answers, unreadable = on_split.ask(models, dataset, split, console)
     chosen, warnings = _choose(models, dataset, split, answers, console)
-    measured = [_measure(*each) for each in zip(models, answers, chosen, strict=True)]
+    measured = [
+        on_split.measure_answers(*each) for each in zip(models, answers, chosen, strict=True)
+    ]
     values = measured[0] | {"unreadable": unreadable} | ({"chosen": chosen[0]} if chosen[0] else {})
     tables, figures = _show(model, answers[0][1], values)
+    figures += taggram.figures(model, dataset.split(split), answers[0][1])
+    figures += contribution.figures(model, dataset.split(split), answers[0][1])
     systems, more = _systems(model, measured, unreadable)
     warnings += more
     if systems and with_baseline:
-        systems[BASELINE] = _baseline(dataset, split, console, tuned=bool(chosen[0]))
+        systems[BASELINE] = baseline.measure(dataset, split, console, tuned=bool(chosen[0]))
     elif systems:
         warnings.append("The MFCC baseline was not measured, as asked for.")
     if systems:
         tables.insert(0, _comparison(systems, model.contract.labels.task))
         values["systems"] = systems
+    if with_robustness:
+        values["robustness"], more, pictures = robustness.measure(
+            model, dataset, split, measured[0], chosen[0], console
+        )
+        tables += more
+        figures += pictures
     if retrieval.is_learned(model):
         values["retrieval"], more, unsearched = retrieval.measure(model, dataset, split)
         tables += more
@@ -120,6 +126,8 @@ def evaluate(
             "Checkpoint": f"{workdir}, step {model.step}",
             "Split": split,
             "Tracks": len(records.records),
+            "Chunks": str(model.contract.segmenting),
+            **({"Perturbed by": str(perturbation)} if perturbation else {}),
             "Date": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
         },
         warnings=warnings,
@@ -148,34 +156,6 @@ def _twin(model: Trained) -> list[Trained]:
     return [trained.load(folder)] if there else []
 
 
-def _ask(
-    models: Sequence[Trained], dataset: Dataset, split: str, console: Console
-) -> tuple[list[tuple[tuple, dict]], int]:
-    """Sums and outputs of each model on a split, and how many of its records were not readable."""
-    # TensorFlow is needed here, where a split is read, and not in `predict`.
-    from input_pipeline.bad_records import BadRecords
-    from input_pipeline.batches import Batches
-
-    model = models[0]
-    size = model.config.evaluation.batch_size
-    bad = BadRecords(None)
-    batches = Batches(model.config, dataset, bad)
-    stream = track(
-        batches.evaluation(split, size),
-        f"{model.workdir} on {split}",
-        batches.steps(split, size),
-        "batches",
-        console=console,
-    )
-    return on_split.answers([_step(model) for model in models], stream, model.mesh), len(bad)
-
-
-def _step(model: Trained) -> Callable[[Batch], tuple]:
-    where = jax.tree.map(lambda x: x.sharding, model.params)
-    step = make_evaluation_step(model.definition, model.mesh, where)
-    return functools.partial(step, model.params, model.statistics)
-
-
 def _choose(
     models: Sequence[Trained],
     dataset: Dataset,
@@ -202,7 +182,7 @@ def _choose(
     if split == "val":
         warnings.append("Thresholds were chosen on this very split; new records will do worse.")
     else:
-        answers, _ = _ask(models, dataset, "val", console)
+        answers, _ = on_split.ask(models, dataset, "val", console)
     names = dataset.contract.labels.names
     if missing := [n for n, there in zip(names, labels.any(axis=0), strict=True) if not there]:
         text = (
@@ -214,11 +194,6 @@ def _choose(
         for model, (_, outputs) in zip(models, answers, strict=True)
     ]
     return chosen, warnings
-
-
-def _measure(model: Trained, answers: tuple[tuple, dict], chosen: dict) -> dict[str, Any]:
-    how = model.config.evaluation.aggregate
-    return on_split.measure(model.learner, model.config.objectives, *answers, how, chosen)
 
 
 def _show(
@@ -234,14 +209,6 @@ def _show(
     return tables, figures
 
 
-def _views(values: dict[str, Any], task: str) -> Iterator[tuple[str, dict]]:
-    """The views (audio with text, audio, text) that were measured on the labels."""
-    for objective in values.values():
-        for view, entry in objective.items() if isinstance(objective, dict) else ():
-            if isinstance(entry, dict) and SHOWN[task][0] in entry:
-                yield view.replace("_", " + "), entry
-
-
 def _systems(
     model: Trained, measured: Sequence[dict[str, Any]], unreadable: int
 ) -> tuple[dict[str, dict], list[str]]:
@@ -255,7 +222,7 @@ def _systems(
     systems = {
         f"{config.model.name} {origin}: {view}": entry
         for origin, values in zip(origins, measured, strict=False)
-        for view, entry in _views(values, task)
+        for view, entry in on_split.views(values, task)
     }
     if config.init_from and len(measured) == 1:
         warnings.append(
@@ -267,49 +234,8 @@ def _systems(
     return systems, warnings
 
 
-def _baseline(dataset: Dataset, split: str, console: Console, *, tuned: bool) -> dict:
-    """Metrics of the MFCC baseline, fitted on train; its thresholds are chosen on val, too."""
-    labels = dataset.contract.labels
-    names = dict.fromkeys([split, "val"] if tuned else [split])
-    asked = {name: _described(dataset, dataset.split(name), console) for name in names}
-    features = np.concatenate([rows for rows, _ in asked.values()])
-    found = baseline.fit_and_score(
-        *_described(dataset, dataset.split("train"), console), features, labels.task
-    )
-    ends = np.cumsum([len(rows) for rows, _ in asked.values()])
-    of_split = dict(zip(asked, np.split(found, ends[:-1]), strict=True))
-    scores, targets = of_split[split], asked[split][1]
-    if labels.task == "regression":
-        scale, centre = np.array(labels.std), np.array(labels.mean)
-        scores, targets = scores * scale + centre, targets * scale + centre
-    measure, chosen = metrics.TASK_METRICS[labels.task], {}
-    if tuned:
-        chosen["thresholds"] = metrics.best_thresholds(
-            of_split["val"], asked["val"][1], labels.names
-        )
-    return measure(scores, targets, labels.names, **chosen)
-
-
-def _described(dataset: Dataset, split: Split, console: Console) -> tuple[np.ndarray, np.ndarray]:
-    """MFCC statistics (N, F) and labels (N, C) of the labelled, readable records."""
-    rows = np.flatnonzero(split.label_mask > 0)
-    rows = rows[:: -(-len(rows) // BASELINE_CLIPS)]
-    rate = dataset.contract.spectrogram.sample_rate
-    features, kept = [], []
-    for row in track(rows, "MFCC baseline", len(rows), "clips", console=console):
-        record = split.records[row]
-        seconds = min(record.duration or BASELINE_SECONDS, BASELINE_SECONDS)
-        try:
-            waveform = audio.read(record.path, rate, record.start, seconds)
-        except audio.AudioError:
-            continue  # reported where the model met it
-        features.append(baseline.mfcc_statistics(waveform, rate))
-        kept.append(row)
-    return np.stack(features), split.labels[kept]
-
-
 def _comparison(systems: dict[str, dict], task: str) -> Table:
-    names = SHOWN[task]
+    names = on_split.SHOWN[task]
     rows = [[system, *(entry.get(name) for name in names)] for system, entry in systems.items()]
     return Table("Comparison", ["system", *names], rows, "All on the same records of this split.")
 
@@ -318,7 +244,7 @@ def _headline(systems: dict[str, dict], task: str) -> dict[str, Any]:
     """The task's first metric of the model's first view, its twin's and the baseline's."""
     if not systems:
         return {}
-    name = SHOWN[task][0]
+    name = on_split.SHOWN[task][0]
     first = {}
     for system, entry in systems.items():
         first.setdefault(system.split(":")[0], entry[name])

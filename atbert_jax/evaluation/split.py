@@ -1,19 +1,74 @@
 """A model's answers on a whole split, and what they are worth."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from rich.console import Console
 
 from atbert_jax.training import sharding
 from atbert_jax.training.learner import Batch, Learner
 from atbert_jax.training.step import mean, total_loss
+from atbert_jax.training.trained import Trained
+from input_pipeline.dataset import Dataset
+from input_pipeline.progress import track
+
+# What is shown of each task, the headline first.
+SHOWN = {
+    "single_label": ("accuracy", "macro_f1", "roc_auc_macro", "pr_auc_macro"),
+    "multi_label": (
+        "roc_auc_macro",
+        "pr_auc_macro",
+        "roc_auc_micro",
+        "f1_macro",
+        "f1_micro",
+        "f1_macro_tuned",
+        "f1_micro_tuned",
+    ),
+    "regression": ("r2", "rmse", "mae"),
+}
 
 # Outputs (N, ...) of one objective.
 Outputs = Mapping[str, np.ndarray]
+
+
+def ask(
+    models: Sequence[Trained], dataset: Dataset, split: str, console: Console, note: str = ""
+) -> tuple[list[tuple[tuple, dict]], int]:
+    """Runs trained models on a split, in batches of the first one's `config.evaluation`.
+
+    Args:
+        models: From `trained.load`.
+        dataset: With the split.
+        split: 'train', 'val' or 'test'.
+        console: Where to talk.
+        note: Said with the progress.
+
+    Returns:
+        For each model what `answers` gives; and how many records were not readable.
+
+    Raises:
+        sources.ManifestError: if the split is empty.
+    """
+    # TensorFlow is needed here, where a split is read, and not in `predict`.
+    from input_pipeline.bad_records import BadRecords
+    from input_pipeline.batches import Batches
+
+    model = models[0]
+    size = model.config.evaluation.batch_size
+    bad = BadRecords(None)
+    batches = Batches(model.config, dataset, bad)
+    stream = track(
+        batches.evaluation(split, size),
+        f"{model.workdir} on {split}{note}",
+        batches.steps(split, size),
+        "batches",
+        console=console,
+    )
+    return answers([model.evaluate for model in models], stream, model.mesh), len(bad)
 
 
 def answers(
@@ -71,6 +126,14 @@ def choose(
     }
 
 
+def measure_answers(
+    model: Trained, answers: tuple[tuple, dict], chosen: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What `measure` says of a trained model's `answers`, in the way of its config."""
+    how = model.config.evaluation.aggregate
+    return measure(model.learner, model.config.objectives, *answers, how, chosen)
+
+
 def measure(
     learner: Learner,
     weights: Mapping[str, float],
@@ -96,6 +159,14 @@ def measure(
         summary = objective.summarize(outputs[name], aggregate, **chosen.get(name, {}))
         metrics[name] = {"loss": float(own[name])} | summary
     return metrics
+
+
+def views(values: Mapping[str, Any], task: str) -> Iterator[tuple[str, dict]]:
+    """The views (audio with text, audio, text) that were measured on the labels."""
+    for objective in values.values():
+        for view, entry in objective.items() if isinstance(objective, dict) else ():
+            if isinstance(entry, dict) and SHOWN[task][0] in entry:
+                yield view.replace("_", " + "), entry
 
 
 def scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float | None]:

@@ -100,7 +100,8 @@ class Classification(Objective):
             "labels": mix(batch["labels"]),
         }
 
-    def _logits(self, encoded: Encoded, key: jax.Array | None) -> jax.Array:
+    def logits(self, encoded: Encoded, key: jax.Array | None) -> jax.Array:
+        """Maps hidden states (B, T, D) to logits (B, C); `key=None` is evaluation."""
         hidden = encoded.hidden[:, 0]
         if self.pooling == "mean":
             weight = encoded.mask[..., None]
@@ -145,7 +146,7 @@ class Classification(Objective):
         metrics = {}
         views = encode_views(model, batch, self.views, fold(key, 0))
         for number, (view, encoded) in enumerate(views.items()):
-            logits = self._logits(encoded, fold(key, number + 1))
+            logits = self.logits(encoded, fold(key, number + 1))
             total += self._losses(logits, batch["labels"]) * there[view]
             count += there[view]
             if self.labels.task == "single_label" and view == self.views[0]:
@@ -157,7 +158,7 @@ class Classification(Objective):
     def predict(self, model: nnx.Module, batch: Batch) -> Batch:
         """Scores (B, C) of each view: probabilities, or targets in their own units."""
         views = encode_views(model, batch, self.views, None)
-        return {view: self._scores(self._logits(encoded, None)) for view, encoded in views.items()}
+        return {view: self._scores(self.logits(encoded, None)) for view, encoded in views.items()}
 
     def _scores(self, logits: jax.Array) -> jax.Array:
         if self.labels.task == "single_label":
@@ -239,8 +240,7 @@ class Classification(Objective):
         The view is that of the modalities given, or else the first one that was trained. Tags are
         predicted from their thresholds (see `choose`) on, or else from 0.5.
         """
-        wanted = AUDIO_TEXT if len(given) > 1 else given[0]
-        view = wanted if wanted in self.views else self.views[0]
+        view = self._view(given)
         _, tracks = aggregate_tracks(outputs[view], np.zeros(len(outputs[view]), int), aggregate)
         by_name = dict(zip(self.labels.names, map(float, tracks[0]), strict=True))
         if self.labels.task == "regression":
@@ -250,3 +250,14 @@ class Classification(Objective):
             tags = [n for n, value in by_name.items() if value >= limits.get(n, metrics.THRESHOLD)]
             return {"prediction": tags, "probabilities": by_name}
         return {"prediction": max(by_name, key=by_name.get), "probabilities": by_name}
+
+    def chunk_scores(
+        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...]
+    ) -> np.ndarray | None:
+        """The probabilities that `answer` aggregates (N, C); None of numbers."""
+        return None if self.labels.task == "regression" else outputs[self._view(given)]
+
+    def _view(self, given: tuple[str, ...]) -> str:
+        """That of the modalities given, or else the first one that was trained."""
+        wanted = AUDIO_TEXT if len(given) > 1 else given[0]
+        return wanted if wanted in self.views else self.views[0]

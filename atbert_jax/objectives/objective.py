@@ -76,3 +76,15 @@ class Objective(nnx.Module):
         """
         del outputs, given, aggregate
         return {}
+
+    def chunk_scores(
+        self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...]
+    ) -> np.ndarray | None:
+        """Probabilities (N, C) of the contract's labels in each chunk, where it tells them.
+
+        Args:
+            outputs: Of `predict`, a row for each of N chunks.
+            given: The modalities there are, 'audio' and 'text'.
+        """
+        del outputs, given
+        return None

@@ -2,16 +2,20 @@
 
 import contextlib
 import dataclasses
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import ml_collections
 from flax import nnx
 from jax.sharding import Mesh
 
 from atbert_jax.training import checkpoint, sharding
-from atbert_jax.training.learner import Learner
+from atbert_jax.training.learner import Batch, Learner
 from atbert_jax.training.state import define, place
+from atbert_jax.training.step import make_evaluation_step
 from input_pipeline.contract import Contract
 
 
@@ -45,6 +49,31 @@ class Trained:
     def learner(self) -> Learner:
         """The module itself, for what its objectives can do without a batch."""
         return nnx.merge(self.definition, self.params, self.statistics)
+
+    @functools.cached_property
+    def evaluate(self) -> Callable[[Batch], tuple]:
+        """What `make_evaluation_step` gives, of these parameters; compiled once."""
+        where = jax.tree.map(lambda x: x.sharding, self.params)
+        step = make_evaluation_step(self.definition, self.mesh, where)
+        return functools.partial(step, self.params, self.statistics)
+
+    def chunked(self, hop: float | None = None, chunks: int | None = None) -> "Trained":
+        """The same model that is asked about other chunks of each clip (see `Segmenting`).
+
+        Args:
+            hop: Seconds from one chunk to the next; 0 is the length of a chunk.
+            chunks: Number of evenly spaced ones instead. Where both are None, all stays as it is.
+
+        Raises:
+            ValueError: if both are given, or clips are one chunk each ('spaced').
+        """
+        if hop is None and chunks is None:
+            return self
+        segmenting = dataclasses.replace(
+            self.contract.segmenting, hop=hop or 0.0, chunks=chunks or 0
+        )
+        contract = dataclasses.replace(self.contract, segmenting=segmenting)
+        return dataclasses.replace(self, contract=contract)
 
 
 def load(workdir: Path, step: int | None = None) -> Trained:

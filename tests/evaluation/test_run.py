@@ -5,33 +5,18 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-import optax
 import pytest
-from flax import nnx
 from rich.console import Console
 from sklearn.metrics import f1_score
 
 from atbert_jax.evaluation import run
+from atbert_jax.evaluation import split as on_split
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.training import checkpoint, trained
-from atbert_jax.training.checkpoint import Checkpoints
-from atbert_jax.training.learner import Learner
-from atbert_jax.training.state import fresh, split
 from input_pipeline import batches, dataset
 from tests import tiny
 
 NAMES = ("high", "late", "low")
-
-
-def save(workdir: Path, config, seed: int) -> None:
-    """A run's folder as training leaves it, of a network with random weights."""
-    data = dataset.load(config, workdir)
-    learner = tiny.make_module(lambda: Learner(config, data.contract, rngs=nnx.Rngs(0)), seed)
-    _, params, statistics = split(learner)
-    checkpoints = Checkpoints(workdir)
-    checkpoints.save(fresh(params, statistics, optax.adam(0.1)), 0.0)
-    checkpoints.close()
-    checkpoint.save_run(workdir, config, data.contract, data.tokenizer)
 
 
 @pytest.fixture
@@ -56,7 +41,7 @@ def tagger(tone_manifest, tone_config, tmp_path) -> Path:
     config = tone_config(manifest, **changes)
     config.init_from = "elsewhere"
     for number, folder in enumerate((tmp_path / "run", tmp_path / "run" / checkpoint.SCRATCH)):
-        save(folder, config, number)
+        tiny.save_run(folder, config, number)
     return tmp_path / "run"
 
 
@@ -78,13 +63,13 @@ def reads(monkeypatch) -> Counter:
 def asked(monkeypatch) -> dict[str, list]:
     """What the models answered on each split."""
     answers = {}
-    ask = run._ask
+    ask = on_split.ask
 
     def remembering(models, data, split, console):
         answers[split], unreadable = ask(models, data, split, console)
         return answers[split], unreadable
 
-    monkeypatch.setattr(run, "_ask", remembering)
+    monkeypatch.setattr(on_split, "ask", remembering)
     return answers
 
 

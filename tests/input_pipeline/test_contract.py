@@ -44,6 +44,14 @@ def test_is_readable_json(tmp_path):
     assert json.loads(text)["spectrogram"]["n_fft"] == 1472
 
 
+def test_older_ones_have_consecutive_chunks(tmp_path):
+    contract().save(tmp_path)
+    values = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
+    del values["segmenting"]["hop"], values["segmenting"]["chunks"]
+    (tmp_path / FILE).write_text(json.dumps(values), encoding="utf-8")
+    assert Contract.load(tmp_path) == contract()
+
+
 def test_a_folder_without_one(tmp_path):
     with pytest.raises(FileNotFoundError, match=rf"{tmp_path}: no contract\.json here"):
         Contract.load(tmp_path)

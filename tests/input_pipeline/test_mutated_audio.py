@@ -66,7 +66,7 @@ def attempts(path: Path) -> Iterator[Callable[[], np.ndarray | float]]:
     spaced = Reader(2 * RATE, Segmenting(3, 0.25, "spaced"))
 
     def last_chunk() -> np.ndarray:
-        chunks = reader.segmenting.chunks(reader.duration(record))
+        chunks = reader.segmenting.count(reader.duration(record), RATE)
         return reader.segments(record, chunks - 1)[0]
 
     yield lambda: file_duration(path, RATE)

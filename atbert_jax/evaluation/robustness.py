@@ -1,0 +1,70 @@
+"""How much of a model's success is left on perturbed clips (Won et al. 2020, section 4.3)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from atbert_jax.evaluation import plots
+from atbert_jax.evaluation import split as on_split
+from atbert_jax.evaluation.report import Figure
+from atbert_jax.evaluation.tables import Table
+from atbert_jax.training.trained import Trained
+from input_pipeline.dataset import Dataset
+from input_pipeline.perturbation import ROBUSTNESS
+
+CLEAN = "clean"
+# Metrics in the table and in the picture.
+COLUMNS, DRAWN = 4, 2
+
+
+def measure(
+    model: Trained,
+    dataset: Dataset,
+    split: str,
+    clean: Mapping[str, Any],
+    chosen: Mapping[str, Mapping[str, Any]],
+    console: Console,
+) -> tuple[dict[str, dict], list[Table], list[Figure]]:
+    """Measures the model's first view on every perturbation of the robustness set.
+
+    Args:
+        model: From `trained.load`.
+        dataset: With labels.
+        split: 'train', 'val' or 'test'.
+        clean: What `split.measure_answers` gave without perturbation.
+        chosen: On validation data without perturbation.
+        console: Where to talk.
+
+    Returns:
+        By perturbation, `clean` first, the metrics of the task; a table and a figure.
+
+    Raises:
+        ValueError: if the model predicts no labels.
+    """
+    task = model.contract.labels.task
+    if not task:
+        raise ValueError(
+            f"{model.workdir} predicts no labels, and robustness is measured on them; give the"
+            " checkpoint of a classification"
+        )
+    shown = on_split.SHOWN[task][:COLUMNS]
+    found = {CLEAN: clean}
+    for perturbation in ROBUSTNESS:
+        perturbed = dataset.perturbed(split, perturbation)
+        (answers,), _ = on_split.ask([model], perturbed, split, console, f", {perturbation}")
+        found[str(perturbation)] = on_split.measure_answers(model, answers, chosen)
+    values = {}
+    for name, metrics in found.items():
+        view, entry = next(on_split.views(metrics, task))
+        values[name] = {metric: entry[metric] for metric in shown}
+    rows = [[name, *entry.values()] for name, entry in values.items()]
+    note = f"Each clip is perturbed as a whole before it is cut into chunks; {view}."
+    table = Table("Robustness", ["perturbation", *shown], rows, note)
+    panels = {
+        metric: [[entry[metric]] if entry[metric] is not None else [] for entry in values.values()]
+        for metric in shown[:DRAWN]
+        if any(entry[metric] is not None for entry in values.values())
+    }
+    figures = [Figure("Robustness", plots.dots(list(values), panels), note)] if panels else []
+    return values, [table], figures

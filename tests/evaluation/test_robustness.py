@@ -1,0 +1,95 @@
+"""Evaluations of perturbed clips, and of other chunks than those of the training."""
+
+import io
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from atbert_jax.evaluation import run
+from atbert_jax.evaluation import split as on_split
+from atbert_jax.training import trained
+from input_pipeline import dataset
+from input_pipeline.perturbation import ROBUSTNESS, Perturbation
+from tests import tiny
+
+
+@pytest.fixture
+def workdir(tone_manifest, tone_config, tmp_path):
+    """Of a network with random weights that tells high tones from low ones by chance."""
+    manifest = tone_manifest(4, 2, 6, seconds=(0.5, 0.8, 1.3))
+    changes = {**tiny.MODEL, "objectives.classification": 1.0, "classification.views": ("audio",)}
+    config = tone_config(manifest, normalization="none", **changes)
+    tiny.save_run(tmp_path / "run", config)
+    return tmp_path / "run"
+
+
+def evaluate(workdir, output, **more) -> tuple[dict, str]:
+    quiet = Console(file=io.StringIO())
+    values = run.evaluate(workdir, "test", output, with_baseline=False, console=quiet, **more)
+    return values, (output / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_robustness_set_is_measured_and_shown(workdir, tmp_path):
+    values, page = evaluate(workdir, tmp_path / "report", with_robustness=True)
+    found = values["robustness"]
+    assert list(found) == ["clean", *map(str, ROBUSTNESS)]
+    clean = values["classification"]["audio"]
+    assert found["clean"] == {name: clean[name] for name in on_split.SHOWN["single_label"]}
+    assert page.count("Robustness") == 3  # a table, a picture and its description
+    assert "compress:film_standard" in page
+    # Each is what an evaluation of these clips alone says.
+    for text in ("noise:0.4", "stretch:1.41421"):
+        alone, page = evaluate(workdir, tmp_path / "alone", perturbation=Perturbation.parse(text))
+        assert found[text] == pytest.approx(
+            {name: alone["classification"]["audio"][name] for name in found[text]}, abs=1e-6
+        )
+        assert text in page
+        assert alone["loss"] != pytest.approx(values["loss"], abs=1e-6)
+
+
+def test_only_the_clips_of_the_split_are_perturbed(workdir, tmp_path):
+    model = trained.load(workdir)
+    data = dataset.load(model.config, tmp_path, contract=model.contract, tokenizer=model.tokenizer)
+    stretch = Perturbation("stretch", 2.0)
+    changed = data.perturbed("test", stretch)
+    assert {record.perturbation for record in changed.split("test").records} == {stretch}
+    assert changed.split("val") is data.split("val")
+    plain, slow = (
+        on_split.ask([model], each, "test", Console(quiet=True))[0][0][1]["classification"]
+        for each in (data, changed)
+    )
+    # Two chunks of 0.8 s and three of 1.3 s become one and two.
+    assert np.bincount(plain["record"]).tolist() == [1, 2, 3, 1, 2, 3]
+    assert np.bincount(slow["record"]).tolist() == [1, 1, 2, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("asked", "chunks", "fact"),
+    [
+        ({"chunks": 4}, [1, 4, 4, 1, 4, 4], "4 of 0.5 s, evenly spaced"),
+        ({"hop": 0.1}, [1, 4, 9, 1, 4, 9], "one every 0.1 s"),
+        ({"hop": 0.0}, [1, 2, 3, 1, 2, 3], "one every 0.5 s"),
+    ],
+)
+def test_chunks_are_those_that_are_asked_for(workdir, tmp_path, monkeypatch, asked, chunks, fact):
+    records = []
+    answers = on_split.answers
+
+    def remembering(*arguments):
+        found = answers(*arguments)
+        records.append(found[0][1]["classification"]["record"])
+        return found
+
+    monkeypatch.setattr(on_split, "answers", remembering)
+    _, page = evaluate(workdir, tmp_path / "report", **asked)
+    assert np.bincount(records[0]).tolist() == chunks
+    assert fact in page
+
+
+def test_a_model_has_one_rule_of_chunks(workdir):
+    model = trained.load(workdir)
+    assert model.chunked() is model
+    with pytest.raises(ValueError, match=r"hop=0\.5 and chunks=3 must be 0 or more"):
+        model.chunked(hop=0.5, chunks=3)
+    assert model.chunked(chunks=3).chunked(hop=0.5).contract.segmenting.hop == 0.5
