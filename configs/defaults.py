@@ -203,7 +203,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     )
     config.optimizer = ml_collections.ConfigDict(
         {
-            "name": "adamw",  # or 'amsgrad', 'adam', 'sgd'
+            "name": "adamw",  # or 'amsgrad', 'adam', 'sgd', 'adam_sgd' (SGD from the first switch)
             "learning_rate": 1e-4,
             "trunk_rate": 1.0,  # factor of it for the trunk, all that is named `model/...`
             # Regular expressions on the names of parameters that stay as they are (--describe).
@@ -212,8 +212,11 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "b2": 0.98,
             "weight_decay": 1e-2,
             "clip_norm": 1.0,  # of the global gradient; 0 is off
-            "schedule": "cosine",  # after the warm-up; or 'linear', 'constant'
+            "schedule": "cosine",  # after the warm-up; or 'linear', 'constant', 'steps'
             "warmup_steps": 500,
+            "switch_at": (),  # shares of the run, where its next phase begins
+            "switch_rates": (),  # learning rate of each phase but the first, for 'steps'
+            "reload_best": False,  # each phase begins with the weights of the best checkpoint
         }
     )
     config.evaluation = ml_collections.ConfigDict(

@@ -127,6 +127,7 @@ class Run:
             config.evaluation.batch_size, self.mesh, "config.evaluation.batch_size"
         )
         self.optimizer = optimizer.build(config.optimizer, config.train.steps)
+        self.reloads = optimizer.reloads(config)
         self.dataset = self._load(preprocessing)
         self.dataset.split("train"), self.dataset.split("val")
         contract = self.dataset.contract
@@ -218,6 +219,8 @@ class Run:
         meter = Meter("training", steps, "steps", done=first, console=self.console)
         with meter, distributed.Interruption() as interruption:
             for number in range(first + 1, steps + 1):
+                if number - 1 in self.reloads:
+                    self._reload()
                 self.state, metrics = step(self.state, sharding.put(next(stream), self.mesh))
                 self.pending.append(metrics)
                 note = ""
@@ -228,6 +231,16 @@ class Run:
                     self._checkpoint()
                 if number < steps and interruption.asked(number):
                     self._stop()
+
+    def _reload(self) -> None:
+        """Goes back to the best weights so far; what the optimizer remembers stays.
+
+        This belongs to the step that follows, so a run that stops between the two does it when it
+        goes on.
+        """
+        number = int(self.state.step)
+        best, self.state = self.checkpoints.restore_best(self.state)
+        self.console.print(f"step {number}: on with the weights of step {best}", highlight=False)
 
     def _stream(self, first: int) -> Iterator[dict[str, np.ndarray]]:
         return self.batches.train(
