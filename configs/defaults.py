@@ -179,6 +179,11 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "frequency_mask_size": 0.1,
             "time_masks": 0,
             "time_mask_size": 0.1,
+            "polarity_probability": 0.0,
+            "filter_probability": 0.0,  # low-pass or high-pass
+            "delay_probability": 0.0,
+            "reverb_probability": 0.0,
+            "soft_only": False,  # only what has soft labels, of `atbert_jax.pseudo_label`
         }
     )
 

@@ -21,7 +21,7 @@ from input_pipeline.segmenting import Segmenting
 from input_pipeline.spectrogram import Spectrogram
 
 FOLDER = Path(configs.__file__).parent
-SHARED = ("__init__", "defaults")
+SHARED = ("__init__", "defaults", "tagger_recipes")
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 
