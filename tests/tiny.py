@@ -116,6 +116,7 @@ class Widths(NamedTuple):
 
     hidden: int
     embedding_widths: Mapping[str, int] = MappingProxyType({})
+    modalities: tuple[str, ...] = ("audio", "text")
 
 
 class Setup:

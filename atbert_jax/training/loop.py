@@ -13,6 +13,7 @@ from flax import nnx
 from rich.console import Console
 
 from atbert_jax.evaluation import split as evaluation
+from atbert_jax.models import frontend
 from atbert_jax.training import (
     checkpoint,
     converted,
@@ -267,10 +268,9 @@ class Run:
         """Shows TensorBoard the config and what the first clips look like to the model."""
         text = json.dumps(json.loads(self.config.to_json_best_effort()), indent=2)
         self.writer.texts(0, {"config": f"```\n{text}\n```"})
-        batch = next(self._stream(0))
-        if "log_mel" not in batch:
-            return
-        clips = batch["log_mel"][:4].transpose(0, 2, 1, 3)
+        batch = {name: rows[:4] for name, rows in next(self._stream(0)).items()}
+        batch = jax.device_get(frontend.prepare(batch, self.dataset.contract))
+        clips = batch["log_mel"].transpose(0, 2, 1, 3)
         self.writer.pictures(0, {"log_mel": clips.reshape(*clips.shape[:2], -1)[:, ::-1]})
 
     def _log(self, number: int) -> str:
