@@ -89,7 +89,12 @@ def audio_paths(table: Table, paths: Sequence[str], root: Path, allow_outside: b
 
 
 def labels(table: Table, column: str) -> list[tuple[str, ...]]:
-    """Return the labels of every row without repetitions, from text with `|` or from lists."""
+    """Return the labels of every row without repetitions, from text with `|` or from lists.
+
+    A table of soft labels can do without the column.
+    """
+    if column and not table.has(column) and table.has(PROBABILITIES):
+        return [()] * len(table)
     if not column:
         present = [name for name in ("labels", "label") if table.has(name)]
         if not present:
