@@ -110,7 +110,8 @@ class Batches:
     def chunks(
         self, split: Split, batch_size: int, counts: np.ndarray, process: tuple[int, int] = (0, 1)
     ) -> Iterator[Batch]:
-        """The first `counts` (N,) chunks of each record, in order."""
+        """The first `counts` (N,) chunks of each record, in order; soft labels count for none."""
+        hard = ~split.soft
         record = np.repeat(np.arange(len(counts)), counts)
         chunk = np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts)
         index, count = process
@@ -123,7 +124,11 @@ class Batches:
         stream = tf.data.Dataset.from_tensor_slices((record[mine], chunk[mine].astype(np.int64)))
         for number, batch in enumerate(self._batches(stream, split, rows, augment=False)):
             there = real[number * rows : (number + 1) * rows].astype(np.float32)
-            yield batch | {name: batch[name] * there for name in ("valid", "label_mask")}
+            known = there * hard[batch["record"]]
+            yield batch | {
+                "valid": batch["valid"] * there,
+                "label_mask": batch["label_mask"] * known,
+            }
 
     def steps(self, split: str, batch_size: int) -> int:
         """Number of batches that `evaluation` gives."""

@@ -136,6 +136,10 @@ def test_a_noisy_student_trains_on_both_and_augments_one(
         assert (np.abs(one["waveform"] - clean["waveform"]).max(axis=(1, 2)) > 0)[soft].all()
         assert set(one["labels"][~soft].ravel()) == {0, 1}
         assert not set(one["labels"][soft].ravel()) & {0, 1}
+    for batch in Batches(plain, data, BadRecords(None)).evaluation("train", 4):
+        np.testing.assert_array_equal(
+            batch["label_mask"], batch["valid"] * ~split.soft[batch["record"]]
+        )
     best = loop.train(config, tmp_path / "student", Console(file=io.StringIO()))
     assert np.isfinite(best["loss"])
 
