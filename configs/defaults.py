@@ -104,7 +104,8 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         }
     )
 
-    # Folders of `atbert_jax.convert` to start from: an ALBERT and a ResNet.
+    # Folders of `atbert_jax.convert` to start from: an ALBERT and a ResNet; or as audio the run of
+    # the tagger that `model.audio_encoder` names.
     config.init = ml_collections.ConfigDict({"text": "", "audio": ""})
     # A checkpoint folder to start from: preprocessing, tokenizer and all weights that fit.
     config.init_from = ""

@@ -37,8 +37,8 @@ FIELDS = {
     "spectrogram.log_floor": 1e-10,
     "segmenting.segments": 1,
     "segmenting.seconds": 0.3,
-    "train.steps": 4,
-    "train.evaluate_every": 1,
+    "train.steps": 10,
+    "train.evaluate_every": 2,
     "evaluation.batch_size": 4,
 }
 
@@ -62,14 +62,12 @@ def make_config(music, monkeypatch):
 @pytest.mark.parametrize("recipe", ["published", "modern"])
 def test_trains_evaluates_and_predicts(recipe, make_config, music, tmp_path):
     config, console = make_config(recipe), Console(file=io.StringIO(), width=200)
-    if recipe == "published":  # 4 steps are few for four phases
-        config.optimizer.update({"switch_at": (0.5, 0.75), "switch_rates": (1e-3, 1e-4)})
     best = loop.train(config, tmp_path / "run", console)
     said = console.file.getvalue()
     # Two convolutions with their normalisations, that of the picture, and the output.
     parameters = (9 * 4 + 3 * 4) + (9 * 4 * 4 + 3 * 4) + 2 + (4 * 2 + 2)
     assert f"fcn: {parameters} parameters trained, 0 frozen" in said
-    assert said.count("on with the weights of step") == (2 if recipe == "published" else 0)
+    assert said.count("on with the weights of step") == (3 if recipe == "published" else 0)
     steps = [row for row in read_metrics(tmp_path / "run") if "val/loss" in row]
     assert best["loss"] == min(row["val/loss"] for row in steps if row["step"])
     # TensorBoard has pictures of what is heard.
@@ -93,7 +91,7 @@ def test_trains_evaluates_and_predicts(recipe, make_config, music, tmp_path):
 
 def test_is_described(make_config, tmp_path):
     console = Console(file=io.StringIO(), width=200)
-    description.describe(make_config("published"), tmp_path / "run", console)
+    description.describe(make_config("modern"), tmp_path / "run", console)
     said = console.file.getvalue()
     assert "model/network/layers/1/conv/kernel" in said
     assert "GFLOPs per example" in said
