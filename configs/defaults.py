@@ -105,7 +105,8 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         }
     )
 
-    # Folders of `atbert_jax.convert` to start from: an ALBERT and a ResNet.
+    # Folders of `atbert_jax.convert` to start from: an ALBERT and a ResNet; or as audio the run of
+    # the tagger that `model.audio_encoder` names.
     config.init = ml_collections.ConfigDict({"text": "", "audio": ""})
     # A checkpoint folder to start from: preprocessing, tokenizer and all weights that fit.
     config.init_from = ""
@@ -186,6 +187,11 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "frequency_mask_size": 0.1,
             "time_masks": 0,
             "time_mask_size": 0.1,
+            "polarity_probability": 0.0,
+            "filter_probability": 0.0,  # low-pass or high-pass
+            "delay_probability": 0.0,
+            "reverb_probability": 0.0,
+            "soft_only": False,  # only what has soft labels, of `atbert_jax.pseudo_label`
         }
     )
 
@@ -210,7 +216,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     )
     config.optimizer = ml_collections.ConfigDict(
         {
-            "name": "adamw",  # or 'amsgrad', 'adam', 'sgd'
+            "name": "adamw",  # or 'amsgrad', 'adam', 'sgd', 'adam_sgd' (SGD from the first switch)
             "learning_rate": 1e-4,
             "trunk_rate": 1.0,  # factor of it for the trunk, all that is named `model/...`
             # Regular expressions on the names of parameters that stay as they are (--describe).
@@ -219,8 +225,11 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "b2": 0.98,
             "weight_decay": 1e-2,
             "clip_norm": 1.0,  # of the global gradient; 0 is off
-            "schedule": "cosine",  # after the warm-up; or 'linear', 'constant'
+            "schedule": "cosine",  # after the warm-up; or 'linear', 'constant', 'steps'
             "warmup_steps": 500,
+            "switch_at": (),  # shares of the run, where its next phase begins
+            "switch_rates": (),  # learning rate of each phase but the first, for 'steps'
+            "reload_best": False,  # each phase begins with the weights of the best checkpoint
         }
     )
     config.evaluation = ml_collections.ConfigDict(

@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
+from input_pipeline import effects
 from input_pipeline.audio import AudioError, Reader
 from input_pipeline.bad_records import BadRecords
 from input_pipeline.contract import Normalization
@@ -109,7 +110,8 @@ class Batches:
     def chunks(
         self, split: Split, batch_size: int, counts: np.ndarray, process: tuple[int, int] = (0, 1)
     ) -> Iterator[Batch]:
-        """The first `counts` (N,) chunks of each record, in order."""
+        """The first `counts` (N,) chunks of each record, in order; soft labels count for none."""
+        hard = ~split.soft
         record = np.repeat(np.arange(len(counts)), counts)
         chunk = np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts)
         index, count = process
@@ -122,7 +124,11 @@ class Batches:
         stream = tf.data.Dataset.from_tensor_slices((record[mine], chunk[mine].astype(np.int64)))
         for number, batch in enumerate(self._batches(stream, split, rows, augment=False)):
             there = real[number * rows : (number + 1) * rows].astype(np.float32)
-            yield batch | {name: batch[name] * there for name in ("valid", "label_mask")}
+            known = there * hard[batch["record"]]
+            yield batch | {
+                "valid": batch["valid"] * there,
+                "label_mask": batch["label_mask"] * known,
+            }
 
     def steps(self, split: str, batch_size: int) -> int:
         """Number of batches that `evaluation` gives."""
@@ -167,7 +173,7 @@ class Batches:
         contract = self.dataset.contract
         seed = tf.stack([tf.constant(self.seed, tf.int64), epoch_or_chunk])
         seeds = tf.unstack(
-            tf.random.split(tf.random.experimental.stateless_fold_in(seed, record), 4)
+            tf.random.split(tf.random.experimental.stateless_fold_in(seed, record), 5)
         )
         position = tf.constant(-1.0)
         if augment:
@@ -185,28 +191,38 @@ class Batches:
             tf.ensure_shape(waveform, [segments, samples]),
             tf.ensure_shape(mask, [segments]),
         )
-        if augment:
-            waveform = augment_waveform(waveform, mask, self.augmentation, seeds[1])
-        if self.input == "log_mel":
-            waveform = self._log_mel(waveform, mask, seeds[2:] if augment else None)
+        if augment and self.augmentation.soft_only:
+            sound = tf.cond(
+                tf.gather(split.soft, record),
+                lambda: self._sound(waveform, mask, seeds[1:]),
+                lambda: self._sound(waveform, mask, None),
+            )
+        else:
+            sound = self._sound(waveform, mask, seeds[1:] if augment else None)
         return {
-            self.input: waveform,
+            self.input: sound,
             "segment_mask": mask,
             "record": tf.cast(record, tf.int32),
             "valid": tf.ensure_shape(readable, []),
         }
 
-    def _log_mel(
+    def _sound(
         self, waveform: tf.Tensor, mask: tf.Tensor, seeds: list[tf.Tensor] | None
     ) -> tf.Tensor:
-        """Segments (S, N) as normalised log-mels (S, F, T), augmented where there are seeds."""
-        contract, mel_matrix = self.dataset.contract, None
+        """Segments (S, N) as what batches carry, augmented where there are seeds."""
+        contract, settings, mel_matrix = self.dataset.contract, self.augmentation, None
         if seeds:
-            mel_matrix = random_mel_matrix(contract.spectrogram, self.augmentation, seeds[1])
+            waveform = augment_waveform(waveform, mask, settings, seeds[0])
+            rate = contract.spectrogram.sample_rate
+            waveform = effects.apply(waveform, mask, settings, rate, seeds[3])
+        if self.input == WAVEFORM:
+            return waveform
+        if seeds:
+            mel_matrix = random_mel_matrix(contract.spectrogram, settings, seeds[2])
         values = log_mel(waveform, contract.spectrogram, mel_matrix)
         mean, std = contract.normalization.arrays(contract.spectrogram.n_mels)
         values = normalize(values, mask, mean, std)
-        return spec_augment(values, self.augmentation, seeds[0]) if seeds else values
+        return spec_augment(values, settings, seeds[1]) if seeds else values
 
     def _batches(
         self, places: tf.data.Dataset, split: Split, batch_size: int, *, augment: bool

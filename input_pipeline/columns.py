@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from input_pipeline.tables import ManifestError, Table
+
+PROBABILITIES = "probabilities"
 
 
 def starts(table: Table) -> list[float]:
@@ -86,7 +89,12 @@ def audio_paths(table: Table, paths: Sequence[str], root: Path, allow_outside: b
 
 
 def labels(table: Table, column: str) -> list[tuple[str, ...]]:
-    """Return the labels of every row without repetitions, from text with `|` or from lists."""
+    """Return the labels of every row without repetitions, from text with `|` or from lists.
+
+    A table of soft labels can do without the column.
+    """
+    if column and not table.has(column) and table.has(PROBABILITIES):
+        return [()] * len(table)
     if not column:
         present = [name for name in ("labels", "label") if table.has(name)]
         if not present:
@@ -110,6 +118,46 @@ def labels(table: Table, column: str) -> list[tuple[str, ...]]:
             known[text] = tuple(dict.fromkeys(filter(None, parts)))
         labels.append(known[text])
     return labels
+
+
+def soft_labels(
+    table: Table, labels: list[tuple[str, ...]]
+) -> tuple[list[tuple[str, ...]], list[tuple[float, ...]]]:
+    """Return the labels and their probabilities, which are empty where the labels hold.
+
+    Args:
+        table: its column `probabilities`, if any, has JSON objects, or objects themselves.
+        labels: of every row, that those with probabilities have instead.
+
+    Raises:
+        ManifestError: a cell is no object of numbers from 0 to 1 by label.
+    """
+    shares: list[tuple[float, ...]] = [()] * len(table)
+    if not table.has(PROBABILITIES):
+        return labels, shares
+    labels, known = list(labels), {}
+    for index, cell in enumerate(table.cells(PROBABILITIES)):
+        values = cell if isinstance(cell, dict) else table.string(cell, index, PROBABILITIES)
+        if not values:
+            continue
+        if isinstance(values, str):
+            try:
+                values = json.loads(values)
+            except json.JSONDecodeError as error:
+                table.fail(index, PROBABILITIES, f"no JSON ({error.msg}); see pseudo_label")
+        if not isinstance(values, dict) or not all(map(_is_share, values.values())):
+            table.fail(
+                index, PROBABILITIES, 'not of the form {"label": probability}, each from 0 to 1'
+            )
+        names = tuple(values)
+        # One tuple for all rows: there can be half a million.
+        labels[index] = known.setdefault(names, names)
+        shares[index] = tuple(map(float, values.values()))
+    return labels, shares
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def held_out(table: Table, hold_out: str) -> list[bool]:

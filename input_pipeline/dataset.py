@@ -39,6 +39,11 @@ class Split:
     sizes: tuple[int, ...]
     mixture: tuple[float, ...]
 
+    @property
+    def soft(self) -> np.ndarray:
+        """(N,), bool: where the labels are a teacher's probabilities."""
+        return np.array([bool(record.shares) for record in self.records], bool)
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -95,18 +100,31 @@ def read_splits(data: ml_collections.ConfigDict) -> tuple[dict[str, list[list[Re
         hold_out=data.hold_out,
         allow_outside=data.allow_outside,
     )
-    parts = [
-        sources.split_records(
-            records,
-            train=data.train_split,
-            val=data.val_split,
-            test=data.test_split,
-            val_fraction=data.val_fraction,
-            test_fraction=data.test_fraction,
-        )
-        for records in tables
-    ]
+    parts = [_split(records, data) for records in tables]
     return {name: [part[name] for part in parts] for name in ("train", "val", "test")}, paths
+
+
+def _split(records: Sequence[Record], data: ml_collections.ConfigDict) -> dict[str, list[Record]]:
+    """The records of each split; soft labels are train's, for they measure nothing.
+
+    Raises:
+        sources.ManifestError: if a record with soft labels is of another split.
+    """
+    soft = [record for record in records if record.shares]
+    if other := next((r for r in soft if r.split not in ("", data.train_split)), None):
+        raise sources.ManifestError(
+            f"record '{other.id}' of split '{other.split}' has probabilities, which only train can"
+            f" have; set its split to '{data.train_split}'"
+        )
+    splits = sources.split_records(
+        [record for record in records if not record.shares],
+        train=data.train_split,
+        val=data.val_split,
+        test=data.test_split,
+        val_fraction=data.val_fraction,
+        test_fraction=data.test_fraction,
+    )
+    return splits | {"train": splits["train"] + soft}
 
 
 def _tokenizer(config: ml_collections.ConfigDict, train: list[Record], folder: Path) -> Any:

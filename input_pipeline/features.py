@@ -27,6 +27,11 @@ class Augmentation:
         frequency_mask_size: Largest share of the bands under one mask.
         time_masks: Number of SpecAugment masks over frames in each segment.
         time_mask_size: Largest share of the frames under one mask.
+        polarity_probability: Share of the clips that are turned over (see `effects`).
+        filter_probability: Share of the clips that are low-passed or high-passed.
+        delay_probability: Share of the clips that get an echo.
+        reverb_probability: Share of the clips that are put into a room.
+        soft_only: Do all but the crop to records with soft labels alone, as a noisy student's are.
     """
 
     random_crop: bool = True
@@ -39,6 +44,11 @@ class Augmentation:
     frequency_mask_size: float = 0.1
     time_masks: int = 0
     time_mask_size: float = 0.1
+    polarity_probability: float = 0.0
+    filter_probability: float = 0.0
+    delay_probability: float = 0.0
+    reverb_probability: float = 0.0
+    soft_only: bool = False
 
 
 def log_mel(

@@ -14,6 +14,7 @@ def subset(parts: Sequence[Sequence[Record]], count: int, seed: int) -> list[lis
     with one label for each record a larger draw holds every smaller one. A record with several
     labels counts for all of them: labels are gone through from the rarest on, and each takes what
     it still lacks, so a label that often stands beside rarer ones can get more than `count`.
+    Records with soft labels, which nobody labelled, all stay and count for nothing.
 
     Args:
         parts: Records of each manifest.
@@ -27,7 +28,8 @@ def subset(parts: Sequence[Sequence[Record]], count: int, seed: int) -> list[lis
     places.sort(key=lambda place: (_hash(parts[place[0]][place[1]].id, seed), place))
     holders = defaultdict(list)
     for part, row in places:
-        for label in parts[part][row].labels:
+        record = parts[part][row]
+        for label in record.labels if not record.shares else ():
             holders[label].append((part, row))
     drawn: set[tuple[int, int]] = set()
     counts: Counter[str] = Counter()
@@ -39,7 +41,7 @@ def subset(parts: Sequence[Sequence[Record]], count: int, seed: int) -> list[lis
                 drawn.add((part, row))
                 counts.update(parts[part][row].labels)
     return [
-        [record for row, record in enumerate(records) if (part, row) in drawn]
+        [record for row, record in enumerate(records) if (part, row) in drawn or record.shares]
         for part, records in enumerate(parts)
     ]
 

@@ -32,6 +32,7 @@ class Record:
         start: seconds into the file.
         duration: seconds, None for the rest of the file.
         targets: regression targets in the order of the target columns, NaN where missing.
+        shares: probability of each of the labels, as a teacher gives them; empty where they hold.
         perturbation: what is done to the audio once it is read; None leaves it as it is.
     """
 
@@ -44,6 +45,7 @@ class Record:
     start: float = 0.0
     duration: float | None = None
     targets: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
     perturbation: Perturbation | None = None
 
 
@@ -60,6 +62,9 @@ def read_manifest(
     allow_outside: bool = False,
 ) -> list[Record]:
     """Read a CSV, TSV, JSON, JSON Lines or Parquet table of audio files.
+
+    A column `probabilities` holds soft labels, JSON objects as {"rock": 0.9, "piano": 0.2}; where
+    it is not empty it stands instead of the row's other labels.
 
     Args:
         path: the table; its column `path` is required, every other one optional.
@@ -82,17 +87,19 @@ def read_manifest(
     table = Table(Path(path))
     paths, starts = table.strings("path"), columns.starts(table)
     targets = [table.numbers(column) for column in target_columns]
+    labels, shares = columns.soft_labels(table, columns.labels(table, label_column))
     records = map(
         Record,
         columns.ids(table, paths, starts),
         columns.audio_paths(table, paths, Path(root) if root else table.file.parent, allow_outside),
         table.strings(text_column, required=text_column not in ("", "text")),
-        columns.labels(table, label_column),
+        labels,
         table.strings(split_column, required=split_column not in ("", "split")),
         table.strings(group_column, required=group_column not in ("", "group")),
         starts,
         columns.durations(table),
         zip(*targets, strict=True) if targets else repeat(()),
+        shares,
     )
     if not hold_out:
         return list(records)
@@ -205,7 +212,7 @@ def label_names(splits: Mapping[str, Sequence[Record]], task: str) -> list[str]:
         raise ValueError(f"task '{task}' has no label names; use single_label or multi_label")
     if task == "single_label":
         for split, members in splits.items():
-            several = next((record for record in members if len(record.labels) > 1), None)
+            several = next((r for r in members if len(r.labels) > 1 and not r.shares), None)
             if several:
                 raise ManifestError(
                     f"record '{several.id}' of split '{split}', field 'labels': "
@@ -230,14 +237,14 @@ def label_names(splits: Mapping[str, Sequence[Record]], task: str) -> list[str]:
 
 
 def label_matrix(records: Sequence[Record], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Write labels as zeros and ones.
+    """Write labels as zeros and ones, soft ones as their probabilities.
 
     Args:
         records: N records.
         names: C label names (`label_names`).
 
     Returns:
-        labels: (N, C) float32, 1 where the record has the label.
+        labels: (N, C) float32, 1 where the record has the label, or its probability.
         mask: (N,) float32, 0 for a record without any label.
 
     Raises:
@@ -246,14 +253,16 @@ def label_matrix(records: Sequence[Record], names: Sequence[str]) -> tuple[np.nd
     places = {name: column for column, name in enumerate(names)}
     labels = np.zeros((len(records), len(names)), np.float32)
     for row, record in enumerate(records):
-        for label in record.labels:
+        shares = record.shares or repeat(1.0)
+        for label, share in zip(record.labels, shares, strict=False):
             if label not in places:
                 raise ManifestError(
                     f"record '{record.id}', field 'labels': '{label}' is none of the "
                     f"{len(names)} known labels; drop the row, or correct its label"
                 )
-            labels[row, places[label]] = 1.0
-    return labels, labels.any(axis=1).astype(np.float32)
+            labels[row, places[label]] = share
+    known = [bool(record.labels) for record in records]
+    return labels, np.array(known, np.float32)
 
 
 def target_matrix(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:

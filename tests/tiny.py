@@ -131,6 +131,7 @@ class Widths(NamedTuple):
 
     hidden: int
     embedding_widths: Mapping[str, int] = MappingProxyType({})
+    modalities: tuple[str, ...] = ("audio", "text")
 
 
 class Setup:

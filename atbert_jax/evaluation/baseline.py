@@ -56,8 +56,8 @@ def measure(dataset: Dataset, split: str, console: Console, *, tuned: bool) -> d
 
 
 def _described(dataset: Dataset, split: Split, console: Console) -> tuple[np.ndarray, np.ndarray]:
-    """MFCC statistics (N, F) and labels (N, C) of the labelled, readable records."""
-    rows = np.flatnonzero(split.label_mask > 0)
+    """MFCC statistics (N, F) and labels (N, C) of the readable records that somebody labelled."""
+    rows = np.flatnonzero((split.label_mask > 0) & ~split.soft)
     rows = rows[:: -(-len(rows) // MOST_CLIPS)]
     rate = dataset.contract.spectrogram.sample_rate
     features, kept = [], []

@@ -31,12 +31,19 @@ def build(
         rngs: Keys of the initial values.
 
     Raises:
-        ValueError: if there is no such objective; the message lists those there are.
+        ValueError: if there is no such objective (the message lists those there are), or one needs
+            text and the model is of audio alone.
     """
     unknown = sorted(set(config.objectives) - set(OBJECTIVES))
     if unknown or not config.objectives:
         raise ValueError(
             f"config.objectives names {unknown or 'nothing'}; choose from {sorted(OBJECTIVES)}"
+        )
+    lacking = [name for name in config.objectives if OBJECTIVES[name].needs_text]
+    if lacking and "text" not in trunk.modalities:
+        raise ValueError(
+            f"config.objectives names {', '.join(sorted(lacking))}, but config.model.name="
+            f"{config.model.name!r} is a model of audio alone; use 'classification'"
         )
     return nnx.Dict(
         {

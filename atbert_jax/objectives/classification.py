@@ -15,7 +15,7 @@ from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.objectives.objective import Batch, Mean, Objective
-from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views
+from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views, possible
 from input_pipeline.contract import Contract
 
 
@@ -34,8 +34,10 @@ class Classification(Objective):
         rngs: Keys of the initial values.
 
     Raises:
-        ValueError: if a setting is unknown, or the data has no labels.
+        ValueError: if a setting is unknown, the data has no labels, or the trunk not these views.
     """
+
+    needs_text = False  # but for its views
 
     def __init__(
         self,
@@ -48,6 +50,11 @@ class Classification(Objective):
         views = tuple(config.views)
         if not views or set(views) - set(VIEWS):
             raise ValueError(f"config.classification.views={views} must be some of {VIEWS}")
+        if set(views) - set(possible(trunk)):
+            raise ValueError(
+                f"config.classification.views={views}, but config.model.name names a model of audio"
+                " alone; set --config.classification.views=\"('audio',)\""
+            )
         if config.pooling not in ("summary", "mean"):
             raise ValueError(
                 f"config.classification.pooling={config.pooling!r}; use 'summary' or 'mean'"

@@ -22,10 +22,11 @@ class Objective(nnx.Module):
 
     Where something has to be chosen on validation data before others are measured, `chooses` is
     true, and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and
-    `answer`.
+    `answer`. One that does without text says so by `needs_text`.
     """
 
     chooses = False
+    needs_text = True
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Adds or changes fields of a batch; evaluation does it too, with a fixed key."""

@@ -28,11 +28,6 @@ def encode_views(
     Returns:
         By view: (B, T, D) with mask (B, T); position 0 is the summary.
     """
-    if set(views) - set(possible(model)):
-        raise ValueError(
-            f"config.model.name names a model of audio alone, and {', '.join(views)} are asked for;"
-            " set the objective's views to ('audio',)"
-        )
     audio = text = None
     if AUDIO in views or AUDIO_TEXT in views:
         audio = model.encode_audio(batch, fold(key, 0))

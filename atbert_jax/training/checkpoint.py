@@ -174,6 +174,17 @@ class Checkpoints:
                 logging.getLogger(__name__).warning("%s", error)
         raise CheckpointError(f"{self._workdir}: holds no whole checkpoint yet; train there first")
 
+    def restore_best(self, like: TrainState) -> tuple[int, TrainState]:
+        """The best step, and `like` with its parameters and statistics.
+
+        Raises:
+            CheckpointError: if there is no whole checkpoint.
+        """
+        self._checkpointer.wait()  # the best one may be on its way to the disk
+        params, statistics = _abstract((like.params, like.statistics))
+        step, arrays = self.best_whole(lambda step: self.restore_model(step, params, statistics))
+        return step, like.replace(params=arrays[0], statistics=arrays[1])
+
     def restore_arrays(self, step: int) -> dict[str, dict]:
         """Parameters and statistics of a step, whatever their names are, on one device."""
         stored = self._stored(step)

@@ -1,5 +1,6 @@
-"""Starting from weights of PyTorch: folders that `atbert_jax.convert` wrote."""
+"""Starting parts of a trunk from weights of their own: of PyTorch, or of a trained tagger."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,15 @@ import ml_collections
 import numpy as np
 
 from atbert_jax.conversion import albert, engine, files, resnet
+from atbert_jax.training import checkpoint, sameness
+from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.state import TrainState
 from input_pipeline.dataset import Dataset
 
-# Which family a field of `config.init` starts from.
+# Which family a field of `config.init` starts from; a tagger as audio encoder, from its own run.
 FAMILIES = {"text": albert, "audio": resnet}
+# What a tagger's run calls the network, and what it is called as audio encoder.
+NETWORK, AUDIO_CNN = "model/network/", "model/audio_cnn/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +39,11 @@ class Converted:
 
 
 def find(config: ml_collections.ConfigDict) -> list[Converted]:
-    """The folders that `config.init` names, which fit the model.
+    """The converted folders that `config.init` names; all that it names fits the model.
 
     Raises:
-        ValueError: if one is not there, is of another family, or of other sizes than the model; the
-            message names the fields to set.
+        ValueError: if one is not there, is of another family, or of other sizes than the model, or
+            heard something else; the message names the fields to set.
     """
     found = []
     for field, family in FAMILIES.items():
@@ -50,12 +55,45 @@ def find(config: ml_collections.ConfigDict) -> list[Converted]:
                 f"{config.init_from!r} both bring a trunk; use one of them"
             )
         folder = Path(config.init[field])
+        if field == "audio" and config.model.audio_encoder != "resnet":
+            _require_network(folder, config)
+            continue
         about = files.read_about(folder, family.FAMILY)
         _require_sizes(folder, family.SIZES, about, config.model)
         found.append(Converted(folder, family, about))
         if family is albert:
             _require_text(folder, about, config.text)
     return found
+
+
+def _require_network(folder: Path, config: ml_collections.ConfigDict) -> None:
+    """Checks that a run is of the tagger that is wanted, and that it heard the same."""
+    there, wanted = checkpoint.load_config(folder), config.model.audio_encoder
+    if there.model.name != wanted:
+        raise ValueError(
+            f"config.init.audio={str(folder)!r} is a run of {there.model.name}, but"
+            f" config.model.audio_encoder={wanted!r}; use a run of {wanted}, or set"
+            f" --config.model.audio_encoder={there.model.name}"
+        )
+    fields = (sameness.fields(each.spectrogram) for each in (there, config))
+    if differ := sameness.changes(*fields, free=()):
+        raise ValueError(
+            f"{folder} heard with another front end ({differ}); set these fields of"
+            " config.spectrogram as they are there"
+        )
+
+
+def _from_tagger(state: TrainState, folder: Path) -> tuple[TrainState, list[str], list[str]]:
+    """The state with the network of a tagger's best checkpoint as audio encoder."""
+    with contextlib.closing(Checkpoints(folder)) as checkpoints:
+        step, trees = checkpoints.best_whole(checkpoints.restore_arrays)
+    arrays = {
+        name.replace(NETWORK, AUDIO_CNN): array
+        for name, array in engine.flat(trees["params"], trees["statistics"]).items()
+        if name.startswith(NETWORK)  # its head stays behind
+    }
+    state, names, _ = _fill(state, arrays, str, folder)
+    return state, names, [f"from {folder}, step {step}: {len(names)} arrays taken over"]
 
 
 def _require_sizes(
@@ -95,6 +133,9 @@ def start_from(
 ) -> tuple[TrainState, list[str], list[str]]:
     """A new state with the arrays of the folders that `config.init` names.
 
+    A tagger as audio encoder starts from the best checkpoint of its own run, trained or converted,
+    which must have heard with the same front end; the length of its input may be another one.
+
     Every array of a folder has a place, but the heads of objectives that are not trained here. An
     ALBERT's layer is that of every encoder of the trunk; of its positions the first ones are taken.
 
@@ -111,7 +152,10 @@ def start_from(
             has no place or another shape.
     """
     names, lines = [], []
-    for each in find(config):
+    found = find(config)
+    if config.init.audio and config.model.audio_encoder != "resnet":
+        state, names, lines = _from_tagger(state, Path(config.init.audio))
+    for each in found:
         arrays, name_in_file = files.read_arrays(each.folder), str
         if each.family is albert:
             _require_tokenizer(each, dataset.tokenizer)

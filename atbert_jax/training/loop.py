@@ -13,6 +13,7 @@ from flax import nnx
 from rich.console import Console
 
 from atbert_jax.evaluation import split as evaluation
+from atbert_jax.models import frontend
 from atbert_jax.training import (
     checkpoint,
     converted,
@@ -127,6 +128,7 @@ class Run:
             config.evaluation.batch_size, self.mesh, "config.evaluation.batch_size"
         )
         self.optimizer = optimizer.build(config.optimizer, config.train.steps)
+        self.reloads = optimizer.reloads(config)
         self.dataset = self._load(preprocessing)
         self.dataset.split("train"), self.dataset.split("val")
         contract = self.dataset.contract
@@ -218,6 +220,8 @@ class Run:
         meter = Meter("training", steps, "steps", done=first, console=self.console)
         with meter, distributed.Interruption() as interruption:
             for number in range(first + 1, steps + 1):
+                if number - 1 in self.reloads:
+                    self._reload()
                 self.state, metrics = step(self.state, sharding.put(next(stream), self.mesh))
                 self.pending.append(metrics)
                 note = ""
@@ -228,6 +232,16 @@ class Run:
                     self._checkpoint()
                 if number < steps and interruption.asked(number):
                     self._stop()
+
+    def _reload(self) -> None:
+        """Goes back to the best weights so far; what the optimizer remembers stays.
+
+        This belongs to the step that follows, so a run that stops between the two does it when it
+        goes on.
+        """
+        number = int(self.state.step)
+        best, self.state = self.checkpoints.restore_best(self.state)
+        self.console.print(f"step {number}: on with the weights of step {best}", highlight=False)
 
     def _stream(self, first: int) -> Iterator[dict[str, np.ndarray]]:
         return self.batches.train(
@@ -254,10 +268,9 @@ class Run:
         """Shows TensorBoard the config and what the first clips look like to the model."""
         text = json.dumps(json.loads(self.config.to_json_best_effort()), indent=2)
         self.writer.texts(0, {"config": f"```\n{text}\n```"})
-        batch = next(self._stream(0))
-        if "log_mel" not in batch:
-            return
-        clips = batch["log_mel"][:4].transpose(0, 2, 1, 3)
+        batch = {name: rows[:4] for name, rows in next(self._stream(0)).items()}
+        batch = jax.device_get(frontend.prepare(batch, self.dataset.contract))
+        clips = batch["log_mel"].transpose(0, 2, 1, 3)
         self.writer.pictures(0, {"log_mel": clips.reshape(*clips.shape[:2], -1)[:, ::-1]})
 
     def _log(self, number: int) -> str:

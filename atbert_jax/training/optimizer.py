@@ -1,21 +1,70 @@
 """The optax optimizer that a config describes."""
 
+from typing import NamedTuple
+
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
 from atbert_jax.training.freezing import TRUNK
 
 
+def switches(config: ml_collections.ConfigDict, steps: int) -> list[int]:
+    """The numbers of steps done where the run enters its next phase.
+
+    Args:
+        config: `config.optimizer`; `switch_at` are shares of the run.
+        steps: Of the whole run.
+
+    Raises:
+        ValueError: if the shares do not ascend between 0 and 1, or two are the same step.
+    """
+    shares = tuple(config.switch_at)
+    found = [round(share * steps) for share in shares]
+    if any(share >= 1 for share in shares) or any(
+        later <= earlier for earlier, later in zip([0, *found], found, strict=False)
+    ):
+        raise ValueError(
+            f"config.optimizer.switch_at={shares} must be ascending shares between 0 and 1 of"
+            f" config.train.steps={steps}, each of another step; they are {found}"
+        )
+    return found
+
+
+def reloads(config: ml_collections.ConfigDict) -> list[int]:
+    """The numbers of steps done where the weights of the best checkpoint come back.
+
+    Args:
+        config: The whole config; `optimizer.reload_best` says so for every switch.
+
+    Raises:
+        ValueError: if there is no switch, or nothing is validated before the first one.
+    """
+    if not config.optimizer.reload_best:
+        return []
+    found = switches(config.optimizer, config.train.steps)
+    if not found or found[0] < config.train.evaluate_every:
+        raise ValueError(
+            "config.optimizer.reload_best needs a checkpoint before each of the steps"
+            f" {found} of config.optimizer.switch_at={tuple(config.optimizer.switch_at)}, but"
+            f" config.train.evaluate_every={config.train.evaluate_every}; set it to less"
+        )
+    return found
+
+
 def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
-    """Learning rate by step: linear warm-up, then cosine or linear decay to 0, or constant.
+    """Learning rate by step: linear warm-up, then constant, in steps, or falling to 0.
+
+    'cosine' and 'linear' fall; 'steps' takes the next of `switch_rates` at each of `switches`.
 
     Args:
         config: `config.optimizer`.
         steps: Of the whole run.
 
     Raises:
-        ValueError: if the schedule is unknown, or the warm-up is longer than the run.
+        ValueError: if the schedule is unknown, the warm-up is longer than the run, or there is not
+            one rate for each switch.
     """
     rate, warmup = config.learning_rate, config.warmup_steps
     if warmup >= steps:
@@ -27,6 +76,7 @@ def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
         "cosine": lambda: optax.cosine_decay_schedule(rate, rest),
         "linear": lambda: optax.linear_schedule(rate, 0.0, rest),
         "constant": lambda: optax.constant_schedule(rate),
+        "steps": lambda: _stairs(config, steps),
     }
     if config.schedule not in after:
         raise ValueError(
@@ -35,6 +85,18 @@ def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
     return optax.join_schedules(
         [optax.linear_schedule(0.0, rate, warmup), after[config.schedule]()], [warmup]
     )
+
+
+def _stairs(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
+    """The rates by the number of steps behind the warm-up."""
+    at, rates = switches(config, steps), tuple(config.switch_rates)
+    if len(at) != len(rates) or min(at, default=steps) < config.warmup_steps:
+        raise ValueError(
+            f"config.optimizer.switch_rates={rates} needs one rate for each of switch_at="
+            f"{tuple(config.switch_at)}, and these behind the warm-up of {config.warmup_steps}"
+        )
+    flat = [optax.constant_schedule(rate) for rate in (config.learning_rate, *rates)]
+    return optax.join_schedules(flat, [step - config.warmup_steps for step in at])
 
 
 def decayed(params: dict) -> dict:
@@ -60,6 +122,59 @@ def slower_trunk(factor: float) -> optax.GradientTransformation:
     return optax.stateless(scale)
 
 
+class Switched(NamedTuple):
+    """State of `switch`: updates done, and the states of both optimizers."""
+
+    count: jax.Array
+    first: optax.OptState
+    second: optax.OptState
+
+
+def switch(
+    first: optax.GradientTransformation, second: optax.GradientTransformation, at: int
+) -> optax.GradientTransformation:
+    """The first optimizer for `at` updates, then the second, which starts anew there."""
+
+    def init(params: dict) -> Switched:
+        return Switched(jnp.zeros((), jnp.int32), first.init(params), second.init(params))
+
+    def update(updates: dict, state: Switched, params: dict) -> tuple[dict, Switched]:
+        def early(_: None) -> tuple:
+            new, own = first.update(updates, state.first, params)
+            return new, own, state.second
+
+        def late(_: None) -> tuple:
+            new, own = second.update(updates, state.second, params)
+            return new, state.first, own
+
+        new, *states = jax.lax.cond(state.count < at, early, late, None)
+        return new, Switched(optax.safe_increment(state.count), *states)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _adam_sgd(
+    config: ml_collections.ConfigDict, steps: int, rate: optax.Schedule
+) -> optax.GradientTransformation:
+    """Adam, and from the first switch on SGD with Nesterov's momentum (Won et al. 2020).
+
+    Weight decay is added to the gradient, of all parameters, as PyTorch's `weight_decay` is; the
+    momentum goes on when only the rate changes.
+    """
+    if not config.switch_at:
+        raise ValueError(
+            "config.optimizer.name='adam_sgd' needs config.optimizer.switch_at, the share of the"
+            " run from which it is SGD"
+        )
+    adam = optax.scale_by_adam(b1=config.b1, b2=config.b2)
+    sgd = optax.trace(config.b1, nesterov=True)
+    return optax.chain(
+        optax.add_decayed_weights(config.weight_decay),
+        switch(adam, sgd, switches(config, steps)[0]),
+        optax.scale_by_learning_rate(rate),
+    )
+
+
 def build(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransformation:
     """Clipping by the global norm, then the optimizer with its schedule and the trunk's own rate.
 
@@ -83,6 +198,7 @@ def build(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransf
         ),
         "adam": lambda: optax.adam(rate, **moments),
         "sgd": lambda: optax.sgd(rate, momentum=config.b1, nesterov=True),
+        "adam_sgd": lambda: _adam_sgd(config, steps, rate),
     }
     if config.name not in choices:
         raise ValueError(f"config.optimizer.name={config.name!r} is none of {', '.join(choices)}")

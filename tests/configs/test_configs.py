@@ -23,7 +23,7 @@ from input_pipeline.spectrogram import Spectrogram
 from input_pipeline.tag_sets import TAG_SETS
 
 FOLDER = Path(configs.__file__).parent
-SHARED = ("__init__", "defaults")
+SHARED = ("__init__", "defaults", "tagger_recipes")
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 

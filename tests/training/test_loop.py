@@ -139,6 +139,51 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(make_config, tmp_path, 
     assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "stopped")
 
 
+PHASES = {
+    "train.steps": 8,
+    "optimizer.name": "adam_sgd",
+    "optimizer.schedule": "steps",
+    "optimizer.warmup_steps": 0,
+    "optimizer.learning_rate": 0.3,  # too high, so that step 4 is worse than step 2
+    "optimizer.switch_at": (0.5,),
+    "optimizer.reload_best": True,
+    "train.keep_latest": 9,
+}
+
+
+def test_a_phase_begins_with_the_best_weights(make_config, tmp_path):
+    """At a rate of 0 they stay; running statistics go on from the best ones, too."""
+    _, said = run(make_config(**PHASES, **{"optimizer.switch_rates": (0.0,)}), tmp_path)
+    assert "step 4: on with the weights of step 2" in said
+    best, last, end = (arrays(tmp_path, step) for step in (2, 4, 8))
+    moved = 0
+    for name, value in best.items():
+        if name.startswith("params/"):
+            np.testing.assert_array_equal(end[name], value, err_msg=name)
+            moved += not np.array_equal(last[name], value)
+    assert moved > 30
+
+
+def test_a_run_that_was_stopped_around_a_switch_ends_as_one_that_was_not(
+    make_config, tmp_path, monkeypatch
+):
+    config = make_config(**PHASES, **{"optimizer.switch_rates": (1e-3,)})
+    run(config, tmp_path / "whole")
+    for step in (4, 5, 7):  # before the reload, right behind it, and between checkpoints
+        with monkeypatch.context() as patch:
+            asked = lambda _, number, step=step: number == step  # noqa: E731
+            patch.setattr(loop.distributed.Interruption, "asked", asked)
+            with pytest.raises(SystemExit):
+                run(config, tmp_path / "stopped")
+        assert Checkpoints(tmp_path / "stopped").latest == step
+    _, said = run(config, tmp_path / "stopped")
+    assert "on with" not in said
+    whole, stopped = (arrays(tmp_path / name, 8) for name in ("whole", "stopped"))
+    for name, value in whole.items():
+        np.testing.assert_array_equal(stopped[name], value, err_msg=name)
+    assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "stopped")
+
+
 def test_a_linear_probe_goes_on_and_leaves_trunk_and_statistics(make_config, tmp_path):
     first, second = tmp_path / "pretrain", tmp_path / "probe"
     best, _ = run(make_config(**{"train.steps": 2}), first)

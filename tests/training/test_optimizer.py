@@ -1,5 +1,6 @@
 """Schedules in closed form, what decays, clipping, and the names that there are."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -33,6 +34,79 @@ def test_schedules_equal_their_closed_forms(name, warmup):
     np.testing.assert_allclose([rate(step) for step in steps], expected, rtol=1e-5, atol=1e-7)
 
 
+PHASES = {"name": "adam_sgd", "schedule": "steps", "switch_at": (0.4, 0.7)}
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_stairs_take_the_next_rate_at_each_switch(warmup):
+    config = make_config(**PHASES, switch_rates=(0.2, 0.03), warmup_steps=warmup)
+    assert optimizer.switches(config, 10) == [4, 7]
+    rate = optimizer.schedule(config, 10)
+    expected = np.array([RATE] * 4 + [0.2] * 3 + [0.03] * 4)
+    expected[:warmup] *= np.arange(warmup) / max(warmup, 1)
+    np.testing.assert_allclose([rate(step) for step in range(11)], expected, rtol=1e-6)
+
+
+def test_adam_then_sgd_equal_their_definitions():
+    """As PyTorch has them: decay within the gradient, of all parameters; momentum goes on."""
+    decay, b1, b2, rates = 0.1, 0.9, 0.99, [RATE] * 4 + [0.2] * 3 + [0.03] * 3
+    config = make_config(
+        **PHASES, switch_rates=(0.2, 0.03), warmup_steps=0, clip_norm=0.0, b1=b1, b2=b2
+    )
+    config.weight_decay = decay
+    transformation = optimizer.build(config, 10)
+    rng = np.random.default_rng(0)
+    params = {
+        "kernel": jnp.asarray(rng.normal(size=(3, 2))),
+        "bias": jnp.asarray(rng.normal(size=2)),
+    }
+    expected = {name: np.array(value, np.float64) for name, value in params.items()}
+    mean, square, momentum = ({n: 0 * x for n, x in expected.items()} for _ in range(3))
+    update, state = jax.jit(transformation.update), transformation.init(params)
+    for step, rate in enumerate(rates):
+        gradients = {name: rng.normal(size=x.shape) for name, x in expected.items()}
+        updates, state = update(jax.tree.map(jnp.asarray, gradients), state, params)
+        params = optax.apply_updates(params, updates)
+        for name, gradient in gradients.items():
+            total = gradient + decay * expected[name]
+            if step < 4:
+                mean[name] = b1 * mean[name] + (1 - b1) * total
+                square[name] = b2 * square[name] + (1 - b2) * total**2
+                size = np.sqrt(square[name] / (1 - b2 ** (step + 1))) + 1e-8
+                move = mean[name] / (1 - b1 ** (step + 1)) / size
+            else:
+                momentum[name] = b1 * momentum[name] + total
+                move = total + b1 * momentum[name]
+            expected[name] = expected[name] - rate * move
+            np.testing.assert_allclose(params[name], expected[name], rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"switch_at": (0.7, 0.4)}, r"switch_at=\(0.7, 0.4\) must be ascending .* are \[70, 40\]"),
+        ({"switch_at": (0.4, 1.0)}, r"must be ascending shares between 0 and 1"),
+        ({"switch_at": (0.001,)}, r"each of another step; they are \[0\]"),
+        ({"switch_rates": (0.1,)}, r"switch_rates=\(0.1,\) needs one rate for each of switch_at"),
+        ({"warmup_steps": 50}, r"and these behind the warm-up of 50"),
+        ({"switch_at": (), "schedule": "constant"}, r"'adam_sgd' needs config.optimizer.switch_at"),
+    ],
+)
+def test_phases_that_make_no_sense_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        optimizer.build(make_config(**PHASES | {"switch_rates": (0.2, 0.03)} | changes), STEPS)
+
+
+def test_a_reload_needs_a_checkpoint_before_it():
+    config = tiny.make_config(**{"optimizer.switch_at": (0.5,), "train.steps": 10})
+    assert optimizer.reloads(config) == []
+    config.optimizer.reload_best = True
+    with pytest.raises(ValueError, match=r"before each of the steps \[5\] .*evaluate_every=500"):
+        optimizer.reloads(config)
+    config.train.evaluate_every = 5
+    assert optimizer.reloads(config) == [5]
+
+
 def test_a_warm_up_as_long_as_the_run_is_refused():
     with pytest.raises(ValueError, match=r"warmup_steps=100 must be less than config.train.steps"):
         optimizer.schedule(make_config(warmup_steps=100), STEPS)
@@ -40,7 +114,10 @@ def test_a_warm_up_as_long_as_the_run_is_refused():
 
 @pytest.mark.parametrize(
     ("field", "choices"),
-    [("schedule", "cosine, linear, constant"), ("name", "adamw, amsgrad, adam, sgd")],
+    [
+        ("schedule", "cosine, linear, constant, steps"),
+        ("name", "adamw, amsgrad, adam, sgd, adam_sgd"),
+    ],
 )
 def test_unknown_names_are_refused_with_the_choices(field, choices):
     with pytest.raises(ValueError, match=f"config.optimizer.{field}='fast' is none of {choices}"):
@@ -89,7 +166,7 @@ def test_the_whole_gradient_is_clipped(clip, length):
     np.testing.assert_allclose(updates["a"][0], -RATE * length * 0.6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["adamw", "amsgrad", "adam", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "amsgrad", "adam", "sgd", "adam_sgd"])
 def test_the_trunk_has_a_rate_of_its_own(name):
     """All of what it moves by, decay and momentum included, and at every step."""
     rng = np.random.default_rng(0)
@@ -100,6 +177,7 @@ def test_the_trunk_has_a_rate_of_its_own(name):
 
     def updates(rate: float) -> list[dict]:
         config = make_config(name=name, weight_decay=0.1, clip_norm=1.0, trunk_rate=rate)
+        config.switch_at = (0.01,)
         transformation = optimizer.build(config, STEPS)
         state, found = transformation.init(params), []
         for gradient in gradients:

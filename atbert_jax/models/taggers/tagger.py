@@ -1,6 +1,7 @@
 """A music tagger's network as a trunk."""
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
@@ -13,7 +14,7 @@ class Tagger(nnx.Module):
     """A trunk of audio alone: `encode_audio`, and what is asked of every trunk around it.
 
     With one segment a clip it is trained instance by instance, as published; with several, a head
-    that pools their mean is trained on whole songs.
+    on their mean is trained on whole songs.
 
     Args:
         config: The whole config; `config.model.name` names the network (see `taggers`).
@@ -48,12 +49,19 @@ class Tagger(nnx.Module):
         return Encoded(features.reshape(*mask.shape, self.hidden), mask)
 
     def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
-        """Nothing is between the segments: what comes in."""
+        """(B, S, D) to (B, S + 1, D): the mean of the real segments, then each by itself."""
         del key
-        return embedded
+        features, mask = embedded
+        weight = mask[..., None].astype(features.dtype)
+        total = (features * weight).sum(axis=1, keepdims=True)
+        mean = total / jnp.maximum(weight.sum(axis=1, keepdims=True), 1)
+        there = mask.max(axis=1, keepdims=True)
+        return Encoded(
+            jnp.concatenate([mean, features], axis=1), jnp.concatenate([there, mask], axis=1)
+        )
 
     def encode_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """The same as `embed_audio`."""
+        """The stream (B, S + 1, D) of `waveform` (B, S, N) and `segment_mask` (B, S)."""
         return self.contextualize_audio(self.embed_audio(batch, key), key)
 
     def fuse(self, audio: Encoded, text: None, key: jax.Array | None) -> Encoded:

@@ -1,0 +1,122 @@
+"""A teacher's labels for audio that has none, as a manifest that students are trained on.
+
+The teacher hears clean audio, as in evaluation; what it believes stands in a column
+`probabilities`, which training takes for soft labels. Training on this manifest and a labelled one,
+half of each batch from either and the pseudo-labelled half augmented, makes a noisy student:
+
+python -m atbert_jax.train --config configs/tagger.py:music_transformer,msd,noisy_student \
+    --workdir runs/student --config.data.manifest=labelled.csv,pseudo.jsonl
+
+The Music Tagging Transformer (Won et al. 2021) asks the teacher within each step, for the very crop
+that the student hears. Here it is asked once, beforehand, as Xie et al. (2020) do: a step costs no
+more than any other, and a student that has become the better one can label the audio anew.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+
+from atbert_jax.evaluation.prediction import Answer, Predictor
+from atbert_jax.training import trained
+from input_pipeline.audio import AudioError
+from input_pipeline.sources import Record
+
+# Of what is written, the rest is noise.
+DIGITS = 4
+
+
+def _stretches(records: Iterable[Record], predictor: Predictor) -> Iterator[Record]:
+    """Each record as records of the model's length; of a rest, at least half of it makes one.
+
+    A file that cannot be read stays as it is; the predictor says why.
+    """
+    segmenting = predictor.model.contract.segmenting
+    length = segmenting.segments * segmenting.seconds
+    for record in records:
+        try:
+            duration = predictor.reader.duration(record)
+        except AudioError:
+            yield record
+            continue
+        for number in range(max(1, int(duration / length + 0.5))):
+            start = number * length
+            yield dataclasses.replace(
+                record,
+                id=f"{record.id}@{record.start + start:.12g}",
+                start=record.start + start,
+                duration=min(length, duration - start),
+            )
+
+
+def _row(answer: Answer, folder: Path) -> dict:
+    """An answer as a row of a manifest in this folder."""
+    record = answer.record
+    inside = record.path.is_relative_to(folder)
+    path = record.path.relative_to(folder) if inside else record.path
+    about = {"id": record.id, "path": str(path), "text": record.text, "group": record.group}
+    about |= {"start": record.start, "duration": record.duration}
+    known = answer.fields["probabilities"]
+    return {name: value for name, value in about.items() if value} | {
+        "probabilities": {name: round(value, DIGITS) for name, value in known.items()}
+    }
+
+
+def write(
+    checkpoint: Path,
+    output: Path,
+    records: Iterable[Record],
+    *,
+    chunks: bool = False,
+    console: Console | None = None,
+) -> tuple[int, int]:
+    """Writes a manifest of records with a model's probabilities as soft labels.
+
+    Memory does not grow with the number of records, and rows are there as soon as they are known.
+
+    Args:
+        checkpoint: The teacher's run.
+        output: The manifest, `.jsonl`.
+        records: To be labelled. Those that the teacher was validated or tested on are left out, so
+            that no student learns them; so are those that cannot be read, which are named.
+        chunks: Label every stretch of the model's length by itself, not all of a file at once.
+        console: Where to talk.
+
+    Returns:
+        Numbers of rows written and of records that could not be read.
+
+    Raises:
+        ValueError: if the output is no `.jsonl` or there already, or the model tells no labels.
+    """
+    console = console or Console()
+    if output.suffix != ".jsonl" or output.exists():
+        raise ValueError(f"{output}: name a new file with the extension .jsonl")
+    model = trained.load(checkpoint)
+    if model.contract.labels.task not in ("single_label", "multi_label"):
+        raise ValueError(
+            f"{checkpoint}: this model tells no labels (data.task="
+            f"{model.contract.labels.task!r}); use one that was trained to classify or to tag"
+        )
+    predictor = Predictor(model)
+    kept = (model.config.data.val_split, model.config.data.test_split)
+    records = (record for record in records if record.split not in kept)
+    wanted = _stretches(records, predictor) if chunks else records
+    folder = Path(os.path.realpath(output.parent))
+    written = lost = outside = 0
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("x", encoding="utf-8") as file:
+        for answer in predictor.predict(wanted):
+            if answer.error:
+                console.print(f"left out: {answer.error}", highlight=False)
+                lost += 1
+                continue
+            file.write(json.dumps(_row(answer, folder), ensure_ascii=False) + "\n")
+            outside += not answer.record.path.is_relative_to(folder)
+            written += 1
+    console.print(f"{written} rows in {output}; {lost} could not be read", highlight=False)
+    if outside:
+        console.print(f"{outside} are outside of {folder}: train with --config.data.allow_outside")
+    return written, lost

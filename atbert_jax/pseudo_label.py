@@ -1,0 +1,34 @@
+"""Label audio by a model, for a noisy student to train on.
+
+python -m atbert_jax.pseudo_label --checkpoint runs/teacher --output pseudo.jsonl unlabelled.csv
+
+The manifest that this writes goes beside a labelled one; see `evaluation/pseudo_labels.py`.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from atbert_jax import command
+
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of the teacher's run.")
+OUTPUT = flags.DEFINE_string("output", None, "Manifest to write, with the extension .jsonl.")
+CHUNKS = flags.DEFINE_bool("chunks", False, "Label every stretch of the model's length by itself.")
+
+
+def main(arguments: list[str]) -> None:
+    """Labels the records of the manifests that the command line names."""
+    from atbert_jax.evaluation import pseudo_labels
+    from input_pipeline.sources import read_manifest
+
+    if not arguments:
+        raise ValueError("nothing to label; name manifests of audio")
+    records = (record for path in arguments for record in read_manifest(path))
+    output = Path(OUTPUT.value)
+    _, lost = pseudo_labels.write(Path(CHECKPOINT.value), output, records, chunks=CHUNKS.value)
+    if lost:
+        command.fail(f"{lost} records could not be read and have no row in {output}", 1)
+
+
+if __name__ == "__main__":
+    command.run(main, required=("checkpoint", "output"), takes_arguments=True)
