@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import ml_collections
 
-from configs import defaults
+from configs import defaults, tagger_recipes
 from input_pipeline.tag_sets import TAG_SETS
 
 
@@ -49,13 +49,15 @@ def get_config(given: str = "musicnn") -> ml_collections.ConfigDict:
     """A network, trained on random chunks of its published length.
 
     Args:
-        given: Names with commas between them: the network, and the data set whose labels it tells
-            ('mtat', 'jamendo', 'msd' or 'gtzan'), if any; without one they are the manifest's tags.
+        given: Names with commas between them: the network; the data set whose labels it tells
+            ('mtat', 'jamendo', 'msd' or 'gtzan'), or nothing for the manifest's own tags; and the
+            recipe (see `tagger_recipes`), 'published' if there is none.
 
     Raises:
-        ValueError: if there is no such network or data set; the message lists those there are.
+        ValueError: if there is no such network, data set or recipe; the message lists those there
+            are.
     """
-    name, _, data = given.partition(",")
+    name, data, recipe = (*given.split(","), "", "")[:3]
     if name not in PUBLISHED:
         raise ValueError(f"no tagger {name!r}; use one of {', '.join(PUBLISHED)}")
     if data and data not in TAG_SETS:
@@ -74,7 +76,8 @@ def get_config(given: str = "musicnn") -> ml_collections.ConfigDict:
     config.data.labels = TAG_SETS.get(data, ())
     config.text.max_tokens = 3
     hear(config, published)
-    config.train.batch_size = config.evaluation.batch_size = 16
+    config.evaluation.batch_size = 16
+    tagger_recipes.apply(config, recipe or "published")
     return config
 
 
