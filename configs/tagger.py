@@ -20,12 +20,14 @@ class Published(NamedTuple):
         bands: Of the log-mel; of the networks that hear the waveform itself the default.
         rate: Sample rate, in Hz.
         dropout: Before the output.
+        within: Dropout inside of an attention model, and of its attention weights.
     """
 
     samples: int
     bands: int = 96
     rate: int = 16_000
     dropout: float = 0.5
+    within: tuple[float, float] = (0.1, 0.0)
 
 
 # Won et al. (2020), table 1; for the Music Tagging Transformer Won et al. (2021).
@@ -38,7 +40,7 @@ PUBLISHED = {
     "short_chunk": Published(59_049, 128),
     "short_chunk_res": Published(59_049, 128),
     "harmonic_cnn": Published(80_000, 128),
-    "self_attention": Published(240_000, 128),
+    "self_attention": Published(240_000, 128, within=(0.4, 0.5)),
     "music_transformer": Published(220_500, 128, 22_050, 0.0),
 }
 # Frames are as long as 32 ms at 16 kHz and 46 ms at 22.05 kHz: FFT by rate; half of it is the hop.
@@ -66,6 +68,7 @@ def get_config(given: str = "musicnn") -> ml_collections.ConfigDict:
     config = defaults.get_config("tiny")
     config.model.name = name
     config.tagger.wide = data == "msd"
+    config.tagger.dropout, config.tagger.attention_dropout = published.within
     config.objectives.classification = 1.0
     config.classification.update(
         {"views": ("audio",), "head": "linear", "pooling": "mean", "dropout": published.dropout}

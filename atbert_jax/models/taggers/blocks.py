@@ -13,7 +13,7 @@ from input_pipeline.spectrogram import Spectrogram
 
 # The gradient of an array's `max` divides by how often its maximum occurs. XLA may round the array
 # otherwise where it looks for the maximum again, finds it nowhere, and the gradient is 0 / 0; so
-# neither of the two maxima here is taken like that.
+# none of the maxima here is taken like that.
 
 
 def max_pool(x: jax.Array, sizes: Sequence[int]) -> jax.Array:
@@ -33,7 +33,11 @@ def max_pool(x: jax.Array, sizes: Sequence[int]) -> jax.Array:
 
 def global_max(x: jax.Array) -> jax.Array:
     """The maximum (N, C) of (N, ..., C)."""
-    x = x.reshape(len(x), -1, x.shape[-1])
+    return axis_max(x.reshape(len(x), -1, x.shape[-1]))
+
+
+def axis_max(x: jax.Array) -> jax.Array:
+    """The maximum (N, ..., C) of (N, M, ..., C); its gradient goes to the first of equals."""
     where = jax.lax.stop_gradient(x).argmax(axis=1, keepdims=True)
     return jnp.take_along_axis(x, where, axis=1)[:, 0]
 

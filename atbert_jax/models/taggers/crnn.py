@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models.taggers.blocks import ConvPool
+from atbert_jax.models.taggers.blocks import ConvPool, axis_max, require_size
 from atbert_jax.models.taggers.frontend import MelFrontend
 from input_pipeline.spectrogram import Spectrogram
 
@@ -75,11 +75,17 @@ class CRNN(nnx.Module):
         self.recurrent = nnx.List([GRU(width, HIDDEN, dtype=dtype, rngs=rngs) for width in widths])
 
     def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Maps (N, samples) with mask (N,) to (N, 32); `key=None` is evaluation."""
+        """Maps (N, samples) with mask (N,) to (N, 32); `key=None` is evaluation.
+
+        Raises:
+            ValueError: if a clip or its bands are too few for four maxima.
+        """
+        spectrogram, pools = self.frontend.spectrogram, [layer.pool for layer in self.layers]
+        require_size(waveform.shape[1], spectrogram.n_mels, pools, spectrogram)
         x = self.frontend(waveform, mask, key)
         for layer in self.layers:
             x = layer(x, mask, key is not None)
-        x = x.max(axis=1)  # of 96 bands one is left
+        x = axis_max(x)  # of 96 bands one is left
         for layer in self.recurrent:
             x = layer(x)
         return x[:, -1]

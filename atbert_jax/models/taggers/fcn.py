@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models.taggers.blocks import ConvPool, global_max
+from atbert_jax.models.taggers.blocks import ConvPool, global_max, require_size
 from atbert_jax.models.taggers.frontend import MelFrontend
 from input_pipeline.spectrogram import Spectrogram
 
@@ -39,7 +39,13 @@ class FCN(nnx.Module):
         self.layers = nnx.List(layers)
 
     def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Maps (N, samples) with mask (N,) to (N, 64); `key=None` is evaluation."""
+        """Maps (N, samples) with mask (N,) to (N, 64); `key=None` is evaluation.
+
+        Raises:
+            ValueError: if a clip or its bands are too few for five maxima.
+        """
+        spectrogram, pools = self.frontend.spectrogram, [layer.pool for layer in self.layers]
+        require_size(waveform.shape[1], spectrogram.n_mels, pools, spectrogram)
         x = self.frontend(waveform, mask, key)
         for layer in self.layers:
             x = layer(x, mask, key is not None)

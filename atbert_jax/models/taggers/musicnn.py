@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models.taggers.blocks import Conv, ConvPool, Dense
+from atbert_jax.models.taggers.blocks import Conv, ConvPool, Dense, axis_max
 from atbert_jax.models.taggers.frontend import MelFrontend
 from input_pipeline.spectrogram import Spectrogram
 
@@ -67,7 +67,7 @@ class MusiCNN(nnx.Module):
         train = key is not None
         bands = self.frontend(waveform, mask, key)
         timbre = [
-            nnx.relu(layer(windows(bands, height), mask, train)).max(axis=1)
+            axis_max(nnx.relu(layer(windows(bands, height), mask, train)))
             for height, layer in zip(self.heights, self.timbral, strict=True)
         ]
         loudness = bands.mean(axis=1)
@@ -78,5 +78,5 @@ class MusiCNN(nnx.Module):
             x = layer(x, mask, train) + (x if number else 0)
             found.append(x)
         x = jnp.concatenate(found, axis=-1)
-        x = jnp.concatenate([x.max(axis=1), x.mean(axis=1)], axis=-1)
+        x = jnp.concatenate([axis_max(x), x.mean(axis=1)], axis=-1)
         return self.dense(x, mask, train)
