@@ -67,7 +67,7 @@ def test_resnet_50_has_the_published_size_and_maps(width, separable, shape, maps
         for block in net.blocks:
             x = block(x, mask, False)
             found.append(x)
-        return net, found, net(jnp.zeros((2, 64, 50)), mask, False)
+        return net, found, net(jnp.zeros((2, 64, 50)), mask, None)
 
     net, found, features = nnx.eval_shape(run)
     assert tiny.count(net) == count
@@ -99,7 +99,7 @@ def test_a_separable_convolution_goes_along_frequency_and_then_along_time():
 
 @pytest.mark.parametrize("shape", [(16, 24), (64, 50), (5, 7)])
 def test_any_spectrogram_gives_one_vector_for_each_segment(net, shape):
-    features = jax.eval_shape(lambda x: net(x, jnp.ones(3), False), jnp.zeros((3, *shape)))
+    features = jax.eval_shape(lambda x: net(x, jnp.ones(3), None), jnp.zeros((3, *shape)))
     assert features.shape == (3, WIDTH * 4 * 8)
 
 
