@@ -57,7 +57,8 @@ def convert(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("name", sorted(RULES))
+# The parity tests take every network both ways; these are the kinds of front ends and layers.
+@pytest.mark.parametrize("name", ["crnn", "harmonic_cnn", "music_transformer", "sample_cnn"])
 def test_there_and_back_is_the_same_to_the_bit(convert, tmp_path, name):
     arrays = state_dict(name)
     said, folder = convert(arrays, name)
