@@ -23,7 +23,8 @@ def main(arguments: list[str]) -> None:
 
     if not arguments:
         raise ValueError("nothing to label; name manifests of audio")
-    records = (record for path in arguments for record in read_manifest(path))
+    # All tables before the output is begun: a wrong one leaves nothing behind.
+    records = [record for path in arguments for record in read_manifest(path)]
     output = Path(OUTPUT.value)
     _, lost = pseudo_labels.write(Path(CHECKPOINT.value), output, records, chunks=CHUNKS.value)
     if lost:
