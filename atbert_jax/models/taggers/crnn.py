@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models.taggers.blocks import ConvPool, axis_max, require_size
+from atbert_jax.models.taggers.blocks import axis_max
 from atbert_jax.models.taggers.frontend import MelFrontend
+from atbert_jax.models.taggers.ladder import Ladder, steps
 from input_pipeline.spectrogram import Spectrogram
 
 # Channels, and blocks of (frequency, time) under one maximum, of each convolution.
@@ -47,7 +48,7 @@ class GRU(nnx.Module):
         return jnp.swapaxes(states, 0, 1)
 
 
-class CRNN(nnx.Module):
+class CRNN(Ladder):
     """Four convolutions and two recurrent layers; with an output of 50 tags 394 100 parameters.
 
     The last state is what is known of the clip, of 29 seconds as published or of any other length.
@@ -58,7 +59,6 @@ class CRNN(nnx.Module):
         rngs: Keys of the initial values.
     """
 
-    hears = "waveform"
     features = HIDDEN
 
     def __init__(
@@ -66,12 +66,8 @@ class CRNN(nnx.Module):
     ) -> None:
         dtype = jnp.dtype(config.model.dtype)
         self.frontend = MelFrontend(config.tagger, spectrogram, rngs=rngs)
-        layers, channels = [], 1
-        for width, pool in LAYERS:
-            layers.append(ConvPool(channels, width, (3, 3), pool=pool, dtype=dtype, rngs=rngs))
-            channels = width
-        self.layers = nnx.List(layers)
-        widths = [channels] + [HIDDEN] * (RECURRENT_LAYERS - 1)
+        self.layers = steps(LAYERS, 1, dtype=dtype, rngs=rngs)
+        widths = [LAYERS[-1][0]] + [HIDDEN] * (RECURRENT_LAYERS - 1)
         self.recurrent = nnx.List([GRU(width, HIDDEN, dtype=dtype, rngs=rngs) for width in widths])
 
     def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
@@ -80,11 +76,7 @@ class CRNN(nnx.Module):
         Raises:
             ValueError: if a clip or its bands are too few for four maxima.
         """
-        spectrogram, pools = self.frontend.spectrogram, [layer.pool for layer in self.layers]
-        require_size(waveform.shape[1], spectrogram.n_mels, pools, spectrogram)
-        x = self.frontend(waveform, mask, key)
-        for layer in self.layers:
-            x = layer(x, mask, key is not None)
+        x = self.hear(waveform, mask, key)
         x = axis_max(x)  # of 96 bands one is left
         for layer in self.recurrent:
             x = layer(x)

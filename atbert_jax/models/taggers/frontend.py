@@ -65,6 +65,11 @@ class Frontend(nnx.Module):
         }
         self.norm = BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
+    @property
+    def bands(self) -> int:
+        """Number of bands F."""
+        return self.spectrogram.n_mels
+
     def filters(self) -> jax.Array:
         """(n_fft // 2 + 1, F, C), that the power spectrum is multiplied with."""
         raise NotImplementedError

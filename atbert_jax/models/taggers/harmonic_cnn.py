@@ -8,8 +8,9 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
-from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, global_max, require_size
+from atbert_jax.models.taggers.blocks import Dense, global_max
 from atbert_jax.models.taggers.frontend import Frontend
+from atbert_jax.models.taggers.ladder import Ladder, steps
 from input_pipeline.spectrogram import Spectrogram
 
 HARMONICS, BANDS_PER_SEMITONE = 6, 2
@@ -53,6 +54,11 @@ class HarmonicFrontend(Frontend):
         super().__init__(settings, spectrogram, HARMONICS, rngs=rngs)
         self.sharpness = nnx.Param(jnp.ones(1))
 
+    @property
+    def bands(self) -> int:
+        """Number of bands F."""
+        return len(centres(self.spectrogram.sample_rate))
+
     def filters(self) -> jax.Array:
         """(n_fft // 2 + 1, F, H)."""
         rate, bins = self.spectrogram.sample_rate, self.spectrogram.n_fft // 2 + 1
@@ -63,7 +69,7 @@ class HarmonicFrontend(Frontend):
         return jnp.maximum(1 - jnp.abs(relative * self.sharpness[...]), 0)
 
 
-class HarmonicCNN(nnx.Module):
+class HarmonicCNN(Ladder):
     """Seven layers over 5 seconds; with an output of 50 tags 3 631 551 parameters.
 
     Where the channels stay the same a layer is a residual block. A global maximum follows, so that
@@ -75,7 +81,6 @@ class HarmonicCNN(nnx.Module):
         rngs: Keys of the initial values.
     """
 
-    hears = "waveform"
     features = LAYERS[-1][0]
 
     def __init__(
@@ -83,12 +88,7 @@ class HarmonicCNN(nnx.Module):
     ) -> None:
         dtype = jnp.dtype(config.model.dtype)
         self.frontend = HarmonicFrontend(config.tagger, spectrogram, rngs=rngs)
-        layers, channels = [], HARMONICS
-        for width, pool in LAYERS:
-            block = Residual if width == channels else ConvPool
-            layers.append(block(channels, width, (3, 3), pool=pool, dtype=dtype, rngs=rngs))
-            channels = width
-        self.layers = nnx.List(layers)
+        self.layers = steps(LAYERS, HARMONICS, residual=True, dtype=dtype, rngs=rngs)
         self.dense = Dense(self.features, self.features, dtype=dtype, rngs=rngs)
 
     def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
@@ -97,10 +97,5 @@ class HarmonicCNN(nnx.Module):
         Raises:
             ValueError: if a clip is too short for seven maxima, or the rate too low for 128 bands.
         """
-        spectrogram, pools = self.frontend.spectrogram, [layer.pool for layer in self.layers]
-        bands = len(centres(spectrogram.sample_rate))
-        require_size(waveform.shape[1], bands, pools, spectrogram)
-        x, train = self.frontend(waveform, mask, key), key is not None
-        for layer in self.layers:
-            x = layer(x, mask, train)
-        return self.dense(global_max(x), mask, train)
+        x = self.hear(waveform, mask, key)
+        return self.dense(global_max(x), mask, key is not None)

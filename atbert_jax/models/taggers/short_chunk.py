@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, global_max, require_size
+from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, global_max
 from atbert_jax.models.taggers.frontend import MelFrontend
+from atbert_jax.models.taggers.ladder import Ladder
 from input_pipeline.spectrogram import Spectrogram
 
 # Of each layer.
 CHANNELS = (128, 128, 256, 256, 256, 256, 512)
 
 
-class ShortChunk(nnx.Module):
+class ShortChunk(Ladder):
     """Short-chunk CNN ("VGG-ish"); with an output of 50 tags 3 687 348 parameters.
 
     Every layer is a convolution of 3x3 and a maximum over 2x2; a global maximum follows, so that
@@ -28,7 +29,6 @@ class ShortChunk(nnx.Module):
         rngs: Keys of the initial values.
     """
 
-    hears = "waveform"
     features = CHANNELS[-1]
     block = staticmethod(functools.partial(ConvPool, kernel=(3, 3), pool=(2, 2)))
 
@@ -48,12 +48,8 @@ class ShortChunk(nnx.Module):
         Raises:
             ValueError: if a clip or its bands are too few for seven maxima.
         """
-        spectrogram, pools = self.frontend.spectrogram, [layer.pool for layer in self.layers]
-        require_size(waveform.shape[1], spectrogram.n_mels, pools, spectrogram)
-        x, train = self.frontend(waveform, mask, key), key is not None
-        for layer in self.layers:
-            x = layer(x, mask, train)
-        return self.dense(global_max(x), mask, train)
+        x = self.hear(waveform, mask, key)
+        return self.dense(global_max(x), mask, key is not None)
 
 
 class ShortChunkRes(ShortChunk):

@@ -1,0 +1,56 @@
+"""A picture of sound that convolutions make smaller and smaller: what most taggers are."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from atbert_jax.models.taggers.blocks import ConvPool, Residual, require_size
+
+# Channels of a layer, and the block of (frequency, time) under one maximum.
+Step = tuple[int, tuple[int, int]]
+
+
+def steps(
+    table: Sequence[Step],
+    channels: int,
+    *,
+    residual: bool = False,
+    dtype: jnp.dtype,
+    rngs: nnx.Rngs,
+) -> nnx.List:
+    """Layers of 3x3 convolutions with maxima.
+
+    Args:
+        table: Of each layer.
+        channels: Of the picture.
+        residual: A layer that keeps the number of channels is a residual block.
+        dtype: Compute type.
+        rngs: Keys of the initial values.
+    """
+    layers = []
+    for width, pool in table:
+        block = Residual if residual and width == channels else ConvPool
+        layers.append(block(channels, width, (3, 3), pool=pool, dtype=dtype, rngs=rngs))
+        channels = width
+    return nnx.List(layers)
+
+
+class Ladder(nnx.Module):
+    """A tagger with a `frontend` and `layers` upon each other."""
+
+    hears = "waveform"
+
+    def hear(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
+        """What the last layer gives, (N, F, T, C), of (N, samples) with mask (N,).
+
+        Raises:
+            ValueError: if a clip or its bands are too few for all maxima.
+        """
+        spectrogram, pools = self.frontend.spectrogram, [layer.pool for layer in self.layers]
+        require_size(waveform.shape[1], self.frontend.bands, pools, spectrogram)
+        x = self.frontend(waveform, mask, key)
+        for layer in self.layers:
+            x = layer(x, mask, key is not None)
+        return x
