@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
-from atbert_jax.training import distributed
+from atbert_jax.training import distributed, sameness
 from atbert_jax.training.sharding import placed
 from atbert_jax.training.state import TrainState
 from input_pipeline import text
@@ -200,7 +200,7 @@ class Checkpoints:
         if lost:
             raise self._damaged(step, OSError(f"its {', '.join(lost)} are not there whole"))
         # Orbax itself loads arrays of another shape or type without a word.
-        misfits = _misfits(stored, targets)
+        misfits = sameness.misfits(stored, targets)
         if misfits:
             more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
             raise CheckpointError(
@@ -288,28 +288,6 @@ def _cause(error: Exception) -> str:
 
 def _metric(metrics: dict | None) -> float:
     return float((metrics or {}).get(METRIC, float("-inf")))
-
-
-def _misfits(stored: dict[str, Any], targets: dict[str, Any]) -> list[str]:
-    """Where the arrays of a checkpoint are not those that are wanted, one text each."""
-    found = []
-    # Parameters first, the rest follows from them.
-    for name, target in sorted(targets.items(), key=lambda item: item[0] != "params"):
-        ours, theirs = _arrays(target), _arrays(stored.get(name))
-        for path in sorted(ours.keys() | theirs.keys()):
-            here, there = ours.get(path, "not wanted"), theirs.get(path, "missing")
-            if here != there:
-                found.append(f"{name}/{path}: {there} there, {here} here")
-    return found
-
-
-def _arrays(tree: Any) -> dict[str, str]:
-    """Shape and type of each array, by its path."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.shape} {x.dtype}"
-        for path, x in leaves
-    }
 
 
 def _abstract(tree: Any) -> Any:

@@ -1,9 +1,10 @@
-"""Whether a folder was made with the same config."""
+"""Whether a folder was made with the same config, and a checkpoint of the same model."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import ml_collections
 from flax import traverse_util
 
@@ -27,3 +28,25 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], free: Sequence[str])
         if old.get(name) != new.get(name)
         and not any(name == each or name.startswith(f"{each}.") for each in free)
     )
+
+
+def misfits(stored: dict[str, Any], targets: dict[str, Any]) -> list[str]:
+    """Where the arrays of a checkpoint are not those that are wanted, one text each."""
+    found = []
+    # Parameters first, the rest follows from them.
+    for name, target in sorted(targets.items(), key=lambda item: item[0] != "params"):
+        ours, theirs = _arrays(target), _arrays(stored.get(name))
+        for path in sorted(ours.keys() | theirs.keys()):
+            here, there = ours.get(path, "not wanted"), theirs.get(path, "missing")
+            if here != there:
+                found.append(f"{name}/{path}: {there} there, {here} here")
+    return found
+
+
+def _arrays(tree: Any) -> dict[str, str]:
+    """Shape and type of each array, by its path."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): f"{x.shape} {x.dtype}"
+        for path, x in leaves
+    }
