@@ -13,6 +13,7 @@ from flax import nnx
 from scipy.special import expit
 
 from atbert_jax.evaluation import plots, taggram
+from atbert_jax.evaluation.canvas import canvas, encode
 from atbert_jax.evaluation.fonts import lettering, shortened
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.split import Outputs
@@ -75,7 +76,7 @@ class Contribution:
         edges[-1] = end
         largest = max(np.abs(self.logits[:, order]).max(), 1e-6)
         with lettering([*names, self.title], LONGEST_TITLE) as labels:
-            figure = plots.canvas(8.2, 1.3 * (len(order) + 1) + 0.8)
+            figure = canvas(8.2, 1.3 * (len(order) + 1) + 0.8)
             rows = figure.subplots(len(order) + 1, 1, sharex=True)
             for axes in rows:
                 axes.imshow(self.log_mel, origin="lower", aspect="auto", extent=extent, **grey)
@@ -103,7 +104,7 @@ class Contribution:
             rows[-1].set_xlabel("time (s)")
             bar = figure.colorbar(image, ax=rows[1:], pad=0.01, aspect=30)
             bar.set_label("added to the logit")
-            return plots.encode(figure)
+            return encode(figure)
 
     def save(self, stem: Path) -> None:
         """Writes `<stem>.contribution.png`, and `.npz` with the attributes under their names."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from sklearn import metrics as sk
 
+from atbert_jax.evaluation.canvas import canvas, encode
 from atbert_jax.evaluation.fonts import lettering
 
 BLUE, ORANGE, GREEN, GREY = "#2563a8", "#d9730d", "#2f8f5b", "#9aa3ad"
@@ -29,7 +26,6 @@ COLOURS = (
     "#9467bd",
     "#17868b",
 )
-DPI = 160
 MOST_TICKS = 60
 MOST_COUNTS = 25
 LONGEST_CELL = 64
@@ -332,23 +328,3 @@ def _panels(
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def canvas(width: float, height: float) -> Figure:
-    """A figure in inches that no global state knows of, so that nothing has to be closed."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def encode(figure: Figure) -> bytes:
-    """A figure of `canvas` as a PNG."""
-    for axes in figure.axes:
-        _lighten(axes)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", bbox_inches="tight", pad_inches=0.08)
-    return buffer.getvalue()
-
-
-def _lighten(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)

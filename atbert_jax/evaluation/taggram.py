@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import PowerNorm
 
-from atbert_jax.evaluation import plots
 from atbert_jax.evaluation.aggregation import aggregate
+from atbert_jax.evaluation.canvas import canvas, encode
 from atbert_jax.evaluation.fonts import lettering, shortened
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.split import Outputs
@@ -72,7 +72,7 @@ class Taggram:
         with lettering([*(self.names[c] for c in order), self.title], LONGEST_TITLE) as labels:
             names = [shortened(label) for label in labels[:-1]]
             height = 0.9 + 0.27 * max(len(order), 3)
-            figure = plots.canvas(8.2, height)
+            figure = canvas(8.2, height)
             axes = figure.subplots()
             image = axes.pcolormesh(
                 self.edges,
@@ -94,7 +94,7 @@ class Taggram:
             bar = figure.colorbar(image, ax=axes, label="probability", pad=0.01, aspect=30)
             bar.set_ticks([t for t in TICKS if t <= image.norm.vmax], minor=False)
             bar.ax.yaxis.set_major_formatter("{x:g}")
-            return plots.encode(figure)
+            return encode(figure)
 
     def save(self, stem: Path) -> None:
         """Writes `<stem>.png`, and `<stem>.npz` with all labels under the attributes' names."""

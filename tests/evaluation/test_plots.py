@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from atbert_jax.evaluation import plots
+from atbert_jax.evaluation import canvas, plots
 
 pytestmark = pytest.mark.filterwarnings("error")
 NAMES = ["발라드", "blåbärsjazz", "A$AP $x$", "演歌", "<script>", "long " * 20]
@@ -26,7 +26,7 @@ def test_confusion_matrix_at_any_size(size):
     counts[0] = 0
     names = (NAMES + [f"class {i}" for i in range(size)])[:size]
     height, width, _ = pixels(plots.confusion_matrix(counts.tolist(), names)).shape
-    assert max(height, width) <= 20 * plots.DPI
+    assert max(height, width) <= 20 * canvas.DPI
 
 
 def test_confusion_matrix_shows_the_counts():
