@@ -159,3 +159,16 @@ def music(tmp_path_factory) -> Path:
         rows.append(f"{number}.wav,a {label} tone of number {number},{label},{split}")
     (folder / "tracks.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return folder
+
+
+@pytest.fixture
+def tone_run(tone_manifest, tone_config, tmp_path) -> Path:
+    """A run's folder, of a network with random weights that tells tones apart by chance."""
+    # Here, for it makes XLA of the whole process compile in haste.
+    from tests import tiny
+
+    manifest = tone_manifest(4, 2, 6, seconds=(0.5, 0.8, 1.3))
+    changes = {**tiny.MODEL, "objectives.classification": 1.0, "classification.views": ("audio",)}
+    config = tone_config(manifest, normalization="none", **changes)
+    tiny.save_run(tmp_path / "run", config)
+    return tmp_path / "run"

@@ -11,27 +11,16 @@ from atbert_jax.evaluation import split as on_split
 from atbert_jax.training import trained
 from input_pipeline import dataset
 from input_pipeline.perturbation import ROBUSTNESS, Perturbation
-from tests import tiny
 
 
-@pytest.fixture
-def workdir(tone_manifest, tone_config, tmp_path):
-    """Of a network with random weights that tells high tones from low ones by chance."""
-    manifest = tone_manifest(4, 2, 6, seconds=(0.5, 0.8, 1.3))
-    changes = {**tiny.MODEL, "objectives.classification": 1.0, "classification.views": ("audio",)}
-    config = tone_config(manifest, normalization="none", **changes)
-    tiny.save_run(tmp_path / "run", config)
-    return tmp_path / "run"
-
-
-def evaluate(workdir, output, **more) -> tuple[dict, str]:
+def evaluate(tone_run, output, **more) -> tuple[dict, str]:
     quiet = Console(file=io.StringIO())
-    values = run.evaluate(workdir, "test", output, with_baseline=False, console=quiet, **more)
+    values = run.evaluate(tone_run, "test", output, with_baseline=False, console=quiet, **more)
     return values, (output / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_robustness_set_is_measured_and_shown(workdir, tmp_path):
-    values, page = evaluate(workdir, tmp_path / "report", with_robustness=True)
+def test_the_robustness_set_is_measured_and_shown(tone_run, tmp_path):
+    values, page = evaluate(tone_run, tmp_path / "report", with_robustness=True)
     found = values["robustness"]
     assert list(found) == ["clean", *map(str, ROBUSTNESS)]
     clean = values["classification"]["audio"]
@@ -40,7 +29,7 @@ def test_the_robustness_set_is_measured_and_shown(workdir, tmp_path):
     assert "compress:film_standard" in page
     # Each is what an evaluation of these clips alone says.
     for text in ("noise:0.4", "stretch:1.41421"):
-        alone, page = evaluate(workdir, tmp_path / "alone", perturbation=Perturbation.parse(text))
+        alone, page = evaluate(tone_run, tmp_path / "alone", perturbation=Perturbation.parse(text))
         assert found[text] == pytest.approx(
             {name: alone["classification"]["audio"][name] for name in found[text]}, abs=1e-6
         )
@@ -48,8 +37,8 @@ def test_the_robustness_set_is_measured_and_shown(workdir, tmp_path):
         assert alone["loss"] != pytest.approx(values["loss"], abs=1e-6)
 
 
-def test_only_the_clips_of_the_split_are_perturbed(workdir, tmp_path):
-    model = trained.load(workdir)
+def test_only_the_clips_of_the_split_are_perturbed(tone_run, tmp_path):
+    model = trained.load(tone_run)
     data = dataset.load(model.config, tmp_path, contract=model.contract, tokenizer=model.tokenizer)
     stretch = Perturbation("stretch", 2.0)
     changed = data.perturbed("test", stretch)
@@ -72,7 +61,7 @@ def test_only_the_clips_of_the_split_are_perturbed(workdir, tmp_path):
         ({"hop": 0.0}, [1, 2, 3, 1, 2, 3], "one every 0.5 s"),
     ],
 )
-def test_chunks_are_those_that_are_asked_for(workdir, tmp_path, monkeypatch, asked, chunks, fact):
+def test_chunks_are_those_that_are_asked_for(tone_run, tmp_path, monkeypatch, asked, chunks, fact):
     records = []
     answers = on_split.answers
 
@@ -82,13 +71,13 @@ def test_chunks_are_those_that_are_asked_for(workdir, tmp_path, monkeypatch, ask
         return found
 
     monkeypatch.setattr(on_split, "answers", remembering)
-    _, page = evaluate(workdir, tmp_path / "report", **asked)
+    _, page = evaluate(tone_run, tmp_path / "report", **asked)
     assert np.bincount(records[0]).tolist() == chunks
     assert fact in page
 
 
-def test_a_model_has_one_rule_of_chunks(workdir):
-    model = trained.load(workdir)
+def test_a_model_has_one_rule_of_chunks(tone_run):
+    model = trained.load(tone_run)
     assert model.chunked() is model
     with pytest.raises(ValueError, match=r"hop=0\.5 and chunks=3 must be 0 or more"):
         model.chunked(hop=0.5, chunks=3)

@@ -58,17 +58,8 @@ def test_the_picture_shows_the_most_probable_labels():
     assert Taggram(**{**vars(drawn), **few, "starts": np.zeros(1)}).draw() != png
 
 
-@pytest.fixture
-def workdir(tone_manifest, tone_config, tmp_path):
-    manifest = tone_manifest(4, 2, 4, seconds=(0.5, 0.8, 1.3))
-    changes = {**tiny.MODEL, "objectives.classification": 1.0, "classification.views": ("audio",)}
-    config = tone_config(manifest, normalization="none", **changes)
-    tiny.save_run(tmp_path / "run", config)
-    return tmp_path / "run"
-
-
-def test_predict_writes_one_for_each_file(workdir, tmp_path):
-    model = trained.load(workdir).chunked(hop=0.1)
+def test_predict_writes_one_for_each_file(tone_run, tmp_path):
+    model = trained.load(tone_run).chunked(hop=0.1)
     records = dataset.read_splits(model.config.data)[0]["test"][0]
     # The same file again gets a name of its own, and the same answer.
     records = [*records[:3], records[2]]
@@ -87,9 +78,9 @@ def test_predict_writes_one_for_each_file(workdir, tmp_path):
     np.testing.assert_array_equal(answers[3].chunk_scores, answers[2].chunk_scores)
 
 
-def test_reports_show_clips_of_several_chunks(workdir, tmp_path):
+def test_reports_show_clips_of_several_chunks(tone_run, tmp_path):
     run.evaluate(
-        workdir, "test", tmp_path, with_baseline=False, console=Console(file=io.StringIO())
+        tone_run, "test", tmp_path, with_baseline=False, console=Console(file=io.StringIO())
     )
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     # Of 0.5, 0.8, 1.3 and 0.5 s, in turn over all splits, with chunks of 0.5 s.
@@ -98,8 +89,8 @@ def test_reports_show_clips_of_several_chunks(workdir, tmp_path):
     assert found == [f"test{n}" for n in range(4) if lengths[n] > 0.5]
 
 
-def test_numbers_are_no_labels(workdir, tmp_path):
-    model = trained.load(workdir)
+def test_numbers_are_no_labels(tone_run, tmp_path):
+    model = trained.load(tone_run)
     object.__setattr__(model, "contract", tiny.make_contract("regression"))
     with pytest.raises(ValueError, match="--taggram draws probabilities of labels, and"):
         next(predict.drawing(iter(()), model, tmp_path))
