@@ -35,6 +35,7 @@ SIZED = [name for name in NAMES if "preset" in inspect.signature(get_config(name
 RUNS = [(name,) for name in NAMES] + [(name, size) for name in SIZED for size in defaults.PRESETS]
 RUNS += [("ablation", data) for data in ("notes", "words")]
 RUNS += [("tagger", f"{name},{data}") for name in sorted(NETWORKS) for data in TAG_SETS]
+RUNS += [("tagger_notes", name) for name in sorted(NETWORKS)]
 RUNS += [("tagger", f"musicnn,,{recipe}") for recipe in tagger_recipes.RECIPES]
 
 
