@@ -14,9 +14,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 from rich.console import Console
 
+from atbert_jax import command
 from atbert_jax.evaluation.run import BASELINE, evaluate
 from atbert_jax.evaluation.tables import Table, markdown, print_table
 from atbert_jax.models.taggers import NETWORKS
@@ -25,8 +26,8 @@ from atbert_jax.training.loop import train
 from atbert_jax.training.trained import Trained
 from configs import tagger_notes
 
-MANIFEST = flags.DEFINE_string("manifest", None, "Table of clips with labels.", required=True)
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs.", required=True)
+MANIFEST = flags.DEFINE_string("manifest", None, "Table of clips with labels.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs.")
 NETWORK = flags.DEFINE_list("network", list(NETWORKS), "Which ones.")
 SPLIT = flags.DEFINE_enum("split", "val", ["val", "test"], "What to evaluate on.")
 
@@ -34,7 +35,7 @@ CLIPS, ROUNDS = 8, 5
 COLUMNS = ("network", "accuracy", "macro F1", "parameters", "seconds heard", "clips per second")
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Trains, evaluates and times the networks."""
     console, workdir = Console(), Path(WORKDIR.value)
     results = {}
@@ -98,4 +99,4 @@ def _write(results: dict[str, dict[str, Any]], workdir: Path, console: Console) 
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main, required=("manifest", "workdir"))

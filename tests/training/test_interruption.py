@@ -113,27 +113,21 @@ def whole(manifest, tmp_path_factory) -> Path:
 
 
 @pytest.mark.slow
-def test_killed_at_any_step_and_started_again_is_the_same_run(manifest, whole, tmp_path):
-    draw = random.Random(0)
-    for step in sorted(draw.sample(range(8, STEPS - 3), 2)):
-        process = start(manifest, tmp_path)
-        wait_for_step(process, tmp_path, step)
-        process.kill()
-        process.wait()
-    finish(start(manifest, tmp_path), tmp_path)
-    assert_same_run(whole, tmp_path)
-
-
-@pytest.mark.slow
-def test_asked_to_stop_it_saves_leaves_and_goes_on(manifest, whole, tmp_path):
+def test_killed_then_asked_to_stop_then_started_again_is_the_same_run(manifest, whole, tmp_path):
     process = start(manifest, tmp_path)
-    wait_for_step(process, tmp_path, 9)
+    wait_for_step(process, tmp_path, random.Random(0).randrange(8, 15))
+    process.kill()
+    process.wait()
+
+    process = start(manifest, tmp_path)
+    wait_for_step(process, tmp_path, 18)
     process.send_signal(signal.SIGTERM)
     finish(process, tmp_path, distributed.STOPPED)
     stopped = Checkpoints(tmp_path).latest
-    assert 9 <= stopped < STEPS
+    assert 18 <= stopped < STEPS
     said = (tmp_path / "said.txt").read_text(encoding="utf-8")
     assert f"asked to stop: step {stopped} is saved" in " ".join(said.split())
+
     finish(start(manifest, tmp_path), tmp_path)
     said = (tmp_path / "said.txt").read_text(encoding="utf-8")
     assert f"goes on at step {stopped}" in " ".join(said.split())

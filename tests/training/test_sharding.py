@@ -33,7 +33,6 @@ FROZEN = ("^model/(?!encoder)",)
 MESHES = {
     "8x1": (8, 1, False),
     "8x1 fsdp": (8, 1, True),
-    "4x2": (4, 2, False),
     "2x4": (2, 4, False),
     "4x2 fsdp frozen": (4, 2, True, FROZEN),
 }
