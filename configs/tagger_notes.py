@@ -11,6 +11,8 @@ from configs import tagger
 # The networks that cannot do with two seconds, which hold what tells an instrument: all but the
 # sample-level CNNs, built for 59 049 samples, and the FCN, whose maxima leave nothing of less.
 SECONDS = {"fcn": 20.5, "sample_cnn": 3.7, "se_cnn": 3.7}
+# Its recurrent layers learn late; a step is cheap.
+STEPS = {"crnn": 1200}
 
 
 def get_config(name: str = "musicnn") -> ml_collections.ConfigDict:
@@ -20,9 +22,11 @@ def get_config(name: str = "musicnn") -> ml_collections.ConfigDict:
     config.segmenting.seconds = SECONDS.get(name, 2.1)
     config.evaluation.best_metric = "classification/audio/accuracy"
     config.augmentation.gain_db = 6.0
-    # Small batches, since a few epochs have to do.
+    # A few epochs in small batches underfit: what is meant against overfitting would hinder them.
+    config.classification.update({"mixup": 0.0, "dropout": 0.1})
+    config.tagger.update({"frequency_masks": 0, "time_masks": 0})
     config.train.batch_size = 8
-    config.train.steps = 480
-    config.train.evaluate_every = 60
-    config.optimizer.warmup_steps = 24
+    config.train.steps = STEPS.get(name, 400)
+    config.train.evaluate_every = 80
+    config.optimizer.warmup_steps = 20
     return config
