@@ -8,9 +8,8 @@ import ml_collections
 
 from configs import tagger
 
-# The networks that cannot do with two seconds, which hold what tells an instrument: all but the
-# sample-level CNNs, built for 59 049 samples, and the FCN, whose maxima leave nothing of less.
-SECONDS = {"fcn": 20.5, "sample_cnn": 3.7, "se_cnn": 3.7}
+# What networks need that cannot do with two seconds, which hold what tells an instrument.
+SECONDS = {"fcn": 20.5, "harmonic_cnn": 4.6, "sample_cnn": 3.7, "se_cnn": 3.7}
 # Its recurrent layers learn late; a step is cheap.
 STEPS = {"crnn": 1200}
 

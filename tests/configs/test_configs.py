@@ -7,15 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import pytest
+from flax import nnx
 
 import configs
+from atbert_jax.models import taggers
 from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training import freezing, loop, optimizer
 from atbert_jax.training.state import define
-from configs import atbert_finetune, defaults, tagger, tagger_recipes
+from configs import atbert_finetune, defaults, tagger, tagger_notes, tagger_recipes
 from input_pipeline.contract import Contract, Labels, Normalization
 from input_pipeline.features import Augmentation
 from input_pipeline.segmenting import Segmenting
@@ -169,3 +172,16 @@ def test_a_tagger_without_tags_or_of_genres(given, task, labels):
 def test_unknown_taggers_and_data_sets_are_refused_with_the_choices(given, message):
     with pytest.raises(ValueError, match=message):
         tagger.get_config(given)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_tagger_of_notes_hears_enough(name):
+    config = tagger_notes.get_config(name)
+    contract = make_contract(config)
+    samples = contract.segmenting.samples(contract.spectrogram.sample_rate)
+
+    def run() -> jax.Array:
+        network = taggers.build(config, name, contract, rngs=nnx.Rngs(0))
+        return network(jnp.zeros((2, samples)), jnp.ones(2), None)
+
+    assert nnx.eval_shape(run).shape[0] == 2
