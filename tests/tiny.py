@@ -136,6 +136,7 @@ class Widths(NamedTuple):
     hidden: int
     embedding_widths: Mapping[str, int] = MappingProxyType({})
     modalities: tuple[str, ...] = ("audio", "text")
+    activation: Callable = nnx.gelu
 
 
 class Setup:

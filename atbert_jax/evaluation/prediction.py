@@ -62,6 +62,7 @@ class _Open:
 
     record: Record
     duration: float | None = None
+    has_text: bool = False
     read: bool = False
     waiting: int = 0
     error: str = ""
@@ -71,7 +72,7 @@ class _Open:
     @property
     def given(self) -> tuple[str, ...]:
         """The modalities that the record has."""
-        there = {AUDIO: has_audio(self.record), TEXT: bool(text.clean(self.record.text))}
+        there = {AUDIO: has_audio(self.record), TEXT: self.has_text}
         return tuple(name for name, given in there.items() if given)
 
     @property
@@ -144,6 +145,7 @@ class Predictor:
         record, contract = answer.record, self.model.contract
         ids, mask = text.tokenize(self.model.tokenizer, [record.text], contract.max_tokens)
         row = {"token_ids": ids[0], "token_mask": mask[0], "answer": answer}
+        answer.has_text = bool(mask.any())
         if not has_audio(record):
             segments = contract.segmenting.segments
             length = contract.segmenting.samples(contract.spectrogram.sample_rate)
