@@ -79,7 +79,7 @@ def test_a_room_decays_and_keeps_the_power():
     impulse = np.zeros((1, SAMPLES), np.float32)
     impulse[0, 100] = 1.0
     for seed in seeds(6):
-        found = apply(seed, impulse, tf.ones(1), reverb=1.0)[0]
+        found = apply(seed, impulse, [SAMPLES], reverb=1.0)[0]
         np.testing.assert_allclose(found[:100], 0, atol=1e-5)
         assert found[100] ** 2 >= 0.4
         tail = found[101:]

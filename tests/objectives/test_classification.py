@@ -189,7 +189,7 @@ def _mixable(rows: int) -> dict[str, jax.Array]:
 def test_mixup_mixes_clips_and_labels_alike():
     objective = make(mixup=0.4)
     batch = _mixable(8)
-    before = np.asarray(batch["segment_mask"])
+    lengths = {name: np.asarray(batch[name]) for name in ("segment_mask", "samples")}
     shares = []
     for seed in range(20):
         mixed = objective.mix(batch, jax.random.key(seed))
@@ -205,8 +205,9 @@ def test_mixup_mixes_clips_and_labels_alike():
         # Rows without a label, and those that are no rows, neither change nor get into others.
         np.testing.assert_array_equal(labels[[2, 5]], np.eye(8)[[2, 5]])
         np.testing.assert_array_equal(labels[:, [2, 5]], np.eye(8)[:, [2, 5]])
-        union = np.array([before[row > 0].max(axis=0) for row in labels])
-        np.testing.assert_array_equal(mixed["segment_mask"], union)
+        for name, before in lengths.items():
+            union = np.array([before[row > 0].max(axis=0) for row in labels])
+            np.testing.assert_array_equal(mixed[name], union)
     assert np.mean(np.array(shares) < 1) > 0.3
 
 
@@ -278,7 +279,7 @@ def test_answers_name_the_labels():
     [
         ({"views": ()}, r"config\.classification\.views=\(\) must be some of"),
         ({"views": ("sound",)}, r"views=\('sound',\) must be some of \('audio_text', 'audio'"),
-        ({"head": "deep"}, "head='deep'; use 'mlp' or 'linear'"),
+        ({"head": "deep"}, "head='deep' is none of mlp, linear, residual"),
         ({"pooling": "max"}, "pooling='max'; use 'summary' or 'mean'"),
         ({"mixup": 0.2, "views": ("audio", "text")}, "mixup mixes audio, so it needs views"),
     ],
