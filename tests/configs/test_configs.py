@@ -15,7 +15,7 @@ from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training import freezing, loop, optimizer
 from atbert_jax.training.state import define
-from configs import atbert_finetune, defaults, tagger, tagger_recipes
+from configs import atbert_finetune, crossmodal, defaults, tagger, tagger_recipes
 from input_pipeline.contract import Contract, Labels, Normalization
 from input_pipeline.features import Augmentation
 from input_pipeline.segmenting import Segmenting
@@ -36,6 +36,7 @@ RUNS = [(name,) for name in NAMES] + [(name, size) for name in SIZED for size in
 RUNS += [("ablation", data) for data in ("notes", "words")]
 RUNS += [("tagger", f"{name},{data}") for name in sorted(NETWORKS) for data in TAG_SETS]
 RUNS += [("tagger", f"musicnn,,{recipe}") for recipe in tagger_recipes.RECIPES]
+RUNS += [("crossmodal", view + size) for view in crossmodal.MODALITIES for size in ("", ",small")]
 
 
 def make_contract(config: ml_collections.ConfigDict) -> Contract:

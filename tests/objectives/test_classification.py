@@ -56,6 +56,19 @@ def logits_of(objective: Classification, hidden: np.ndarray) -> np.ndarray:
     return np.asarray(inner @ output.kernel[...] + output.bias[...], np.float64)
 
 
+def test_the_residual_head_adds_to_the_features():
+    objective, states = make(head="residual"), make_batch(5)["states"]
+    hidden = np.asarray(states[:, 0], np.float64)
+    dense, residual, output = (
+        (np.asarray(each.kernel[...]), np.asarray(each.bias[...]))
+        for each in (objective.dense, objective.residual, objective.output)
+    )
+    inner = np.maximum(hidden @ dense[0] + dense[1], 0)
+    expected = (hidden + inner @ residual[0] + residual[1]) @ output[0] + output[1]
+    found = objective.logits(Encoded(states, None), None)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def log_softmax(x: np.ndarray) -> np.ndarray:
     return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
 
