@@ -11,6 +11,7 @@ from flax import nnx
 
 from atbert_jax.evaluation import metrics, plots
 from atbert_jax.evaluation.aggregation import aggregate as aggregate_tracks
+from atbert_jax.evaluation.fonts import legend
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import Encoded, fold
@@ -246,13 +247,14 @@ class Classification(Objective):
         columns = list(next(iter(classes.values())))
         rows = [[name, *(values[column] for column in columns)] for name, values in classes.items()]
         tables = [Table(f"Each label, {view.replace('_', ' + ')}", ["label", *columns], rows)]
-        figures = []
+        figures, numbers = [], legend(names)
         if self.labels.task == "single_label":
             png = plots.confusion_matrix(entry["confusion_matrix"], names)
-            figures.append(Figure("Confusion matrix", png, "Rows are the truth."))
+            note = f"Rows are the truth. {numbers}".strip()
+            figures.append(Figure("Confusion matrix", png, note))
         if self.labels.task != "regression":
             scores, truth = self._tracks(outputs, view, aggregate)
-            figures.append(Figure("F1 by label", plots.per_class_bars(classes, "f1")))
+            figures.append(Figure("F1 by label", plots.per_class_bars(classes, "f1"), numbers))
             figures.append(Figure("ROC", plots.roc_curves(scores, truth, names)))
         return tables, figures
 

@@ -3,7 +3,6 @@
 import io
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from rich.console import Console
@@ -51,7 +50,7 @@ def train(given: str, manifest: Path, workdir: Path, **changes: object) -> tuple
 
 @pytest.mark.parametrize("given", ["audio_text,small", "audio", "text,small"])
 def test_trains_evaluates_and_predicts(given, tone_manifest, tmp_path):
-    manifest = tone_manifest(6, 2, 4, seconds=(0.5, 0.31, 0.8))
+    manifest = tone_manifest(6, 2, 4, seconds=(0.5, 0.31, 0.6))
     best, _ = train(given, manifest, tmp_path / "run")
     rows = [row for row in read_metrics(tmp_path / "run") if row["step"]]
     rates = [row["train/learning_rate"] for row in rows if "train/learning_rate" in row]
@@ -90,15 +89,13 @@ def test_answers_with_one_modality_alone(tone_manifest, tmp_path):
 def test_a_bert_that_learned_from_text_stays_as_it_is(tone_manifest, tmp_path):
     manifest = tone_manifest(6, 2, 2)
     train("text", manifest, tmp_path / "text")
-    _, said = train(
-        "audio_text", manifest, tmp_path / "both", **{"init_from": str(tmp_path / "text")}
-    )
+    start = {"init_from": str(tmp_path / "text")}
+    _, said = train("audio_text", manifest, tmp_path / "both", **start)
     assert "model/audio_conv/kernel" in said.partition("start anew")[2]
     before, after = (trained.load(tmp_path / name).params["model"] for name in ("text", "both"))
     for name, x in tiny.named(before["text_encoder"]).items():
         np.testing.assert_array_equal(tiny.named(after["text_encoder"])[name], x)
     assert "pooler" not in after
     # Without such a run, or a converted BERT, there is nothing to freeze.
-    with pytest.raises(ValueError, match="would keep model/text_encoder/.* random"):
+    with pytest.raises(ValueError, match=r"would keep model/text_encoder/.* random"):
         train("audio_text", manifest, tmp_path / "none")
-    assert jax.tree.leaves(after["audio_conv"])
