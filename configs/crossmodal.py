@@ -11,7 +11,7 @@ import ml_collections
 from configs import defaults
 
 MODALITIES = {"audio_text": ("audio", "text"), "audio": ("audio",), "text": ("text",)}
-# Of BERT-base, and of one that learns from the manifest's own few texts.
+# Of BERT-base, and of one that learns from a few hundred recordings' own texts.
 BERT = {"hidden": 768, "heads": 12, "layers": 12, "ffn": 3072}
 SMALL_BERT = {"hidden": 128, "heads": 4, "layers": 2, "ffn": 512}
 
@@ -23,8 +23,8 @@ def get_config(given: str = "audio_text") -> ml_collections.ConfigDict:
     alone in the run that `config.init_from` names.
 
     Args:
-        given: What the model gets, 'audio_text', 'audio' or 'text'; with ',small' behind it, BERT
-            is small and starts anew.
+        given: What the model gets, 'audio_text', 'audio' or 'text'; with ',small' behind it, for a
+            few hundred recordings: a small BERT starts anew, and batches are small.
 
     Raises:
         ValueError: if there is no such choice; the message lists those there are.
@@ -51,9 +51,12 @@ def get_config(given: str = "audio_text") -> ml_collections.ConfigDict:
     config.evaluation.best_metric = "loss"
     config.scratch_twin = False
     learn(config)
-    if view == "text":
+    if size:
+        config.train.update({"steps": 600, "batch_size": 16, "evaluate_every": 60})
+        config.optimizer.warmup_steps = 60
+    elif view == "text":
         fine_tune(config)
-    elif view == "audio_text" and not size:
+    elif view == "audio_text":
         config.optimizer.frozen = ("^model/text_encoder/",)
         # A run on text alone has learned BERT, and all else starts anew.
         config.init_allow_mismatch = ("^model/(?!text_encoder/)", "^objectives/")
@@ -94,14 +97,13 @@ def learn(config: ml_collections.ConfigDict) -> None:
 
 
 def fine_tune(config: ml_collections.ConfigDict) -> None:
-    """Of all of BERT, at the published rate; one that starts anew learns at that of the rest."""
-    if config.model.hidden == BERT["hidden"]:
-        config.optimizer.update(
-            {
-                "name": "adamw",
-                "learning_rate": 2e-5,
-                "weight_decay": 0.01,
-                "schedule": "linear",
-                "clip_norm": 1.0,
-            }
-        )
+    """All of BERT, as published."""
+    config.optimizer.update(
+        {
+            "name": "adamw",
+            "learning_rate": 2e-5,
+            "weight_decay": 0.01,
+            "schedule": "linear",
+            "clip_norm": 1.0,
+        }
+    )

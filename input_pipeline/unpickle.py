@@ -3,8 +3,8 @@
 python -m input_pipeline.unpickle test.pkl speech/test --split=test --also=test_stt.pkl
 
 A pickle is a program. The names that it calls are looked up in the table below, where each stands
-for something that holds what it is given and does nothing; any other name is refused. Which pandas
-wrote a table makes no difference.
+for something that holds what it is given and does nothing; any other name is refused. Tables of old
+and new pandas are read.
 """
 
 from __future__ import annotations

@@ -310,7 +310,7 @@ class CrossModal(nnx.Module):
         else:
             behind = jnp.cumsum(mask, axis=1)
             weight = mask * (behind == behind[:, -1:])
-        merged = jnp.einsum("btd,bt->bd", hidden, weight.astype(hidden.dtype))
+        merged = jnp.einsum("btd,bt->bd", hidden.astype(jnp.float32), weight)
         return Encoded(merged[:, None], mask.max(axis=1, keepdims=True))
 
 

@@ -169,3 +169,10 @@ def test_a_tagger_without_tags_or_of_genres(given, task, labels):
 def test_unknown_taggers_and_data_sets_are_refused_with_the_choices(given, message):
     with pytest.raises(ValueError, match=message):
         tagger.get_config(given)
+
+
+@pytest.mark.parametrize("given", ["video", "audio,large"])
+def test_unknown_modalities_are_refused_with_the_choices(given):
+    message = f"no cross-modal transformer '{given}'; use one of audio_text, audio, text, with"
+    with pytest.raises(ValueError, match=message):
+        crossmodal.get_config(given)
