@@ -1,4 +1,4 @@
-"""Weights from PyTorch: `python -m atbert_jax.convert albert SOURCE FOLDER`, `resnet` or `tagger`.
+"""Weights from PyTorch: `python -m atbert_jax.convert albert SOURCE FOLDER`, or of another family.
 
 SOURCE is a folder of `save_pretrained` (with `model.safetensors` or `pytorch_model.bin`), one file
 of weights, or the name of a model on the Hugging Face hub, which is the only case in which
@@ -6,7 +6,8 @@ something is downloaded. PyTorch is not needed. FOLDER is new and gets `weights.
 our names, `conversion.json` with the sizes, and the tokenizer if the source has one. A table says
 what became of every array; one that is missing or that nothing is known of is an error.
 
-* `albert` is any ALBERT of one layer group. The head of masked language modelling comes along.
+* `albert` is any ALBERT of one layer group, and `bert` any BERT with absolute positions. The head
+  of masked language modelling comes along.
 * `resnet` is any ResNet of bottlenecks in the names of torchvision or Hugging Face, with its
   running statistics. `--stem=adapt` makes its stem for pictures one for spectrograms,
   `--stem=random` leaves it out.
@@ -18,8 +19,9 @@ Training starts from them with `--config.init.text=FOLDER` and `--config.init.au
   `evaluate` and `--config.init_from=FOLDER` take.
 
 With `--to_pytorch` SOURCE is the folder of a training run, and FOLDER gets `model.safetensors` with
-PyTorch's names and a `config.json`: an ALBERT that `AlbertModel.from_pretrained` loads, a ResNet
-for torchvision's model with a 9x9 stem (see `conversion.resnet.to_pytorch`), or a tagger.
+PyTorch's names and a `config.json`: an ALBERT that `AlbertModel.from_pretrained` loads, or a BERT
+for `BertModel`, a ResNet for torchvision's model with a 9x9 stem (see
+`conversion.resnet.to_pytorch`), or a tagger.
 """
 
 from pathlib import Path
@@ -37,11 +39,11 @@ STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it; by default th
 
 def main(arguments: list[str]) -> None:
     """Converts what the arguments say."""
-    families = ("albert", "resnet", "tagger")
+    families = ("albert", "bert", "resnet", "tagger")
     if len(arguments) != 3 or arguments[0] not in families:
         raise ValueError(
             "give a family, a source and a new folder: atbert_jax.convert albert SOURCE FOLDER, or"
-            " resnet or tagger in the place of albert"
+            " bert, resnet or tagger in the place of albert"
         )
     from atbert_jax.conversion import run
 

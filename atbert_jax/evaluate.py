@@ -2,7 +2,8 @@
 
 The checkpoint folder says which manifest it was trained on; another one can be given. Pre-trained
 models are asked to find clips by their texts and texts by their clips, and with `--zero_shot` to
-tell the manifest's labels by their names. `--robustness` perturbs the clips before they are heard.
+tell the manifest's labels by their names. `--robustness` perturbs the clips before they are heard,
+`--also_text_column` reads other texts of the same records.
 """
 
 from pathlib import Path
@@ -34,6 +35,9 @@ PERTURB = flags.DEFINE_string(
     "perturb", None, "Change the clips, as stretch:1.414, pitch:-1, compress:radio or noise:0.4."
 )
 ROBUSTNESS = flags.DEFINE_bool("robustness", False, "Measure on all kinds of perturbed clips, too.")
+ALSO_TEXT_COLUMN = flags.DEFINE_string(
+    "also_text_column", "", "Measure with the texts of this column, too, as recognised speech."
+)
 ZERO_SHOT = flags.DEFINE_bool("zero_shot", False, "Tell labels by their names, untrained.")
 TEMPLATE = flags.DEFINE_string("template", "{}", "A label's text for --zero_shot, as 'a {} track'.")
 
@@ -58,6 +62,7 @@ def main() -> None:
         chunks=CHUNKS.value,
         perturbation=Perturbation.parse(PERTURB.value) if PERTURB.value else None,
         with_robustness=ROBUSTNESS.value,
+        also_text_column=ALSO_TEXT_COLUMN.value,
         with_baseline=BASELINE.value,
         rerank=RERANK.value,
         template=TEMPLATE.value if ZERO_SHOT.value else None,

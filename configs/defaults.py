@@ -77,6 +77,25 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         }
     )
 
+    # Of the cross-modal transformer; `config.model` has the sizes of its BERT.
+    config.crossmodal = ml_collections.ConfigDict(
+        {
+            "modalities": ("audio", "text"),  # or one of them
+            "width": 64,  # of both streams
+            "heads": 8,
+            "layers": 4,  # of each of four stacks, or of one on audio alone
+            "n_mfcc": 40,
+            "top_db": 80.0,  # range of the bands that MFCCs are made of
+            "merge": "average",  # of a stream's states over time; or 'last'
+            "causal": False,  # attention hides what comes later, across streams too, as published
+            "embedding_dropout": 0.2,
+            "attention_dropout": 0.2,
+            "audio_attention_dropout": 0.0,  # where audio listens to text
+            "relu_dropout": 0.1,
+            "dropout": 0.1,  # of what is added to the residuals
+        }
+    )
+
     # Objectives by weight; the settings of each are below, under its name.
     config.objectives = ml_collections.ConfigDict()
     config.correct_pair = ml_collections.ConfigDict(
@@ -97,7 +116,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config.classification = ml_collections.ConfigDict(
         {
             "views": ("audio_text", "audio", "text"),
-            "head": "mlp",  # two layers, or 'linear'
+            "head": "mlp",  # two layers; or 'linear', or 'residual'
             "pooling": "summary",  # or 'mean'
             "dropout": 0.1,
             "label_smoothing": 0.0,

@@ -293,7 +293,8 @@ class Reader:
             position: Random crop in [0, 1), or None.
 
         Returns:
-            Waveform (S, N), float32, and segment mask (S,), 1 = real.
+            Waveform (S, N), float32, and how many samples of each segment are real (S,), int32;
+            what is behind them is silence. Of a segment that is padding altogether none are.
 
         Raises:
             AudioError: if the file is not readable.
@@ -302,6 +303,7 @@ class Reader:
         starts, mask = self.segmenting.starts(duration, self.sample_rate, chunk, position)
         length = self.segmenting.samples(self.sample_rate)
         out = np.zeros((self.segmenting.segments, length), np.float32)
+        samples = np.zeros(self.segmenting.segments, np.int32)
         real = [index for index in range(len(mask)) if mask[index]]
         if self._is_read_whole(record, duration, position):
             waveform, origin = self._whole(record), 0.0
@@ -313,14 +315,14 @@ class Reader:
             for index in real:
                 begin = record.start + float(starts[index])
                 seconds = min(self.segmenting.seconds, duration - float(starts[index]))
-                part = read(record.path, self.sample_rate, begin, seconds)
-                out[index, : len(part)] = part[:length]
-            return out, mask
+                part = read(record.path, self.sample_rate, begin, seconds)[:length]
+                out[index, : len(part)], samples[index] = part, len(part)
+            return out, samples
         for index in real:
             begin = round((float(starts[index]) - origin) * self.sample_rate)
             part = waveform[begin : begin + length]
-            out[index, : len(part)] = part
-        return out, mask
+            out[index, : len(part)], samples[index] = part, len(part)
+        return out, samples
 
 
 class _Clip:

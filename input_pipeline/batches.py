@@ -148,14 +148,14 @@ class Batches:
         return np.array([count(record) for record in split.records], np.int64)
 
     def _load(self, split: Split, record: int, epoch_or_chunk: int, position: float) -> tuple:
-        """Segments (S, N), their mask (S,) and whether the file was readable."""
+        """Segments (S, N), how many of their samples are real (S,), and whether it was readable."""
         entry = split.records[record]
         try:
             if position < 0:
-                waveform, mask = self.reader.segments(entry, int(epoch_or_chunk))
+                waveform, samples = self.reader.segments(entry, int(epoch_or_chunk))
             else:
-                waveform, mask = self.reader.segments(entry, position=float(position))
-            return waveform, mask, np.float32(1)
+                waveform, samples = self.reader.segments(entry, position=float(position))
+            return waveform, samples, np.float32(1)
         except AudioError as error:
             self.bad_records.add(entry, error)
         except Exception as error:
@@ -163,8 +163,8 @@ class Batches:
             raise RuntimeError(f"{where}: {type(error).__name__}: {error}") from error
         segmenting = self.dataset.contract.segmenting
         length = segmenting.samples(self.reader.sample_rate)
-        mask = np.zeros(segmenting.segments, np.float32)
-        return np.zeros((segmenting.segments, length), np.float32), mask, np.float32(0)
+        samples = np.zeros(segmenting.segments, np.int32)
+        return np.zeros((segmenting.segments, length), np.float32), samples, np.float32(0)
 
     def _example(
         self, split: Split, record: tf.Tensor, epoch_or_chunk: tf.Tensor, augment: bool
@@ -179,49 +179,50 @@ class Batches:
         if augment:
             draw = tf.random.stateless_uniform([], seeds[0])
             position = draw if self.augmentation.random_crop else tf.constant(0.0)
-        waveform, mask, readable = tf.numpy_function(
+        waveform, samples, readable = tf.numpy_function(
             lambda *place: self._load(split, *place),
             [record, epoch_or_chunk, position],
-            (tf.float32, tf.float32, tf.float32),
+            (tf.float32, tf.int32, tf.float32),
             stateful=False,
         )
         segments = contract.segmenting.segments
-        samples = contract.segmenting.samples(contract.spectrogram.sample_rate)
-        waveform, mask = (
-            tf.ensure_shape(waveform, [segments, samples]),
-            tf.ensure_shape(mask, [segments]),
+        length = contract.segmenting.samples(contract.spectrogram.sample_rate)
+        waveform, samples = (
+            tf.ensure_shape(waveform, [segments, length]),
+            tf.ensure_shape(samples, [segments]),
         )
         if augment and self.augmentation.soft_only:
             sound = tf.cond(
                 tf.gather(split.soft, record),
-                lambda: self._sound(waveform, mask, seeds[1:]),
-                lambda: self._sound(waveform, mask, None),
+                lambda: self._sound(waveform, samples, seeds[1:]),
+                lambda: self._sound(waveform, samples, None),
             )
         else:
-            sound = self._sound(waveform, mask, seeds[1:] if augment else None)
+            sound = self._sound(waveform, samples, seeds[1:] if augment else None)
         return {
             self.input: sound,
-            "segment_mask": mask,
+            "samples": samples,
+            "segment_mask": tf.cast(samples > 0, tf.float32),
             "record": tf.cast(record, tf.int32),
             "valid": tf.ensure_shape(readable, []),
         }
 
     def _sound(
-        self, waveform: tf.Tensor, mask: tf.Tensor, seeds: list[tf.Tensor] | None
+        self, waveform: tf.Tensor, samples: tf.Tensor, seeds: list[tf.Tensor] | None
     ) -> tf.Tensor:
         """Segments (S, N) as what batches carry, augmented where there are seeds."""
         contract, settings, mel_matrix = self.dataset.contract, self.augmentation, None
         if seeds:
-            waveform = augment_waveform(waveform, mask, settings, seeds[0])
+            waveform = augment_waveform(waveform, samples, settings, seeds[0])
             rate = contract.spectrogram.sample_rate
-            waveform = effects.apply(waveform, mask, settings, rate, seeds[3])
+            waveform = effects.apply(waveform, samples, settings, rate, seeds[3])
         if self.input == WAVEFORM:
             return waveform
         if seeds:
             mel_matrix = random_mel_matrix(contract.spectrogram, settings, seeds[2])
         values = log_mel(waveform, contract.spectrogram, mel_matrix)
         mean, std = contract.normalization.arrays(contract.spectrogram.n_mels)
-        values = normalize(values, mask, mean, std)
+        values = normalize(values, tf.cast(samples > 0, tf.float32), mean, std)
         return spec_augment(values, settings, seeds[1]) if seeds else values
 
     def _batches(

@@ -72,6 +72,9 @@ class Contract:
         max_tokens: L, the length that token ids are padded or cut to.
         vocabulary: Number of tokens, V.
         labels: Of the outputs.
+        special_tokens: Ids that are no words ([CLS] and its like, places that are not in use): they
+            are never masked, and never drawn as random words.
+        mask_token: Id of [MASK].
     """
 
     spectrogram: Spectrogram
@@ -80,6 +83,16 @@ class Contract:
     max_tokens: int
     vocabulary: int
     labels: Labels
+    # Those of an ALBERT, as the contracts have it that were written before there were others.
+    special_tokens: tuple[int, ...] = (0, 1, 2, 3, 4)
+    mask_token: int = 4
+
+    @property
+    def is_word(self) -> np.ndarray:
+        """(V,), bool: which ids are words."""
+        words = np.ones(self.vocabulary, bool)
+        words[list(self.special_tokens)] = False
+        return words
 
     def save(self, folder: Path) -> None:
         """Writes `contract.json` into `folder`."""
@@ -109,4 +122,6 @@ class Contract:
         for name, kind in kinds.items():
             lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
             values[name] = kind(**lists)
+        if "special_tokens" in values:
+            values["special_tokens"] = tuple(values["special_tokens"])
         return cls(**values)

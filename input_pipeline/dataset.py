@@ -240,12 +240,12 @@ def _spectrogram(config: ml_collections.ConfigDict, segmenting: Segmenting) -> S
     return Spectrogram.for_frames(samples, frames, **settings)
 
 
-def make_contract(config: ml_collections.ConfigDict, vocabulary: int, labels: Labels) -> Contract:
+def make_contract(config: ml_collections.ConfigDict, tokenizer: Any, labels: Labels) -> Contract:
     """The contract that a config describes, without the statistics of a data set.
 
     Args:
         config: The whole config.
-        vocabulary: Number of tokens.
+        tokenizer: Of the texts.
         labels: Of the outputs.
 
     Raises:
@@ -257,8 +257,10 @@ def make_contract(config: ml_collections.ConfigDict, vocabulary: int, labels: La
         segmenting=segmenting,
         normalization=Normalization(config.normalization),
         max_tokens=config.text.max_tokens,
-        vocabulary=vocabulary,
+        vocabulary=len(tokenizer),
         labels=labels,
+        special_tokens=text.special_tokens(tokenizer),
+        mask_token=tokenizer.mask_token_id,
     )
 
 
@@ -294,7 +296,7 @@ def load(
     merged = _merged(parts)
     if contract is None:
         tokenizer = _tokenizer(config, merged["train"], folder)
-        contract = make_contract(config, len(tokenizer), labels)
+        contract = make_contract(config, tokenizer, labels)
     else:
         contract = dataclasses.replace(contract, labels=labels)
 

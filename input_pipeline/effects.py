@@ -15,7 +15,7 @@ DECAY, WET = (0.2, 0.8), 0.5
 
 def apply(
     waveform: tf.Tensor,
-    segment_mask: tf.Tensor,
+    samples: tf.Tensor,
     settings: Augmentation,
     sample_rate: int,
     seed: tf.Tensor,
@@ -23,11 +23,11 @@ def apply(
     """The effects on each segment by itself, with the same draws for all segments of a clip.
 
     Filters, echo and room are one multiplication of the spectrum. What they leave behind a
-    segment's end is cut off; masked segments stay silent.
+    segment's end, or the clip's, is cut off; padding stays silent.
 
     Args:
         waveform: (S, N), the padded clip.
-        segment_mask: (S,), 1 = real.
+        samples: (S,), int32, how many of each segment are real.
         settings: The share of the clips that each is done to.
         sample_rate: In Hz.
         seed: (2,), int32; the same seed gives the same result.
@@ -47,10 +47,10 @@ def apply(
     wanted = {effect: rest for effect, rest in done.items() if rest[0]}
     if not wanted:
         return waveform
-    samples = waveform.shape[-1]
+    size = waveform.shape[-1]
     # Silence behind it keeps its end from coming round to its beginning.
     tail = int(sample_rate * max(DELAYS[-1] + 0.001, DECAY[1]))
-    length = 2 ** int(np.ceil(np.log2(samples + tail)))
+    length = 2 ** int(np.ceil(np.log2(size + tail)))
     response = tf.ones(length // 2 + 1, tf.complex64)
     for effect, (share, draw, key) in wanted.items():
         response *= tf.cond(
@@ -59,7 +59,9 @@ def apply(
             lambda: tf.ones(length // 2 + 1, tf.complex64),
         )
     spectrum = tf.signal.rfft(waveform, [length]) * response
-    return tf.signal.irfft(spectrum, [length])[:, :samples] * segment_mask[:, None]
+    return tf.signal.irfft(spectrum, [length])[:, :size] * tf.sequence_mask(
+        samples, size, tf.float32
+    )
 
 
 def low_or_high_pass(length: int, sample_rate: int, key: tf.Tensor) -> tf.Tensor:

@@ -105,13 +105,13 @@ def random_mel_matrix(
 
 
 def augment_waveform(
-    waveform: tf.Tensor, segment_mask: tf.Tensor, settings: Augmentation, seed: tf.Tensor
+    waveform: tf.Tensor, samples: tf.Tensor, settings: Augmentation, seed: tf.Tensor
 ) -> tf.Tensor:
-    """Time shift, gain and noise; masked segments stay silent.
+    """Time shift, gain and noise; padding stays silent.
 
     Args:
         waveform: (S, N), the padded clip.
-        segment_mask: (S,), 1 = real; the real segments come first.
+        samples: (S,), int32, how many of each segment are real.
         settings: Amounts.
         seed: (2,), int32; the same seed gives the same result.
 
@@ -119,25 +119,25 @@ def augment_waveform(
         (S, N), float32.
     """
     keys = tf.unstack(tf.random.split(seed, 4))
+    real = tf.sequence_mask(samples, waveform.shape[1])
     if settings.time_shift:
-        real = tf.cast(tf.reduce_sum(segment_mask), tf.int32)
-        sound = tf.reshape(waveform[:real], [-1])
+        sound = tf.boolean_mask(waveform, real)
         share = tf.random.stateless_uniform([], keys[0], -1.0, 1.0) * settings.time_shift
         shift = tf.cast(share * tf.cast(tf.size(sound), tf.float32), tf.int32)
-        sound = tf.reshape(tf.roll(sound, shift, 0), [-1, waveform.shape[1]])
-        waveform = tf.ensure_shape(tf.concat([sound, waveform[real:]], 0), waveform.shape)
+        sound = tf.roll(sound, shift, 0)
+        waveform = tf.tensor_scatter_nd_update(waveform, tf.where(real), sound)
     if settings.gain_db:
         level = tf.random.stateless_uniform([], keys[1], -settings.gain_db, settings.gain_db)
         waveform *= 10.0 ** (level / 20.0)
     if settings.noise_probability:
         draw = tf.random.stateless_uniform([2], keys[2])
         snr_db = settings.noise_snr_db + 30.0 * draw[0]
-        # Over the real segments, so that padding does not change the ratio.
-        size = tf.reduce_sum(segment_mask) * waveform.shape[1]
+        # Over what is real, so that padding does not change the ratio.
+        size = tf.cast(tf.reduce_sum(samples), tf.float32)
         rms = tf.sqrt(tf.math.divide_no_nan(tf.reduce_sum(waveform**2), size))
         amount = tf.where(draw[1] < settings.noise_probability, rms * 10.0 ** (-snr_db / 20.0), 0.0)
         noise = tf.random.stateless_normal(tf.shape(waveform), keys[3])
-        waveform += amount * noise * segment_mask[:, None]
+        waveform += amount * noise * tf.cast(real, tf.float32)
     return waveform
 
 

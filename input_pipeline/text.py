@@ -1,4 +1,4 @@
-"""Text to token ids: cleaning, training a SentencePiece vocabulary, and ALBERT tokenizers."""
+"""Text to token ids: cleaning, training a SentencePiece vocabulary, and loading tokenizers."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from input_pipeline import wordpiece
+
 if TYPE_CHECKING:
-    from transformers import AlbertTokenizer
+    from transformers import AlbertTokenizer, PreTrainedTokenizerBase
 
 SPECIAL_PIECES = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
 VOCABULARY_FILE = "spiece.model"
+TOKENIZER_FILES = (wordpiece.TOKENIZER_FILE, VOCABULARY_FILE, wordpiece.VOCABULARY_FILE)
+HUB_FILES = [*TOKENIZER_FILES, wordpiece.SETTINGS_FILE]
 
 _DELETED = str.maketrans("", "", ',?.!-;:"%')
 # SentencePiece drops longer texts without a word; its own default is shorter than some lyrics.
@@ -39,6 +43,12 @@ def clean(text: str) -> str:
     """
     composed = text if text.isascii() else unicodedata.normalize("NFC", text)
     return " ".join(composed.translate(_DELETED).lower().split())
+
+
+def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids that are no words: [CLS] and its like, and places that BERT's vocabularies keep free."""
+    unused = (i for piece, i in tokenizer.get_vocab().items() if wordpiece.UNUSED.fullmatch(piece))
+    return tuple(sorted({*tokenizer.all_special_ids, *unused}))
 
 
 def train_sentencepiece(
@@ -134,55 +144,65 @@ def tokenizer_without_text() -> AlbertTokenizer:
     return _albert_class()(vocab=pieces, split_special_tokens=True)
 
 
-def load_tokenizer(name_or_path: str | Path) -> AlbertTokenizer:
-    """Load an ALBERT tokenizer from a SentencePiece file, a local folder or a hub name.
+def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of an ALBERT or a BERT from a file, a local folder or a hub name.
 
     Only a name that is no local path is looked up on the Hugging Face hub.
 
     Args:
-        name_or_path: a `*.model` file, a folder with `tokenizer.json` or `spiece.model`, or a name
-            such as `albert-base-v2`.
+        name_or_path: a SentencePiece `*.model`, a WordPiece `vocab.txt`, a folder with one of
+            `TOKENIZER_FILES`, or a name such as `albert-base-v2`.
 
     Returns:
-        The tokenizer; it lowercases, and `[MASK]` written out in a text is plain characters.
+        The tokenizer; `[MASK]` written out in a text is plain characters. That of an ALBERT
+        lowercases, that of a BERT if it says so.
 
     Raises:
         FileNotFoundError: a path that does not exist, or a folder without tokenizer files.
-        ValueError: the file is not a unigram SentencePiece model with ALBERT's special pieces.
+        ValueError: the file is not a unigram SentencePiece model with ALBERT's special pieces, nor
+            a WordPiece vocabulary with BERT's.
         OSError: the hub does not have the name or cannot be reached.
     """
     path = Path(name_or_path)
     if path.is_file():
-        return _from_sentencepiece(path)
+        return wordpiece.load(path) if path.suffix == ".txt" else _from_sentencepiece(path)
     if path.is_dir():
-        if (path / "tokenizer.json").is_file():
-            return _albert_class().from_pretrained(
-                str(path), local_files_only=True, split_special_tokens=True
-            )
-        if (path / VOCABULARY_FILE).is_file():
-            return _from_sentencepiece(path / VOCABULARY_FILE)
-        raise FileNotFoundError(
-            f"{path}: neither tokenizer.json nor {VOCABULARY_FILE} in this folder; "
-            "point to a folder written by save_tokenizer or to a SentencePiece .model file"
-        )
+        return _from_folder(path)
     name = str(name_or_path)
     looks_local = name.startswith((".", "~", "/")) or name.count("/") > 1 or "\\" in name
-    if looks_local or path.suffix in (".model", ".json"):
+    if looks_local or path.suffix in (".model", ".json", ".txt"):
         raise FileNotFoundError(
             f"{name}: no such tokenizer file or folder; check the path, or give a hub name "
             "such as albert-base-v2"
         )
-    tokenizer = _albert_class().from_pretrained(name, split_special_tokens=True)
-    # Where transformers finds no files it makes a vocabulary of the special pieces alone.
-    if len(tokenizer) <= len(SPECIAL_PIECES):
+    from huggingface_hub import snapshot_download
+
+    try:
+        return _from_folder(Path(snapshot_download(name, allow_patterns=HUB_FILES)))
+    except (OSError, ValueError) as error:
         raise OSError(
-            f"{name}: no such file or folder, and no ALBERT vocabulary of this name on the hub or "
-            "in its cache; check the name and the network, or give a local path"
+            f"{name}: no such file or folder, and no tokenizer of this name to be had from the hub "
+            f"({str(error).splitlines()[0]}); check the name and the network, or give a local path"
+        ) from error
+
+
+def _from_folder(folder: Path) -> PreTrainedTokenizerBase:
+    stored = folder / wordpiece.TOKENIZER_FILE
+    if stored.is_file() and not wordpiece.is_file_of_wordpiece(stored):
+        return _albert_class().from_pretrained(
+            str(folder), local_files_only=True, split_special_tokens=True
         )
-    return tokenizer
+    if (folder / VOCABULARY_FILE).is_file():
+        return _from_sentencepiece(folder / VOCABULARY_FILE)
+    if stored.is_file() or (folder / wordpiece.VOCABULARY_FILE).is_file():
+        return wordpiece.load(folder)
+    raise FileNotFoundError(
+        f"{folder}: neither {' nor '.join(TOKENIZER_FILES)} in this folder; "
+        "point to a folder written by save_tokenizer or to a tokenizer's file"
+    )
 
 
-def save_tokenizer(tokenizer: AlbertTokenizer, folder: str | Path) -> Path:
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
     """Write the tokenizer files to a folder that `load_tokenizer` reads without a network.
 
     Args:
@@ -199,17 +219,20 @@ def save_tokenizer(tokenizer: AlbertTokenizer, folder: str | Path) -> Path:
 
 
 def tokenize(
-    tokenizer: AlbertTokenizer, texts: Sequence[str], max_length: int
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_length: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Clean texts and turn them into `[CLS] ... [SEP]` ids of one length.
+    """Turn texts into `[CLS] ... [SEP]` ids of one length.
+
+    For SentencePiece they are cleaned first (`clean`), for WordPiece stripped of outer whitespace.
+
 
     Args:
         tokenizer: what `load_tokenizer` returned.
-        texts: N texts; one with nothing left after cleaning is a missing text.
+        texts: N texts; one with nothing left is a missing text.
         max_length: L, at least 3; longer texts lose their end and keep `[SEP]`.
 
     Returns:
-        token_ids: (N, L) int32, padded with `<pad>`.
+        token_ids: (N, L) int32, padded with the tokenizer's own padding.
         token_mask: (N, L) float32, 1 on tokens and 0 on padding; all 0 for a missing text.
 
     Raises:
@@ -221,8 +244,10 @@ def tokenize(
     token_mask = np.zeros((len(texts), max_length), np.float32)
     if not len(texts):
         return token_ids, token_mask
+    # WordPiece vocabularies have punctuation, and their tokenizers know whether they lowercase.
+    prepare = str.strip if wordpiece.is_wordpiece(tokenizer) else clean
     encoded = tokenizer(
-        [clean(text) for text in texts],
+        [prepare(text) for text in texts],
         truncation=True,
         max_length=max_length,
         return_attention_mask=False,

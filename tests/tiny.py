@@ -69,8 +69,12 @@ def make_batch(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     """Random clips of 1 to 3 segments, with texts of 3 to 6 tokens and one label each."""
     rng = np.random.default_rng(seed)
     segments, tokens = rng.integers(1, SEGMENTS + 1, rows), rng.integers(3, TOKENS + 1, rows)
+    length = make_contract().segmenting.samples(8000)
+    samples = length * segments - np.arange(rows) % length  # most clips end within a segment
+    starts = length * np.arange(SEGMENTS)
     return {
         "log_mel": rng.normal(size=(rows, SEGMENTS, BANDS, FRAMES)).astype(np.float32),
+        "samples": np.clip(samples[:, None] - starts, 0, length).astype(np.int32),
         "segment_mask": (np.arange(SEGMENTS) < segments[:, None]).astype(np.float32),
         "token_ids": rng.integers(5, VOCABULARY, (rows, TOKENS)).astype(np.int32),
         "token_mask": (np.arange(TOKENS) < tokens[:, None]).astype(np.float32),
@@ -132,6 +136,7 @@ class Widths(NamedTuple):
     hidden: int
     embedding_widths: Mapping[str, int] = MappingProxyType({})
     modalities: tuple[str, ...] = ("audio", "text")
+    activation: Callable = nnx.gelu
 
 
 class Setup:

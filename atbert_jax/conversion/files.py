@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ WEIGHTS, ABOUT = "weights.safetensors", "conversion.json"
 # Of a Hugging Face folder, in the order of preference: the first one cannot hold a program.
 PYTORCH_WEIGHTS, PYTORCH_CONFIG = ("model.safetensors", "pytorch_model.bin"), "config.json"
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
-TOKENIZER_FILES = ("tokenizer.json", text.VOCABULARY_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +69,7 @@ def read_pytorch(name_or_path: str) -> Source:
 
 def has_tokenizer(folder: Path) -> bool:
     """Whether a tokenizer is there."""
-    return any((folder / name).is_file() for name in TOKENIZER_FILES)
+    return any((folder / name).is_file() for name in text.TOKENIZER_FILES)
 
 
 def read_tokenizer(folder: Path) -> Any:
@@ -87,7 +87,7 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        wanted = [PYTORCH_CONFIG, *TOKENIZER_FILES, "tokenizer_config.json"]
+        wanted = [PYTORCH_CONFIG, *text.HUB_FILES]
         folder = Path(snapshot_download(name, allow_patterns=[*wanted, PYTORCH_WEIGHTS[0]]))
         if not (folder / PYTORCH_WEIGHTS[0]).is_file():
             snapshot_download(name, allow_patterns=PYTORCH_WEIGHTS[1])
@@ -137,21 +137,23 @@ def write(folder: Path, conversion: Conversion, tokenizer: Any, *, pytorch: bool
         text.save_tokenizer(tokenizer, folder)
 
 
-def read_about(folder: Path, family: str) -> dict[str, Any]:
+def read_about(folder: Path, families: Sequence[str]) -> dict[str, Any]:
     """`conversion.json` of a converted folder.
 
     Raises:
-        ValueError: if the folder is none, or of another family.
+        ValueError: if the folder is none, or of no such family.
     """
     path = folder / ABOUT
     if not path.is_file():
         raise ValueError(
             f"{folder}: no {ABOUT} here; make this folder with `python -m atbert_jax.convert"
-            f" {family} SOURCE {folder}`"
+            f" {families[0]} SOURCE {folder}`"
         )
     about = json.loads(path.read_text(encoding="utf-8"))
-    if about["family"] != family:
-        raise ValueError(f"{folder} holds a converted {about['family']}, no {family}")
+    if about["family"] not in families:
+        raise ValueError(
+            f"{folder} holds a converted {about['family']}, no {' or '.join(families)}"
+        )
     return about
 
 

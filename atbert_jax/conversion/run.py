@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from atbert_jax.conversion import albert, engine, files, resnet, tagger
+from atbert_jax.conversion import albert, bert, engine, files, resnet, tagger
 from atbert_jax.evaluation.tables import print_table
 from atbert_jax.training import checkpoint, optimizer, trained
 from atbert_jax.training.state import define, fresh
@@ -14,7 +14,9 @@ from input_pipeline import text
 from input_pipeline.contract import Labels
 from input_pipeline.dataset import make_contract
 
-FAMILIES = {module.FAMILY: module for module in (albert, resnet, tagger)}
+FAMILIES = {module.FAMILY: module for module in (albert, bert, resnet, tagger)}
+# Those of text, which come with a tokenizer.
+TEXT = (albert.FAMILY, bert.FAMILY)
 
 # Wide enough for the longest names side by side.
 TABLE_WIDTH = 180
@@ -26,7 +28,7 @@ def from_pytorch(
     """Writes PyTorch's weights into a folder that training can start from.
 
     Args:
-        family: 'albert' or 'resnet'.
+        family: 'albert', 'bert' or 'resnet'.
         source: See `conversion.files.read_pytorch`.
         folder: New.
         stem: Of a ResNet: 'adapt' or 'random'.
@@ -39,15 +41,15 @@ def from_pytorch(
     console = console or Console(width=TABLE_WIDTH)
     files.require_new(folder)
     found, tokenizer, field = files.read_pytorch(source), None, "audio"
-    if family == "albert":
-        conversion, field = albert.from_pytorch(found, source), "text"
+    if family in TEXT:
+        conversion, field = FAMILIES[family].from_pytorch(found, source), "text"
         tokenizer = files.read_tokenizer(found.path.parent)
     else:
         conversion = resnet.from_pytorch(found, source, stem)
     files.write(folder, conversion, tokenizer, pytorch=False)
     print_table(conversion.table(f"{family} from {found.path}"), console)
     console.print(f"train with --config.init.{field}={folder}", highlight=False)
-    if family == "albert" and tokenizer is None:
+    if family in TEXT and tokenizer is None:
         console.print("the source has no tokenizer: give --config.text.tokenizer as well")
 
 
@@ -79,7 +81,7 @@ def tagger_from_pytorch(
     config.init.audio = source  # so that reports say where it comes from
     found, tokenizer = files.read_pytorch(source), text.tokenizer_without_text()
     labels = Labels(config.data.task, tuple(config.data.labels))
-    contract = make_contract(config, len(tokenizer), labels)
+    contract = make_contract(config, tokenizer, labels)
     conversion = tagger.from_pytorch(found, config, contract)
     _, *shapes = define(config, contract)
     params, statistics = jax.tree_util.tree_map_with_path(
@@ -109,7 +111,7 @@ def to_pytorch(
     """Writes a part of a trained model for PyTorch.
 
     Args:
-        family: 'albert', 'resnet' or 'tagger'.
+        family: 'albert', 'bert', 'resnet' or 'tagger'.
         workdir: The folder of a training run.
         folder: New.
         step: Which checkpoint; None is the best one.
@@ -122,6 +124,6 @@ def to_pytorch(
     files.require_new(folder)
     model = trained.load(workdir, step)
     conversion = FAMILIES[family].to_pytorch(model)
-    tokenizer = model.tokenizer if family == "albert" else None
+    tokenizer = model.tokenizer if family in TEXT else None
     files.write(folder, conversion, tokenizer, pytorch=True)
     print_table(conversion.table(f"{family} from checkpoint {model.step} of {workdir}"), console)

@@ -62,11 +62,25 @@ def lettering(names: Sequence[str], longest: int = LONGEST_LABEL) -> Iterator[li
     """
     families, missing = families_for(names)
     labels = [
-        f"#{position}" if missing & set(name) else shortened(name, longest)
+        numbered(position) if missing & set(name) else shortened(name, longest)
         for position, name in enumerate(names)
     ]
     with mpl.rc_context({"font.family": families, "text.parse_math": False}):
         yield labels
+
+
+def numbered(position: int) -> str:
+    """Stands for a name that cannot be drawn."""
+    return f"#{position}"
+
+
+def legend(names: Sequence[str]) -> str:
+    """Says which names `lettering` draws as numbers; empty where it draws them all."""
+    _, missing = families_for(names)
+    pairs = [f"{numbered(n)} {name}" for n, name in enumerate(names) if missing & set(name)]
+    if not pairs:
+        return ""
+    return f"No installed font has the letters of some names: {', '.join(pairs)}."
 
 
 def shortened(name: str, longest: int = LONGEST_LABEL) -> str:

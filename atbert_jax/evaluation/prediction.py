@@ -50,12 +50,19 @@ def has_audio(record: Record) -> bool:
     return bool(record.path.name)
 
 
+def _heard(waveform: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
+    """The fields of a row that a clip fills, from segments (S, N) and their real samples (S,)."""
+    mask = (samples > 0).astype(np.float32)
+    return {"waveform": waveform, "samples": samples.astype(np.int32), "segment_mask": mask}
+
+
 @dataclasses.dataclass
 class _Open:
     """A record whose chunks are not all computed yet."""
 
     record: Record
     duration: float | None = None
+    has_text: bool = False
     read: bool = False
     waiting: int = 0
     error: str = ""
@@ -65,7 +72,7 @@ class _Open:
     @property
     def given(self) -> tuple[str, ...]:
         """The modalities that the record has."""
-        there = {AUDIO: has_audio(self.record), TEXT: bool(text.clean(self.record.text))}
+        there = {AUDIO: has_audio(self.record), TEXT: self.has_text}
         return tuple(name for name, given in there.items() if given)
 
     @property
@@ -138,24 +145,23 @@ class Predictor:
         record, contract = answer.record, self.model.contract
         ids, mask = text.tokenize(self.model.tokenizer, [record.text], contract.max_tokens)
         row = {"token_ids": ids[0], "token_mask": mask[0], "answer": answer}
+        answer.has_text = bool(mask.any())
         if not has_audio(record):
             segments = contract.segmenting.segments
-            samples = contract.segmenting.samples(contract.spectrogram.sample_rate)
-            silence = np.zeros((segments, samples), np.float32)
-            yield row | {"waveform": silence, "segment_mask": np.zeros(segments, np.float32)}
+            length = contract.segmenting.samples(contract.spectrogram.sample_rate)
+            yield row | _heard(np.zeros((segments, length), np.float32), np.zeros(segments, int))
             return
         answer.duration = self.reader.duration(record)
         count = contract.segmenting.count(answer.duration, self.reader.sample_rate)
         for chunk in range(count):
-            waveform, segment_mask = self.reader.segments(record, chunk)
-            yield row | {"waveform": waveform, "segment_mask": segment_mask}
+            yield row | _heard(*self.reader.segments(record, chunk))
 
     def _flush(self, rows: list[dict]) -> None:
         """Computes the rows and hands each its outputs."""
         if not rows:
             return
         filled = rows + rows[:1] * (BATCH - len(rows))
-        names = ("waveform", "segment_mask", "token_ids", "token_mask")
+        names = ("waveform", "samples", "segment_mask", "token_ids", "token_mask")
         batch = {name: jnp.asarray(np.stack([row[name] for row in filled])) for name in names}
         ones = np.ones(BATCH, np.float32)
         classes = len(self.model.contract.labels.names)
@@ -172,7 +178,7 @@ class Predictor:
             answer = row["answer"]
             answer.outputs.append(jax.tree.map(lambda x, n=number: x[n], outputs))
             view = AUDIO_TEXT if len(answer.given) > 1 else answer.given[0]
-            view = view if view in embeddings else AUDIO
+            view = view if view in embeddings else next(iter(embeddings))
             answer.embeddings.append(embeddings[view][number].astype(np.float32))
             answer.waiting -= 1
         rows.clear()

@@ -15,6 +15,7 @@ from atbert_jax.evaluation import (
     retrieval,
     robustness,
     taggram,
+    text_columns,
     zero_shot,
 )
 from atbert_jax.evaluation import split as on_split
@@ -40,6 +41,7 @@ def evaluate(
     chunks: int | None = None,
     perturbation: Perturbation | None = None,
     with_robustness: bool = False,
+    also_text_column: str = "",
     with_baseline: bool = True,
     rerank: int | None = None,
     template: str | None = None,
@@ -63,6 +65,7 @@ def evaluate(
         perturbation: What is done to the clips of the split, for the baseline too; it was fitted,
             and thresholds are chosen, without.
         with_robustness: Measure on the clips of the robustness set, too.
+        also_text_column: Measure with the texts of this column of the manifest, too.
         with_baseline: Fit the MFCC baseline on the training split, too.
         rerank: Instead of `config.evaluation.rerank`.
         template: Classify by the labels' names, too, in a text with {} in the place of the name.
@@ -82,10 +85,14 @@ def evaluate(
         config.evaluation.rerank = rerank
     if template is not None:
         config.data.task = config.data.task or "single_label"
-    dataset = _dataset(config, model, output)
-    records = dataset.split(split)
+    if also_text_column:
+        text_columns.require(model)
+    columns = [config.data.text_column, *([also_text_column] if also_text_column else [])]
+    datasets = {column: _dataset(config, model, output, column) for column in columns}
     if perturbation:
-        dataset = dataset.perturbed(split, perturbation)
+        datasets = {name: each.perturbed(split, perturbation) for name, each in datasets.items()}
+    dataset = datasets[config.data.text_column]
+    records = dataset.split(split)
     labels = None if template is None else zero_shot.of_dataset(model, dataset, template)
     models = [model, *_twin(model)]
     answers, unreadable = on_split.ask(models, dataset, split, console)
@@ -112,6 +119,11 @@ def evaluate(
         )
         tables += more
         figures += pictures
+    if also_text_column:
+        values["text_columns"], table = text_columns.measure(
+            model, datasets, split, measured[0], chosen[0], console
+        )
+        tables.append(table)
     if retrieval.is_learned(model):
         values["retrieval"], more, unsearched = retrieval.measure(model, dataset, split)
         tables += more
@@ -143,9 +155,13 @@ def evaluate(
     return dict(report.metrics)
 
 
-def _dataset(config: ml_collections.ConfigDict, model: Trained, folder: Path) -> Dataset:
+def _dataset(
+    config: ml_collections.ConfigDict, model: Trained, folder: Path, text_column: str
+) -> Dataset:
     from input_pipeline import dataset
 
+    config = config.copy_and_resolve_references()
+    config.data.text_column = text_column
     return dataset.load(config, folder, contract=model.contract, tokenizer=model.tokenizer)
 
 

@@ -14,7 +14,7 @@ from flax import nnx
 from atbert_jax.models import taggers
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.resnet import ResNet
-from atbert_jax.models.transformer import TABLE_INITIALIZER, Encoders, LayerNorm
+from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoders, LayerNorm
 from input_pipeline.contract import Contract
 
 AUDIO, TEXT = 0, 1
@@ -93,6 +93,7 @@ class ATBERT(nnx.Module):
             self.modality_embeddings = table(2, hidden)
         self.joint_norm = LayerNorm(hidden, dtype=dtype, rngs=rngs)
         self.encoders = Encoders(config, ROLES[self.fusion], dtype=dtype, rngs=rngs)
+        self.activation = ACTIVATIONS[config.activation]
         self.dropout = nnx.Dropout(config.dropout)
 
     @property

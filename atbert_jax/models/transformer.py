@@ -161,7 +161,14 @@ class Encoder(nnx.Module):
         self.remat = remat
 
     def __call__(
-        self, x: jax.Array, mask: jax.Array, key: jax.Array | None, group: int = 0
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        key: jax.Array | None,
+        group: int = 0,
+        *,
+        first: int = 0,
+        last: int | None = None,
     ) -> jax.Array:
         """Contextualizes a sequence.
 
@@ -170,18 +177,22 @@ class Encoder(nnx.Module):
             mask: (B, T), 1 = real.
             key: Of the dropout, None = evaluation.
             group: Whose factorized maps to use.
+            first: Of the layers that are applied, counted from 0.
+            last: The one that is not applied any more; None applies all.
 
         Returns:
             (B, T, D).
         """
+        places = range(self.depth)[first:last]
         bound = [layer.bind(group) for layer in self.layers]
         if self.remat:
             bound = [jax.checkpoint(apply) for apply in bound]
         keys = None if key is None else jax.random.split(key, self.depth)
         if self.scan_layers:
             apply = bound[0]
-            return jax.lax.scan(lambda x, key: (apply(x, mask, key), None), x, keys, self.depth)[0]
-        for number in range(self.depth):
+            keys = None if keys is None else keys[first:last]
+            return jax.lax.scan(lambda x, key: (apply(x, mask, key), None), x, keys, len(places))[0]
+        for number in places:
             apply = bound[number % len(bound)]
             x = apply(x, mask, None if keys is None else keys[number])
         return x

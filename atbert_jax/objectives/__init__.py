@@ -32,7 +32,7 @@ def build(
 
     Raises:
         ValueError: if there is no such objective (the message lists those there are), or one needs
-            text and the model is of audio alone.
+            text and the model is of audio alone, or streams and the model gives a summary alone.
     """
     unknown = sorted(set(config.objectives) - set(OBJECTIVES))
     if unknown or not config.objectives:
@@ -44,6 +44,12 @@ def build(
         raise ValueError(
             f"config.objectives names {', '.join(sorted(lacking))}, but config.model.name="
             f"{config.model.name!r} is a model of audio alone; use 'classification'"
+        )
+    lacking = [name for name in config.objectives if OBJECTIVES[name].needs_streams]
+    if lacking and getattr(trunk, "summary_only", False):
+        raise ValueError(
+            f"config.objectives names {', '.join(sorted(lacking))}, but config.model.name="
+            f"{config.model.name!r} has no streams to mask or compare; use 'classification'"
         )
     return nnx.Dict(
         {

@@ -11,6 +11,7 @@ from flax import nnx
 
 from atbert_jax.evaluation import metrics, plots
 from atbert_jax.evaluation.aggregation import aggregate as aggregate_tracks
+from atbert_jax.evaluation.fonts import legend
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import Encoded, fold
@@ -18,17 +19,23 @@ from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views, possible
 from input_pipeline.contract import Contract
 
+HEADS = ("mlp", "linear", "residual")
+
 
 class Classification(Objective):
-    """A head that all views share: Linear D -> D/2, tanh, Linear D/2 -> C, or Linear D -> C alone.
+    """A head that all views share.
+
+    * 'mlp': Linear D -> D/2, tanh, Linear D/2 -> C;
+    * 'linear': Linear D -> C;
+    * 'residual': of the features f, Linear D -> C of f + W2 dropout(ReLU(W1 f)) with D x D maps, as
+      the cross-modal transformer was published.
 
     The views are audio with text, audio alone and text alone. All that the config names are
     trained together, so that the model also answers where a modality is missing.
 
     Args:
-        config: `config.classification`: views, head ('mlp' or 'linear'), pooling ('summary' or
-            'mean' over the sequence), dropout, label_smoothing, mixup (alpha of the Beta
-            distribution; 0 is off).
+        config: `config.classification`: views, head, pooling ('summary' or 'mean' over the
+            sequence), dropout, label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
         contract: Task and label names.
         trunk: Has `hidden`, D.
         rngs: Keys of the initial values.
@@ -37,7 +44,7 @@ class Classification(Objective):
         ValueError: if a setting is unknown, the data has no labels, or the trunk not these views.
     """
 
-    needs_text = False  # but for its views
+    needs_text = needs_streams = False  # but for its views
 
     def __init__(
         self,
@@ -52,15 +59,18 @@ class Classification(Objective):
             raise ValueError(f"config.classification.views={views} must be some of {VIEWS}")
         if set(views) - set(possible(trunk)):
             raise ValueError(
-                f"config.classification.views={views}, but config.model.name names a model of audio"
-                " alone; set --config.classification.views=\"('audio',)\""
+                f"config.classification.views={views}, but config.model.name names a model of"
+                f" {' and '.join(trunk.modalities)} alone; set"
+                f' --config.classification.views="{possible(trunk)}"'
             )
         if config.pooling not in ("summary", "mean"):
             raise ValueError(
                 f"config.classification.pooling={config.pooling!r}; use 'summary' or 'mean'"
             )
-        if config.head not in ("mlp", "linear"):
-            raise ValueError(f"config.classification.head={config.head!r}; use 'mlp' or 'linear'")
+        if config.head not in HEADS:
+            raise ValueError(
+                f"config.classification.head={config.head!r} is none of {', '.join(HEADS)}"
+            )
         if config.mixup and views != (AUDIO,):
             raise ValueError(
                 "config.classification.mixup mixes audio, so it needs views=('audio',);"
@@ -79,8 +89,9 @@ class Classification(Objective):
         self.chooses = contract.labels.task == "multi_label"
         classes = len(contract.labels.names)
         self.dropout = nnx.Dropout(config.dropout)
-        inner = trunk.hidden if config.head == "linear" else trunk.hidden // 2
+        inner = trunk.hidden // 2 if config.head == "mlp" else trunk.hidden
         self.dense = None if config.head == "linear" else nnx.Linear(trunk.hidden, inner, rngs=rngs)
+        self.residual = nnx.Linear(inner, inner, rngs=rngs) if config.head == "residual" else None
         self.output = nnx.Linear(inner, classes, rngs=rngs)
 
     def mix(self, batch: Batch, key: jax.Array) -> Batch:
@@ -100,10 +111,14 @@ class Classification(Objective):
             part = share.reshape(-1, *[1] * (x.ndim - 1))
             return part * x + (1 - part) * x[other]
 
-        mask, sound = batch["segment_mask"], "log_mel" if "log_mel" in batch else "waveform"
+        def longer(x: jax.Array) -> jax.Array:
+            return jnp.where(share[:, None] < 1, jnp.maximum(x, x[other]), x)
+
+        sound = "log_mel" if "log_mel" in batch else "waveform"
         return batch | {
             sound: mix(batch[sound]),
-            "segment_mask": jnp.where(share[:, None] < 1, jnp.maximum(mask, mask[other]), mask),
+            "samples": longer(batch["samples"]),
+            "segment_mask": longer(batch["segment_mask"]),
             "labels": mix(batch["labels"]),
         }
 
@@ -115,8 +130,15 @@ class Classification(Objective):
             total = jnp.maximum(weight.sum(axis=1), 1)
             hidden = (encoded.hidden.astype(jnp.float32) * weight).sum(axis=1) / total
         hidden = hidden.astype(jnp.float32)
-        hidden = self.dropout(hidden, deterministic=key is None, rngs=key)
-        return self.output(hidden if self.dense is None else jnp.tanh(self.dense(hidden)))
+
+        def drop(x: jax.Array) -> jax.Array:
+            return self.dropout(x, deterministic=key is None, rngs=key)
+
+        if self.dense is None:
+            return self.output(drop(hidden))
+        if self.residual is None:
+            return self.output(jnp.tanh(self.dense(drop(hidden))))
+        return self.output(hidden + self.residual(drop(nnx.relu(self.dense(hidden)))))
 
     def _losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """(B,) from logits and labels (B, C)."""
@@ -225,13 +247,14 @@ class Classification(Objective):
         columns = list(next(iter(classes.values())))
         rows = [[name, *(values[column] for column in columns)] for name, values in classes.items()]
         tables = [Table(f"Each label, {view.replace('_', ' + ')}", ["label", *columns], rows)]
-        figures = []
+        figures, numbers = [], legend(names)
         if self.labels.task == "single_label":
             png = plots.confusion_matrix(entry["confusion_matrix"], names)
-            figures.append(Figure("Confusion matrix", png, "Rows are the truth."))
+            note = f"Rows are the truth. {numbers}".strip()
+            figures.append(Figure("Confusion matrix", png, note))
         if self.labels.task != "regression":
             scores, truth = self._tracks(outputs, view, aggregate)
-            figures.append(Figure("F1 by label", plots.per_class_bars(classes, "f1")))
+            figures.append(Figure("F1 by label", plots.per_class_bars(classes, "f1"), numbers))
             figures.append(Figure("ROC", plots.roc_curves(scores, truth, names)))
         return tables, figures
 

@@ -18,8 +18,6 @@ from atbert_jax.objectives.views import AUDIO, TEXT
 from input_pipeline.contract import Contract
 
 STREAMS = (AUDIO, TEXT)
-# [CLS] and its like: see `input_pipeline.text.SPECIAL_PIECES`.
-FIRST_WORD = 5
 
 
 def choose(maskable: jax.Array, rate: float, draw: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -78,7 +76,7 @@ class MaskedEmbedding(Objective):
     Args:
         config: `config.masked_embedding`: streams (some of 'audio', 'text'), rate, negatives (one
             of `negatives.SAMPLERS`), count of negatives K, detach_targets (no gradient through x).
-        contract: Not used.
+        contract: Says which tokens are words.
         trunk: Has `hidden` D, and `embed_<stream>`, `contextualize_<stream>`, `fuse`.
         rngs: Keys of the initial values.
 
@@ -94,7 +92,7 @@ class MaskedEmbedding(Objective):
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        del contract
+        self.contract = contract
         if config.negatives not in negatives.SAMPLERS:
             raise ValueError(
                 f"config.masked_embedding.negatives={config.negatives!r} is none of"
@@ -133,7 +131,7 @@ class MaskedEmbedding(Objective):
         words = jnp.arange(maskable.size).reshape(maskable.shape)
         if stream == TEXT:
             words = batch["token_ids"]
-            maskable &= words >= FIRST_WORD
+            maskable &= jnp.asarray(self.contract.is_word)[words]
         draw = jax.random.uniform(fold(draws, 0), maskable.shape)
         positions, weights = choose(maskable, self.rate, draw)
         outputs = self._states(stream, model, embedded, positions, weights, fold(key, 2))

@@ -13,26 +13,27 @@ from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import fold
 from atbert_jax.models.transformer import LayerNorm
-from atbert_jax.objectives.masked_embedding import FIRST_WORD, choose
+from atbert_jax.objectives.masked_embedding import choose
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from input_pipeline.contract import Contract
-from input_pipeline.text import SPECIAL_PIECES
 
-MASK = SPECIAL_PIECES.index("[MASK]")
 # Of the chosen tokens: masked, replaced by a random word; the rest stays.
 MASKED, REPLACED = 0.8, 0.1
 
 
 class MaskedLanguage(Objective):
-    """ALBERT's head: Linear D -> E, GELU, norm, and the word embeddings as the output map.
+    """The head of ALBERT and BERT: Linear D -> E, GELU, norm, word embeddings as the output map.
 
     Random words are never special tokens.
 
     Args:
         config: `config.masked_language`: rate, the share of the words that are predicted.
-        contract: Gives the vocabulary V.
-        trunk: Has `hidden` D, `embedding_widths` and `word_embeddings`.
+        contract: Gives the vocabulary V, and says which tokens are words.
+        trunk: Has `hidden` D, `embedding_widths`, `activation` and `word_embeddings`.
         rngs: Keys of the initial values.
+
+    Raises:
+        ValueError: if the vocabulary has no words.
     """
 
     def __init__(
@@ -43,7 +44,12 @@ class MaskedLanguage(Objective):
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        self.rate, self.vocabulary = config.rate, contract.vocabulary
+        if not contract.is_word.any():
+            raise ValueError(
+                "config.objectives.masked_language needs words, but the vocabulary has none: give"
+                " the manifest a text column with captions, or set config.text.tokenizer"
+            )
+        self.rate, self.contract, self.activation = config.rate, contract, trunk.activation
         width = trunk.embedding_widths["text"]
         self.dense = nnx.Linear(trunk.hidden, width, rngs=rngs)
         self.norm = LayerNorm(width, rngs=rngs)
@@ -52,13 +58,15 @@ class MaskedLanguage(Objective):
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Adds `masked_ids` (B, L), and `masked_positions` and `masked_weights` (B, M)."""
         ids = batch["token_ids"]
-        words = (batch["token_mask"] > 0) & (ids >= FIRST_WORD) & (batch["valid"][:, None] > 0)
+        is_word = jnp.asarray(self.contract.is_word)
+        words = (batch["token_mask"] > 0) & is_word[ids] & (batch["valid"][:, None] > 0)
         positions, weights = choose(words, self.rate, jax.random.uniform(fold(key, 0), ids.shape))
         here = (positions[..., None] == jnp.arange(ids.shape[1])) & (weights[..., None] > 0)
         chosen = here.any(axis=1)
         fate = jax.random.uniform(fold(key, 1), ids.shape)
-        other = jax.random.randint(fold(key, 2), ids.shape, FIRST_WORD, self.vocabulary)
-        masked = jnp.where(fate < MASKED, MASK, jnp.where(fate < MASKED + REPLACED, other, ids))
+        other = jax.random.choice(fold(key, 2), np.flatnonzero(self.contract.is_word), ids.shape)
+        masked = jnp.where(fate < MASKED + REPLACED, other, ids)
+        masked = jnp.where(fate < MASKED, self.contract.mask_token, masked)
         return batch | {
             "masked_ids": jnp.where(chosen, masked, ids),
             "masked_positions": positions,
@@ -70,7 +78,7 @@ class MaskedLanguage(Objective):
         batch = batch | {"token_ids": batch["masked_ids"]}
         states = model.fuse(None, model.encode_text(batch, fold(key, 0)), fold(key, 1)).hidden
         states = jnp.take_along_axis(states, batch["masked_positions"][..., None], axis=1)
-        states = self.norm(nnx.gelu(self.dense(states.astype(jnp.float32))))
+        states = self.norm(self.activation(self.dense(states.astype(jnp.float32))))
         table = model.word_embeddings.embedding[...]
         return states @ table.T + self.output_bias[...]
 

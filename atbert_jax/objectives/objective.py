@@ -22,11 +22,13 @@ class Objective(nnx.Module):
 
     Where something has to be chosen on validation data before others are measured, `chooses` is
     true, and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and
-    `answer`. One that does without text says so by `needs_text`.
+    `answer`. One that does without text says so by `needs_text`, and one that asks a trunk for
+    nothing but the summary of each view by `needs_streams`.
     """
 
     chooses = False
     needs_text = True
+    needs_streams = True
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Adds or changes fields of a batch; evaluation does it too, with a fixed key."""

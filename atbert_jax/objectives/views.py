@@ -6,12 +6,14 @@ from flax import nnx
 from atbert_jax.models.encoded import Encoded, fold
 
 AUDIO_TEXT, AUDIO, TEXT = "audio_text", "audio", "text"
-VIEWS = (AUDIO_TEXT, AUDIO, TEXT)
+# What each view needs of a trunk.
+MODALITIES = {AUDIO_TEXT: {AUDIO, TEXT}, AUDIO: {AUDIO}, TEXT: {TEXT}}
+VIEWS = tuple(MODALITIES)
 
 
 def possible(model: nnx.Module) -> tuple[str, ...]:
-    """The views that a trunk has: all of them, or that of audio alone."""
-    return VIEWS if TEXT in model.modalities else (AUDIO,)
+    """The views that a trunk has: all of them, or that of the one modality that it knows."""
+    return tuple(view for view in VIEWS if MODALITIES[view] <= set(model.modalities))
 
 
 def encode_views(

@@ -11,14 +11,17 @@ import jax
 import ml_collections
 import numpy as np
 
-from atbert_jax.conversion import albert, engine, files, resnet
+from atbert_jax.conversion import albert, bert, engine, files, resnet
 from atbert_jax.training import checkpoint, sameness
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.state import TrainState
 from input_pipeline.dataset import Dataset
 
-# Which family a field of `config.init` starts from; a tagger as audio encoder, from its own run.
-FAMILIES = {"text": albert, "audio": resnet}
+# Which families a field of `config.init` starts from; a tagger as audio encoder, from its own run.
+FAMILIES = {
+    "text": {albert.FAMILY: albert, bert.FAMILY: bert},
+    "audio": {resnet.FAMILY: resnet},
+}
 # What a tagger's run calls the network, and what it is called as audio encoder.
 NETWORK, AUDIO_CNN = "model/network/", "model/audio_cnn/"
 
@@ -46,7 +49,7 @@ def find(config: ml_collections.ConfigDict) -> list[Converted]:
             heard something else; the message names the fields to set.
     """
     found = []
-    for field, family in FAMILIES.items():
+    for field, families in FAMILIES.items():
         if not config.init[field]:
             continue
         if config.init_from:
@@ -58,10 +61,16 @@ def find(config: ml_collections.ConfigDict) -> list[Converted]:
         if field == "audio" and config.model.audio_encoder != "resnet":
             _require_network(folder, config)
             continue
-        about = files.read_about(folder, family.FAMILY)
+        about = files.read_about(folder, list(families))
+        family = families[about["family"]]
         _require_sizes(folder, family.SIZES, about, config.model)
+        if family is bert and config.model.layers > about["layers"]:
+            raise ValueError(
+                f"{folder} has {about['layers']} layers, fewer than config.model.layers="
+                f"{config.model.layers}; set --config.model.layers={about['layers']} or less"
+            )
         found.append(Converted(folder, family, about))
-        if family is albert:
+        if field == "text":
             _require_text(folder, about, config.text)
     return found
 
@@ -124,7 +133,8 @@ def _require_text(folder: Path, about: dict, settings: ml_collections.ConfigDict
         )
     if not settings.tokenizer and not files.has_tokenizer(folder):
         raise ValueError(
-            f"{folder} has no tokenizer; set --config.text.tokenizer to the one of this ALBERT"
+            f"{folder} has no tokenizer; set --config.text.tokenizer to the one of this"
+            f" {about['family'].upper()}"
         )
 
 
@@ -137,7 +147,8 @@ def start_from(
     which must have heard with the same front end; the length of its input may be another one.
 
     Every array of a folder has a place, but the heads of objectives that are not trained here. An
-    ALBERT's layer is that of every encoder of the trunk; of its positions the first ones are taken.
+    ALBERT's layer is that of every encoder of the trunk; of a BERT the first layers are taken, and
+    of the positions of both the first ones.
 
     Args:
         state: A new state.
@@ -157,17 +168,24 @@ def start_from(
         state, names, lines = _from_tagger(state, Path(config.init.audio))
     for each in found:
         arrays, name_in_file = files.read_arrays(each.folder), str
-        if each.family is albert:
+        layers = each.about.get("layers", config.model.layers)
+        if each.family is not resnet:
             _require_tokenizer(each, dataset.tokenizer)
-            arrays[albert.POSITIONS] = arrays[albert.POSITIONS][: dataset.contract.max_tokens]
+            positions = each.family.POSITIONS
+            arrays[positions] = arrays[positions][: dataset.contract.max_tokens]
+        if each.family is albert:
             name_in_file = albert.in_file
+        if each.family is bert:
+            arrays = bert.first_layers(arrays, config.model.layers)
         state, taken, left = _fill(state, arrays, name_in_file, each.folder)
         names += taken
         lines.append(f"from {each.folder}: {len(taken)} arrays taken over")
         if left:
             lines.append(f"  not used here: {', '.join(left)}")
-        if (layers := each.about.get("layers", config.model.layers)) != config.model.layers:
+        if each.family is albert and layers != config.model.layers:
             lines.append(f"  its layer is applied {layers} times there, {config.model.layers} here")
+        if each.family is bert and layers != config.model.layers:
+            lines.append(f"  of its {layers} layers the first {config.model.layers}")
     return state, names, lines
 
 
@@ -205,7 +223,8 @@ def _require_tokenizer(converted: Converted, tokenizer: Any) -> None:
     if len(tokenizer) != there:
         raise ValueError(
             f"{folder} has a vocabulary of {there}, the tokenizer of this run one of"
-            f" {len(tokenizer)}; set --config.text.tokenizer to the one of this ALBERT"
+            f" {len(tokenizer)}; set --config.text.tokenizer to the one of this"
+            f" {converted.about['family'].upper()}"
         )
     theirs = files.read_tokenizer(folder)
     if theirs is not None and theirs.get_vocab() != tokenizer.get_vocab():

@@ -75,7 +75,11 @@ def abstract_batch(contract: Contract, carried: str, size: int) -> dict[str, jax
         "label_mask": (),
         "valid": (),
     }
-    integers = {"token_ids": (contract.max_tokens,), "record": ()}
+    integers = {
+        "samples": (segmenting.segments,),
+        "token_ids": (contract.max_tokens,),
+        "record": (),
+    }
     return {
         name: jax.ShapeDtypeStruct((size, *shape), dtype)
         for shapes, dtype in ((floats, jnp.float32), (integers, jnp.int32))

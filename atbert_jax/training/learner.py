@@ -91,9 +91,8 @@ class Once:
 class Learner(nnx.Module):
     """The model that a config names with the objectives that it gives a weight.
 
-    A batch normalisation that is frozen normalises by its running statistics in training too, and
-    leaves them as they are. A trunk that is frozen as a whole acts as in evaluation altogether,
-    without dropout.
+    A module that is frozen as a whole acts in training as it does in evaluation: without dropout,
+    and batch normalisation goes by its running statistics and leaves them as they are.
 
     Args:
         config: The whole config.
@@ -114,13 +113,19 @@ class Learner(nnx.Module):
         self.frozen_trunk = self._freeze(config.optimizer.frozen)
 
     def _freeze(self, frozen: Sequence[str]) -> bool:
-        """Stills the normalisations that are frozen; says whether the whole trunk is."""
+        """Stills normalisations and dropout of what is frozen; says whether the whole trunk is."""
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         trained, _ = freezing.partition(params, frozen)
         paths = list(traverse_util.flatten_dict(trained))
+
+        def is_frozen(place: tuple) -> bool:
+            return all(path[: len(place)] != place for path in paths)
+
         for place, module in nnx.iter_modules(self):
             if isinstance(module, nnx.BatchNorm):
-                module.use_running_average = all(path[: len(place)] != place for path in paths)
+                module.use_running_average = is_frozen(place)
+            elif isinstance(module, nnx.Dropout) and is_frozen(place[:-1]):
+                module.rate = 0.0
         return freezing.TRUNK not in trained
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:

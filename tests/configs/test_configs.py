@@ -18,7 +18,7 @@ from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training import freezing, loop, optimizer
 from atbert_jax.training.state import define
-from configs import atbert_finetune, defaults, tagger, tagger_notes, tagger_recipes
+from configs import atbert_finetune, crossmodal, defaults, tagger, tagger_notes, tagger_recipes
 from input_pipeline.contract import Contract, Labels, Normalization
 from input_pipeline.features import Augmentation
 from input_pipeline.segmenting import Segmenting
@@ -40,6 +40,7 @@ RUNS += [("ablation", data) for data in ("notes", "words")]
 RUNS += [("tagger", f"{name},{data}") for name in sorted(NETWORKS) for data in TAG_SETS]
 RUNS += [("tagger_notes", name) for name in sorted(NETWORKS)]
 RUNS += [("tagger", f"musicnn,,{recipe}") for recipe in tagger_recipes.RECIPES]
+RUNS += [("crossmodal", view + size) for view in crossmodal.MODALITIES for size in ("", ",small")]
 
 
 def make_contract(config: ml_collections.ConfigDict) -> Contract:
@@ -185,3 +186,10 @@ def test_a_tagger_of_notes_hears_enough(name):
         return network(jnp.zeros((2, samples)), jnp.ones(2), None)
 
     assert nnx.eval_shape(run).shape[0] == 2
+
+
+@pytest.mark.parametrize("given", ["video", "audio,large"])
+def test_unknown_modalities_are_refused_with_the_choices(given):
+    message = f"no cross-modal transformer '{given}'; use one of audio_text, audio, text, with"
+    with pytest.raises(ValueError, match=message):
+        crossmodal.get_config(given)

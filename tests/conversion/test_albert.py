@@ -140,7 +140,7 @@ def test_activations_of_both_versions(convert, given, activation):
         ({"hidden_act": "relu"}, r"hidden_act is 'relu'"),
         ({"hidden_size": 32}, r"hidden_size is 32, but 16 in the weights"),
         ({"vocab_size": 30000}, r"vocab_size is 30000, but 24 in the weights"),
-        ({"model_type": "bert"}, r"not that of an ALBERT \(model_type 'bert'\)"),
+        ({"model_type": "bert"}, r"not that of ALBERT \(model_type 'bert'\)"),
     ],
 )
 def test_configs_that_are_no_encoder_of_ours(convert, changes, message):

@@ -10,13 +10,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from flax import nnx, traverse_util
 from safetensors.numpy import load_file
 
-from atbert_jax.conversion import albert, files
+from atbert_jax.conversion import albert, bert, files
+from atbert_jax.models.bert import BERT
 from atbert_jax.training import checkpoint, converted
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
@@ -85,6 +87,60 @@ def write_albert(folder: str, size: str, vocabulary: int, activation: str, suffi
     else:
         model.save_pretrained(folder)
     run_albert(model.albert, f"{folder}/outputs.npz", model.predictions)
+
+
+def write_bert(folder: str, suffix: str) -> None:
+    """A BERT of random arrays with what each of its layers computes, and its head."""
+    import torch
+    from transformers import BertConfig, BertForPreTraining
+
+    torch.manual_seed(0)
+    sizes = SIZES["tiny"]
+    config = BertConfig(
+        vocab_size=50,
+        hidden_size=sizes["hidden"],
+        num_hidden_layers=sizes["layers"],
+        num_attention_heads=sizes["heads"],
+        intermediate_size=sizes["ffn"],
+    )
+    model = BertForPreTraining(config).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    if suffix == ".bin":
+        config.save_pretrained(folder)
+        old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+        arrays = model.state_dict()
+        for new, gone in old.items():
+            arrays = {name.replace(new, gone): array for name, array in arrays.items()}
+        torch.save(arrays, Path(folder, "pytorch_model.bin"))
+    else:
+        model.save_pretrained(folder)
+    run_bert(model.bert, f"{folder}/outputs.npz", model.cls.predictions)
+
+
+def run_bert(model, output: str, head=None) -> None:
+    """Writes the hidden states of all layers, and the logits of the head where it is given."""
+    import torch
+
+    batch = tokens(model.config.vocab_size)
+    with torch.no_grad():
+        found = model(
+            input_ids=torch.tensor(batch["token_ids"]),
+            attention_mask=torch.tensor(batch["token_mask"]),
+            output_hidden_states=True,
+        )
+        logits = {"logits": head(found.last_hidden_state)} if head else {}
+        np.savez(output, hidden=torch.stack(found.hidden_states), **logits)
+
+
+def load_bert(folder: str) -> None:
+    """Loads what we wrote as transformers do, and writes what it computes."""
+    from transformers import BertForMaskedLM
+
+    found, said = BertForMaskedLM.from_pretrained(folder, output_loading_info=True)
+    assert not any(said[f"{kind}_keys"] for kind in ("missing", "unexpected", "mismatched")), said
+    run_bert(found.bert, f"{folder}/outputs.npz", found.cls.predictions)
 
 
 def run_albert(model, output: str, head=None) -> None:
@@ -226,6 +282,56 @@ def test_transformers_load_the_head_of_masked_language_modelling(tmp_path):
     files.write(back, albert.to_pytorch(trained), None, pytorch=True)
     in_pytorch("load_albert", back, "AlbertForMaskedLM", [])
     expected, found = (np.load(name / "outputs.npz") for name in (source, back))
+    for name in ("hidden", "logits"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
+
+
+class Reader(nnx.Module):
+    """A trunk of a BERT alone."""
+
+    def __init__(self, config, contract, rngs: nnx.Rngs) -> None:
+        self.text_encoder = BERT(config, contract, dtype=jnp.float32, rngs=rngs)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_every_layer_of_a_converted_bert_equals_transformers(tmp_path, suffix):
+    """Also of the oldest files, which have other names; and what is written back is the same."""
+    source, folder, back = (tmp_path / name for name in ("torch", "converted", "back"))
+    source.mkdir()
+    in_pytorch("write_bert", source, suffix)
+    command("-m", "atbert_jax.convert", "bert", source, folder)
+    config = make_config(**{f"model.{name}": value for name, value in SIZES["tiny"].items()})
+    config.model.activation = "gelu"
+    contract = tiny.make_contract(vocabulary=50, max_tokens=512)
+    trunk = tiny.make_module(lambda: Reader(config.model, contract, nnx.Rngs(0)))
+    arrays = load_file(folder / files.WEIGHTS)
+    own = traverse_util.unflatten_dict(arrays, sep="/")["model"]
+    own["text_encoder"]["encoder"]["layers"] = {
+        int(number): layer for number, layer in own["text_encoder"]["encoder"]["layers"].items()
+    }
+    assert jax.tree.map(jnp.shape, own) == jax.tree.map(
+        jnp.shape, nnx.to_pure_dict(nnx.state(trunk, nnx.Param))
+    )
+    nnx.update(trunk, own)
+    encoder, batch = trunk.text_encoder, tokens(50)
+    ids, mask = batch["token_ids"], batch["token_mask"]
+    expected = np.load(source / "outputs.npz")
+    x = encoder.place(encoder.word_embeddings(ids), None)
+    for number, layer in enumerate(expected["hidden"]):
+        assert np.abs(x - layer)[mask > 0].max() < 1e-5, number
+        x = encoder.encoder(x, mask, None, first=number, last=number + 1)
+    whole = encoder(ids, mask, None)
+    assert np.abs(whole - expected["hidden"][-1])[mask > 0].max() < 1e-5
+
+    trained = SimpleNamespace(
+        workdir=tmp_path,
+        params=traverse_util.unflatten_dict(arrays, sep="/"),
+        config=config,
+        contract=contract,
+    )
+    files.write(back, bert.to_pytorch(trained), None, pytorch=True)
+    in_pytorch("load_bert", back)
+    found = np.load(back / "outputs.npz")
     for name in ("hidden", "logits"):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
 

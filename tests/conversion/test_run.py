@@ -127,7 +127,7 @@ def test_a_hub_name_that_cannot_be_had(tmp_path, monkeypatch):
 
 
 def test_wrong_arguments_are_one_line(tmp_path):
-    assert "give a family" in one_line(command("atbert_jax.convert", "bert", "a", tmp_path))
+    assert "give a family" in one_line(command("atbert_jax.convert", "gpt", "a", tmp_path))
     line = one_line(command("atbert_jax.convert", "albert", tmp_path / "no", tmp_path / "out"))
     assert f"{tmp_path / 'no'}: no such file or folder" in line
 

@@ -19,6 +19,7 @@ from configs import tagger as tagger_config
 from input_pipeline.contract import Labels
 from input_pipeline.dataset import make_contract
 from input_pipeline.tag_sets import TAG_SETS
+from input_pipeline.text import tokenizer_without_text
 from tests.commands import one_line
 from tests.commands import run as command
 
@@ -26,7 +27,8 @@ from tests.commands import run as command
 def state_dict(name: str, data: str = "mtat") -> dict[str, np.ndarray]:
     """Random arrays in PyTorch's names, with what has no rule."""
     config = tagger_config.get_config(f"{name},{data}")
-    contract = make_contract(config, 5, Labels("multi_label", tuple(config.data.labels)))
+    labels = Labels("multi_label", tuple(config.data.labels))
+    contract = make_contract(config, tokenizer_without_text(), labels)
     shapes, rng = engine.flat(*define(config, contract)[1:]), np.random.default_rng(0)
     arrays = {path: rng.uniform(0.1, 1, x.shape).astype(np.float32) for path, x in shapes.items()}
     found, _, left = engine.to_theirs(name, RULES[name](), arrays, "unused")

@@ -1,10 +1,15 @@
 """Letters are drawn by a font that has them, and a name that none can draw becomes a number."""
 
 import matplotlib as mpl
+import numpy as np
 import pytest
+from flax import nnx
 from matplotlib import font_manager
 
 from atbert_jax.evaluation import fonts
+from atbert_jax.objectives.classification import Classification
+from input_pipeline.contract import Labels
+from tests import tiny
 
 DEJAVU = font_manager.findfont("DejaVu Sans")
 
@@ -25,6 +30,35 @@ def test_undrawable_names_become_their_position(monkeypatch):
     monkeypatch.setattr(fonts, "_installed", lambda: {"DejaVu Sans": DEJAVU})
     with fonts.lettering(["blå", "발라드", "jazz"]) as labels:
         assert labels == ["blå", "#1", "jazz"]
+
+
+@pytest.mark.parametrize("has_font", [True, False])
+def test_a_report_has_every_name_whether_or_not_it_can_be_drawn(monkeypatch, recwarn, has_font):
+    """Of emotions in Korean and Swedish; matplotlib would draw boxes, and warn of them."""
+    names = ("공포", "놀람", "förvåning")
+    missing = set("공포놀람") if not has_font else fonts.families_for(names)[1]
+    if not has_font:
+        monkeypatch.setattr(fonts, "_installed", lambda: {"DejaVu Sans": DEJAVU})
+    contract = tiny.make_contract(labels=Labels("single_label", names))
+    config = tiny.make_config(**{"classification.views": ("audio",)})
+    make = lambda: Classification(  # noqa: E731
+        config.classification, contract, tiny.Widths(4), rngs=nnx.Rngs(0)
+    )
+    objective, truth = tiny.make_module(make), np.eye(3)[[0, 1, 2, 0]]
+    outputs = {
+        "audio": truth[::-1],
+        "labels": truth,
+        "label_mask": np.ones(4),
+        "record": np.arange(4),
+    }
+    summary = objective.summarize(outputs, "mean")
+    (table,), figures = objective.report(outputs, summary, "mean")
+    assert [row[0] for row in table.rows] == list(names)
+    numbers = ", ".join(f"#{n} {name}" for n, name in enumerate(names) if missing & set(name))
+    for figure in figures[:2]:
+        assert ("No installed font" in figure.note) == bool(missing)
+        assert numbers in figure.note
+    assert not [str(each.message) for each in recwarn if "Glyph" in str(each.message)]
 
 
 def test_settings_last_as_long_as_the_context():

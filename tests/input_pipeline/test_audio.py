@@ -245,15 +245,18 @@ def test_segments_are_slices_with_silence_behind(tmp_path, layout, seconds, chun
     soundfile.write(path, noise(seconds), RATE, "FLOAT")
     segmenting = Segmenting(segments=4, seconds=0.5, layout=layout)
     chunk = min(chunk, segmenting.count(seconds, RATE) - 1)
-    waveform, mask = Reader(RATE, segmenting).segments(record(path), chunk)
+    waveform, samples = Reader(RATE, segmenting).segments(record(path), chunk)
     assert waveform.shape == (4, 8000)
-    assert waveform.dtype == mask.dtype == np.float32
-    starts, expected_mask = segmenting.starts(seconds, RATE, chunk)
-    np.testing.assert_array_equal(mask, expected_mask)
-    padded = np.pad(noise(seconds), (0, 2 * RATE))
-    for segment, start, real in zip(waveform, starts, mask, strict=True):
+    assert waveform.dtype == np.float32
+    assert samples.dtype == np.int32
+    starts, mask = segmenting.starts(seconds, RATE, chunk)
+    np.testing.assert_array_equal(samples > 0, mask)
+    sound = noise(seconds)
+    for segment, start, real, count in zip(waveform, starts, mask, samples, strict=True):
         begin = round(start * RATE)
-        np.testing.assert_array_equal(segment, padded[begin : begin + 8000] * real)
+        expected = sound[begin : begin + 8000] if real else sound[:0]
+        assert count == len(expected)
+        np.testing.assert_array_equal(segment, np.pad(expected, (0, 8000 - count)))
 
 
 @pytest.mark.parametrize("layout", ["windows", "spaced"])

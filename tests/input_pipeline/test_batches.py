@@ -59,6 +59,7 @@ def test_fields_have_their_shapes_and_types(tmp_path, tone_manifest, tone_config
     # 0.25 s at 8 kHz are 2000 samples, 2000 // 128 + 1 frames.
     expected = {
         "log_mel": ((4, 2, 16, 16), np.float32),
+        "samples": ((4, 2), np.int32),
         "segment_mask": ((4, 2), np.float32),
         "token_ids": ((4, 8), np.int32),
         "token_mask": ((4, 8), np.float32),
@@ -132,13 +133,15 @@ def test_evaluation_has_every_chunk_once(tmp_path, tone_manifest, tone_config):
     records = np.concatenate([batch["record"] for batch in found])[:31]
     np.testing.assert_array_equal(records, np.repeat([0, 1, 2], counts))
     values, masks = by_record(found), by_record(found, "segment_mask")
+    counts_of_samples = by_record(found, "samples")
     test = source.dataset.split("test").records
     for record, count in enumerate(counts):
         for chunk in range(count):
-            waveform, mask = source.reader.segments(test[record], chunk)
+            waveform, samples = source.reader.segments(test[record], chunk)
             expected = log_mel(tf.constant(waveform), source.dataset.contract.spectrogram)
             np.testing.assert_allclose(values[record][chunk], expected, rtol=0, atol=1e-5)
-            np.testing.assert_array_equal(masks[record][chunk], mask)
+            np.testing.assert_array_equal(masks[record][chunk], samples > 0)
+            np.testing.assert_array_equal(counts_of_samples[record][chunk], samples)
     assert_equal(list(source.evaluation("test", 4)), found)
 
 
@@ -271,8 +274,9 @@ def test_measure_is_the_mean_and_deviation_of_the_real_segments(
     frames = []
     for number, record in enumerate(data.split("train").records):
         if number != 7:
-            waveform, mask = reader.segments(record)
-            segments = log_mel(tf.constant(waveform), data.contract.spectrogram).numpy()[mask > 0]
+            waveform, samples = reader.segments(record)
+            segments = log_mel(tf.constant(waveform), data.contract.spectrogram).numpy()
+            segments = segments[samples > 0]
             frames.append(segments.transpose(0, 2, 1).reshape(-1, 16).astype(np.float64))
     frames = np.concatenate(frames)
     assert found.kind == "dataset"

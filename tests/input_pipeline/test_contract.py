@@ -28,6 +28,7 @@ def contract(**changes) -> Contract:
         {},
         {"normalization": Normalization("clip"), "labels": Labels()},
         {"labels": Labels("single_label", ("låt", "노래", "a|b", ""))},
+        {"special_tokens": (0, 100, 101, 102, 103), "mask_token": 103},
     ],
 )
 def test_comes_back_equal(tmp_path, changes):
@@ -50,6 +51,19 @@ def test_older_ones_have_consecutive_chunks(tmp_path):
     del values["segmenting"]["hop"], values["segmenting"]["chunks"]
     (tmp_path / FILE).write_text(json.dumps(values), encoding="utf-8")
     assert Contract.load(tmp_path) == contract()
+
+
+def test_older_ones_have_the_special_tokens_of_an_albert(tmp_path):
+    contract().save(tmp_path)
+    values = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
+    del values["special_tokens"], values["mask_token"]
+    (tmp_path / FILE).write_text(json.dumps(values), encoding="utf-8")
+    assert Contract.load(tmp_path) == contract()
+
+
+def test_words_are_what_is_not_special():
+    found = contract(vocabulary=8, special_tokens=(0, 3, 4), mask_token=3).is_word
+    assert np.flatnonzero(found).tolist() == [1, 2, 5, 6, 7]
 
 
 def test_a_folder_without_one(tmp_path):

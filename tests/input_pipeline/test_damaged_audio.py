@@ -77,9 +77,9 @@ def test_one_sample(tmp_path, extension):
     else:
         soundfile.write(path, np.float32([0.5]), RATE)
     assert read(path, RATE) == pytest.approx([0.5])
-    waveform, mask = Reader(RATE, Segmenting(3, 0.25)).segments(Record("r", path))
+    waveform, samples = Reader(RATE, Segmenting(3, 0.25)).segments(Record("r", path))
     assert np.flatnonzero(waveform).tolist() == [0]
-    assert mask.tolist() == [1, 0, 0]
+    assert samples.tolist() == [1, 0, 0]
     if extension != "npy":
         with pytest.raises(AudioError, match="holds no samples"):
             read(path, RATE // 4)

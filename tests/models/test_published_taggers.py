@@ -30,6 +30,7 @@ from configs import tagger as tagger_config
 from input_pipeline.contract import Labels
 from input_pipeline.dataset import make_contract
 from input_pipeline.sources import Record
+from input_pipeline.text import tokenizer_without_text
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +46,8 @@ needs_weights = pytest.mark.skipif(
 def make_learner(name: str) -> Learner:
     """Of random arrays, with a filter bank and loudness as they are."""
     config = tagger_config.get_config(f"{name},mtat")
-    contract = make_contract(config, 5, Labels("multi_label", tuple(config.data.labels)))
+    labels = Labels("multi_label", tuple(config.data.labels))
+    contract = make_contract(config, tokenizer_without_text(), labels)
     learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
     frontend = learner.model.network.frontend
     frontend.mel_matrix[...] = jnp.asarray(contract.spectrogram.mel_matrix)
@@ -96,7 +98,8 @@ def randomly(name: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
 )
 def test_numbers_of_parameters_are_the_published_ones(name, data, count):
     config = tagger_config.get_config(f"{name},{data}")
-    contract = make_contract(config, 5, Labels("multi_label", tuple(config.data.labels)))
+    labels = Labels("multi_label", tuple(config.data.labels))
+    contract = make_contract(config, tokenizer_without_text(), labels)
     assert tiny.count(nnx.eval_shape(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))) == count
 
 

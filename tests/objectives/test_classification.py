@@ -56,6 +56,19 @@ def logits_of(objective: Classification, hidden: np.ndarray) -> np.ndarray:
     return np.asarray(inner @ output.kernel[...] + output.bias[...], np.float64)
 
 
+def test_the_residual_head_adds_to_the_features():
+    objective, states = make(head="residual"), make_batch(5)["states"]
+    hidden = np.asarray(states[:, 0], np.float64)
+    dense, residual, output = (
+        (np.asarray(each.kernel[...]), np.asarray(each.bias[...]))
+        for each in (objective.dense, objective.residual, objective.output)
+    )
+    inner = np.maximum(hidden @ dense[0] + dense[1], 0)
+    expected = (hidden + inner @ residual[0] + residual[1]) @ output[0] + output[1]
+    found = objective.logits(Encoded(states, None), None)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
 def log_softmax(x: np.ndarray) -> np.ndarray:
     return x - np.log(np.exp(x).sum(axis=1, keepdims=True))
 
@@ -189,7 +202,7 @@ def _mixable(rows: int) -> dict[str, jax.Array]:
 def test_mixup_mixes_clips_and_labels_alike():
     objective = make(mixup=0.4)
     batch = _mixable(8)
-    before = np.asarray(batch["segment_mask"])
+    lengths = {name: np.asarray(batch[name]) for name in ("segment_mask", "samples")}
     shares = []
     for seed in range(20):
         mixed = objective.mix(batch, jax.random.key(seed))
@@ -205,8 +218,9 @@ def test_mixup_mixes_clips_and_labels_alike():
         # Rows without a label, and those that are no rows, neither change nor get into others.
         np.testing.assert_array_equal(labels[[2, 5]], np.eye(8)[[2, 5]])
         np.testing.assert_array_equal(labels[:, [2, 5]], np.eye(8)[:, [2, 5]])
-        union = np.array([before[row > 0].max(axis=0) for row in labels])
-        np.testing.assert_array_equal(mixed["segment_mask"], union)
+        for name, before in lengths.items():
+            union = np.array([before[row > 0].max(axis=0) for row in labels])
+            np.testing.assert_array_equal(mixed[name], union)
     assert np.mean(np.array(shares) < 1) > 0.3
 
 
@@ -278,7 +292,7 @@ def test_answers_name_the_labels():
     [
         ({"views": ()}, r"config\.classification\.views=\(\) must be some of"),
         ({"views": ("sound",)}, r"views=\('sound',\) must be some of \('audio_text', 'audio'"),
-        ({"head": "deep"}, "head='deep'; use 'mlp' or 'linear'"),
+        ({"head": "deep"}, "head='deep' is none of mlp, linear, residual"),
         ({"pooling": "max"}, "pooling='max'; use 'summary' or 'mean'"),
         ({"mixup": 0.2, "views": ("audio", "text")}, "mixup mixes audio, so it needs views"),
     ],

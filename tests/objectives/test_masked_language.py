@@ -7,10 +7,11 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
-from atbert_jax.objectives.masked_language import MASK, MaskedLanguage
+from atbert_jax.objectives.masked_language import MaskedLanguage
 from tests import tiny
 
 HIDDEN, WIDTH, VOCABULARY = 6, 5, 50
+MASK = 4
 
 
 class Trunk:

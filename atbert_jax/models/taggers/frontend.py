@@ -14,22 +14,38 @@ class Constant(nnx.BatchStat):
     """An array that is stored with the model and never trained."""
 
 
-def power_spectrum(waveform: jax.Array, spectrogram: Spectrogram) -> jax.Array:
+def power_spectrum(
+    waveform: jax.Array, spectrogram: Spectrogram, real: jax.Array | None = None
+) -> jax.Array:
     """The power of every frame, as torchaudio gives it: centred, edges mirrored.
 
     Args:
-        waveform: (N, samples), float32, in [-1, 1].
+        waveform: (N, samples), float32 (or float64, with `jax_enable_x64`), in [-1, 1].
         spectrogram: n_fft and hop_length.
+        real: (N,), how many samples of each are real. The sound is mirrored where these end, so
+            that its frames, `real // hop_length + 1` of them, are what they are without padding.
+            None is all.
 
     Returns:
-        (N, samples // hop_length + 1, n_fft // 2 + 1), float32.
+        (N, samples // hop_length + 1, n_fft // 2 + 1).
     """
     half, hop = spectrogram.n_fft // 2, spectrogram.hop_length
-    padded = jnp.pad(waveform, [(0, 0), (half, half)], mode="reflect")
+    if real is None:
+        padded = jnp.pad(waveform, [(0, 0), (half, half)], mode="reflect")
+    else:
+        places = mirrored(jnp.arange(-half, waveform.shape[-1] + half), real[:, None])
+        padded = jnp.take_along_axis(waveform, places, axis=1)
     starts = jnp.arange(waveform.shape[-1] // hop + 1) * hop
     frames = padded[:, starts[:, None] + jnp.arange(spectrogram.n_fft)]
-    spectrum = jnp.fft.rfft(frames * spectrogram.window.astype(jnp.float32))
+    spectrum = jnp.fft.rfft(frames * spectrogram.window.astype(frames.dtype))
     return spectrum.real**2 + spectrum.imag**2
+
+
+def mirrored(places: jax.Array, length: jax.Array) -> jax.Array:
+    """Where places before and behind a sound of some length are in it, as `np.pad` mirrors it."""
+    turn = jnp.maximum(2 * (length - 1), 1)
+    places = places % turn
+    return jnp.minimum(places, turn - places)
 
 
 def decibels(power: jax.Array, floor: float) -> jax.Array:

@@ -1,0 +1,61 @@
+"""The text encoder of BERT (Devlin et al. 2018)."""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+from atbert_jax.models.encoded import fold
+from atbert_jax.models.transformer import TABLE_INITIALIZER, Encoder, EncoderLayer, LayerNorm
+from input_pipeline.contract import Contract
+
+
+class BERT(nnx.Module):
+    """Word and position embeddings, normalised, and a stack of post-norm layers of their own.
+
+    Computes what transformers' `BertModel` does for one text (see `conversion.bert`), without its
+    token types, of which one text has one, and without its pooler. Dropout is that of
+    `EncoderLayer`, and behind the embeddings.
+
+    Args:
+        config: Sizes, as `config.model` has them: hidden D, heads, layers, ffn, activation,
+            dropout, scan_layers, remat.
+        contract: Gives the number of tokens L, which are all positions there are, and of the
+            vocabulary V.
+        dtype: Compute type.
+        rngs: Keys of the initial values.
+    """
+
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        contract: Contract,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.word_embeddings = nnx.Embed(
+            contract.vocabulary,
+            config.hidden,
+            embedding_init=TABLE_INITIALIZER,
+            dtype=dtype,
+            rngs=rngs,
+        )
+        shape = (contract.max_tokens, config.hidden)
+        self.positions = nnx.Param(TABLE_INITIALIZER(rngs.params(), shape, jnp.float32))
+        self.norm = LayerNorm(config.hidden, dtype=dtype, rngs=rngs)
+        layers = [EncoderLayer(config, dtype=dtype, rngs=rngs) for _ in range(config.layers)]
+        self.encoder = Encoder(
+            layers, config.layers, scan_layers=config.scan_layers, remat=config.remat
+        )
+        self.dropout = nnx.Dropout(config.dropout)
+
+    def place(self, words: jax.Array, key: jax.Array | None) -> jax.Array:
+        """What the first layer gets of word embeddings, both (B, L, D); key None is evaluation."""
+        x = self.norm(words + self.positions[: words.shape[1]])
+        return self.dropout(x, deterministic=key is None, rngs=key)
+
+    def __call__(self, token_ids: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
+        """The last hidden states (B, L, D) of tokens (B, L) with mask (B, L), 1 = real."""
+        x = self.place(self.word_embeddings(token_ids), fold(key, 0))
+        return self.encoder(x, mask, fold(key, 1))
