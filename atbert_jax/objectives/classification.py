@@ -18,15 +18,18 @@ from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views, possible
 from input_pipeline.contract import Contract
 
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": nnx.relu}
+
 
 class Classification(Objective):
-    """A head that all views share: Linear D -> D/2, tanh, Linear D/2 -> C, or Linear D -> C alone.
+    """A head that all views share: Linear D -> H, tanh, Linear H -> C, or Linear D -> C alone.
 
     The views are audio with text, audio alone and text alone. All that the config names are
     trained together, so that the model also answers where a modality is missing.
 
     Args:
-        config: `config.classification`: views, head ('mlp' or 'linear'), pooling ('summary' or
+        config: `config.classification`: views, head ('mlp' or 'linear'), hidden (H; 0 is D/2),
+            activation ('tanh' or 'relu'), pooling ('summary' or
             'mean' over the sequence), dropout, label_smoothing, mixup (alpha of the Beta
             distribution; 0 is off).
         contract: Task and label names.
@@ -61,6 +64,11 @@ class Classification(Objective):
             )
         if config.head not in ("mlp", "linear"):
             raise ValueError(f"config.classification.head={config.head!r}; use 'mlp' or 'linear'")
+        if config.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"config.classification.activation={config.activation!r} is none of"
+                f" {', '.join(ACTIVATIONS)}"
+            )
         if config.mixup and views != (AUDIO,):
             raise ValueError(
                 "config.classification.mixup mixes audio, so it needs views=('audio',);"
@@ -79,7 +87,8 @@ class Classification(Objective):
         self.chooses = contract.labels.task == "multi_label"
         classes = len(contract.labels.names)
         self.dropout = nnx.Dropout(config.dropout)
-        inner = trunk.hidden if config.head == "linear" else trunk.hidden // 2
+        self.activation = ACTIVATIONS[config.activation]
+        inner = trunk.hidden if config.head == "linear" else config.hidden or trunk.hidden // 2
         self.dense = None if config.head == "linear" else nnx.Linear(trunk.hidden, inner, rngs=rngs)
         self.output = nnx.Linear(inner, classes, rngs=rngs)
 
@@ -116,7 +125,7 @@ class Classification(Objective):
             hidden = (encoded.hidden.astype(jnp.float32) * weight).sum(axis=1) / total
         hidden = hidden.astype(jnp.float32)
         hidden = self.dropout(hidden, deterministic=key is None, rngs=key)
-        return self.output(hidden if self.dense is None else jnp.tanh(self.dense(hidden)))
+        return self.output(hidden if self.dense is None else self.activation(self.dense(hidden)))
 
     def _losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """(B,) from logits and labels (B, C)."""
