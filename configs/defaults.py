@@ -135,8 +135,8 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         }
     )
 
-    # Folders of `atbert_jax.convert` to start from: an ALBERT and a ResNet; or as audio the run of
-    # the tagger that `model.audio_encoder` names.
+    # Folders of `atbert_jax.convert` to start from: an ALBERT or a BERT, and a ResNet; or as audio
+    # the run of a tagger, or of what hears with one, for the same tagger here.
     config.init = ml_collections.ConfigDict({"text": "", "audio": ""})
     # A checkpoint folder to start from: preprocessing, tokenizer and all weights that fit.
     config.init_from = ""

@@ -15,7 +15,14 @@ from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training import freezing, loop, optimizer
 from atbert_jax.training.state import define
-from configs import atbert_finetune, defaults, tagger, tagger_recipes
+from configs import (
+    atbert_finetune,
+    defaults,
+    mulap_downstream,
+    mulap_pretrain,
+    tagger,
+    tagger_recipes,
+)
 from input_pipeline.contract import Contract, Labels, Normalization
 from input_pipeline.features import Augmentation
 from input_pipeline.segmenting import Segmenting
@@ -35,6 +42,8 @@ SIZED = [name for name in NAMES if "preset" in inspect.signature(get_config(name
 RUNS = [(name,) for name in NAMES] + [(name, size) for name in SIZED for size in defaults.PRESETS]
 RUNS += [("ablation", data) for data in ("notes", "words")]
 RUNS += [("tagger", f"{name},{data}") for name in sorted(NETWORKS) for data in TAG_SETS]
+RUNS += [("mulap_pretrain", size) for size in mulap_pretrain.SIZES]
+RUNS += [("mulap_downstream", f"{task},random,finetune") for task in mulap_downstream.TASKS]
 RUNS += [("tagger", f"musicnn,,{recipe}") for recipe in tagger_recipes.RECIPES]
 
 
