@@ -25,7 +25,7 @@ class Task(NamedTuple):
         targets: Columns of numbers.
         hidden: Width of the head.
         batch_size: Of the training.
-        weight_decay: Within the gradient.
+        weight_decay: Beside the gradient here, within it there.
     """
 
     kind: str
@@ -90,7 +90,7 @@ def get_config(given: str = "jamendo") -> ml_collections.ConfigDict:
     config.text.max_tokens = 3
     config.optimizer.update(
         {
-            "name": "adam",
+            "name": "adamw",
             "learning_rate": 1e-3,
             "b2": 0.999,
             "weight_decay": task.weight_decay,

@@ -5,7 +5,7 @@ python -m atbert_jax.train --config configs/mulap_pretrain.py:tiny --workdir run
 
 Published is 'base', with the first six layers of a BERT (`--config.init.text=FOLDER`, see
 `atbert_jax.convert`); 'tiny' is for a laptop. MusiCNN starts anew, or from a run of it with
-`--config.init.audio=RUN`, and `--config.optimizer.frozen="('^model/audio_cnn/',)"` keeps it as it is.
+`--config.init.audio=RUN`; `--config.optimizer.frozen="('^model/audio_cnn/',)"` keeps it so.
 """
 
 import ml_collections
