@@ -24,13 +24,10 @@ from tests import ear, pytorch, tiny
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrs"]
 HEARD = {"sample_rate": 8000, "n_fft": 64, "hop_length": 32, "n_mels": 8}
 # A MusiCNN on few bands; with `POOLED` as MuLaP has it.
-MUSICNN = {
-    **ear.CONFIG,
-    "model.name": "musicnn",
-    **{f"spectrogram.{name}": value for name, value in HEARD.items()},
-}
+SPECTROGRAM = {f"spectrogram.{name}": value for name, value in HEARD.items()}
+MUSICNN = {**ear.CONFIG, **SPECTROGRAM, "model.name": "musicnn"}
 POOLED = {"tagger.pooled": True, "tagger.top_db": 80.0}
-MULAP = MUSICNN | ear.MULAP | {"model.audio_encoder": "musicnn"} | POOLED
+MULAP = {**ear.MULAP, **SPECTROGRAM, **POOLED, "model.audio_encoder": "musicnn"}
 
 
 def make_learner(config, seed: int = 0) -> Learner:
@@ -87,7 +84,7 @@ def test_the_text_stream_starts_with_the_first_layers_of_a_bert(folder):
     for name, value in expected.items():
         value = value[: tiny.TOKENS] if name == bert.POSITIONS else value
         np.testing.assert_array_equal(found[name], value, err_msg=name)
-    assert lines == [f"from {folder}: 42 arrays taken over", "  of its 3 layers the first 2"]
+    assert lines == [f"from {folder}: 41 arrays taken over", "  of its 3 layers the first 2"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +111,6 @@ def test_it_hears_with_the_musicnn_of_a_run(tmp_path):
     for name, value in changed.items():
         source = name.replace("model/audio_cnn/", "model/network/")
         np.testing.assert_array_equal(value, given[source], err_msg=name)
-    assert "6 arrays" not in lines[0]
     assert lines[1].startswith("  not used here: model/audio_cnn/dense/")
 
 
@@ -148,7 +144,5 @@ def test_other_ears_are_refused(tmp_path, changes, message):
 def test_a_dense_layer_does_not_stay_random_in_silence(tmp_path):
     save_run(tmp_path / "mulap", MULAP | ear.OBJECTIVES)
     fields = MUSICNN | {"tagger.top_db": 80.0, "init.audio": str(tmp_path / "mulap")}
-    with pytest.raises(
-        ValueError, match=r"mulap has no model/network/dense/.*; its config\.tagger"
-    ):
+    with pytest.raises(ValueError, match=r"has no model/network/dense/.*; its config\.tagger"):
         start(tiny.make_config(**fields))
