@@ -177,3 +177,43 @@ def test_a_tagger_without_tags_or_of_genres(given, task, labels):
 def test_unknown_taggers_and_data_sets_are_refused_with_the_choices(given, message):
     with pytest.raises(ValueError, match=message):
         tagger.get_config(given)
+
+
+@pytest.mark.parametrize(("mode", "frozen"), [("frozen", True), ("finetune", False)])
+def test_a_task_of_mulap_trains_the_head_and_the_backbone_if_asked(mode, frozen):
+    config = mulap_downstream.get_config(f"emomusic,pretrained,{mode}")
+    _, params, _ = define(config, make_contract(config))
+    trained, _ = freezing.partition(params, config.optimizer.frozen)
+    assert ("model" not in trained) == frozen
+    head = trained["objectives"]["classification"]
+    assert head["dense"]["kernel"].shape == (1506, 1024)
+
+
+def test_backbones_of_mulap_hear_as_they_were_trained():
+    """The published MusiCNN has no limit below its loudest band."""
+    limits = {
+        name: mulap_downstream.get_config(f"mtat,{name}").tagger.top_db
+        for name in mulap_downstream.BACKBONES
+    }
+    assert limits == {"pretrained": 80.0, "random": 80.0, "supervised": 0.0}
+    assert mulap_pretrain.get_config("tiny").tagger.top_db == 80.0
+
+
+def test_mulap_has_its_published_weights_and_each_can_be_left_out():
+    config = mulap_pretrain.get_config("base")
+    weights = {"masked_language": 0.1, "masked_audio": 4.0, "correct_pair": 2.0}
+    assert config.objectives.to_dict() == weights
+
+
+@pytest.mark.parametrize(
+    ("build", "given", "message"),
+    [
+        (mulap_pretrain, "small", "no size 'small'; use one of base, tiny"),
+        (mulap_downstream, "gtzan", "'gtzan' is none of jamendo, mtat, emomusic, fma_small"),
+        (mulap_downstream, "mtat,best", "'best' is none of pretrained, random, supervised"),
+        (mulap_downstream, "mtat,random,probe", "'probe' is none of frozen, finetune"),
+    ],
+)
+def test_unknown_words_of_mulaps_configs_are_refused(build, given, message):
+    with pytest.raises(ValueError, match=message):
+        build.get_config(given)
