@@ -74,6 +74,22 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "frequency_mask_size": 0.1,  # largest share of the bands under one mask
             "time_masks": 0,
             "time_mask_size": 0.1,
+            "top_db": 0.0,  # how far below its loudest band a segment reaches; 0: to the floor
+            "pooled": False,  # MusiCNN without its dense layer, as MuLaP hears with it
+        }
+    )
+
+    # Of MuLaP, as it was published; `config.model` has the sizes of its text stream.
+    config.mulap = ml_collections.ConfigDict(
+        {
+            "audio": {"hidden": 256, "heads": 8, "layers": 6, "ffn": 1024},
+            "co_attention": True,
+            # Before which layers of the two streams co-attentions stand.
+            "text_places": (4, 5),
+            "audio_places": (0, 1),
+            "width": 1024,  # of the co-attentions and of the summary
+            "heads": 8,  # of the co-attentions
+            "fusion": "mul",  # of the streams' summaries; or 'sum'
         }
     )
 
@@ -99,7 +115,10 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     # Objectives by weight; the settings of each are below, under its name.
     config.objectives = ml_collections.ConfigDict()
     config.correct_pair = ml_collections.ConfigDict(
-        {"inputs": "summary_random"}  # or 'summary', 'two_heads'
+        {
+            "inputs": "summary_random",  # or 'summary', 'two_heads'
+            "head": "mlp",  # two layers, or 'linear'
+        }
     )
     config.masked_embedding = ml_collections.ConfigDict(
         {
@@ -111,12 +130,23 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "detach_targets": False,  # no gradient through what was under the mask
         }
     )
-    config.masked_language = ml_collections.ConfigDict({"rate": 0.15})
+    config.masked_language = ml_collections.ConfigDict(
+        {"rate": 0.15, "with_audio": False}  # whether the clip is in view
+    )
+    config.masked_audio = ml_collections.ConfigDict(
+        {
+            "rate": 0.15,  # with which each segment is masked
+            "loss": "mse",  # or 'huber', 'kl'
+            "with_text": True,  # whether the text is in view
+        }
+    )
     config.alignment = ml_collections.ConfigDict({"temperature": 0.1})  # initial; it is learned
     config.classification = ml_collections.ConfigDict(
         {
             "views": ("audio_text", "audio", "text"),
             "head": "mlp",  # two layers; or 'linear', or 'residual'
+            "hidden": 0,  # width of 'mlp' between the two; 0: half of the trunk's
+            "activation": "tanh",  # of 'mlp' between them; or 'relu'
             "pooling": "summary",  # or 'mean'
             "dropout": 0.1,
             "label_smoothing": 0.0,
@@ -124,8 +154,8 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         }
     )
 
-    # Folders of `atbert_jax.convert` to start from: an ALBERT and a ResNet; or as audio the run of
-    # the tagger that `model.audio_encoder` names.
+    # Folders of `atbert_jax.convert` to start from: an ALBERT or a BERT, and a ResNet; or as audio
+    # the run of a tagger, or of what hears with one, for the same tagger here.
     config.init = ml_collections.ConfigDict({"text": "", "audio": ""})
     # A checkpoint folder to start from: preprocessing, tokenizer and all weights that fit.
     config.init_from = ""

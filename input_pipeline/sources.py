@@ -67,8 +67,9 @@ def read_manifest(
     it is not empty it stands instead of the row's other labels.
 
     Args:
-        path: the table; its column `path` is required, every other one optional.
-        root: folder that relative audio paths start from; the table's own folder by default.
+        path: the table, or the folder of a data set (see `tables`); its column `path` is required,
+            every other one optional.
+        root: folder that relative audio paths start from; the table's own by default.
         text_column: column with captions.
         label_column: column with labels separated by `|` (or lists); `labels` or `label` if empty.
         target_columns: columns with numbers; an empty cell is a missing target.
@@ -91,7 +92,7 @@ def read_manifest(
     records = map(
         Record,
         columns.ids(table, paths, starts),
-        columns.audio_paths(table, paths, Path(root) if root else table.file.parent, allow_outside),
+        columns.audio_paths(table, paths, Path(root) if root else table.root, allow_outside),
         table.strings(text_column, required=text_column not in ("", "text")),
         labels,
         table.strings(split_column, required=split_column not in ("", "split")),

@@ -1,4 +1,8 @@
-"""Table files to checked columns: CSV, TSV, JSON, JSON Lines and Parquet, with row numbers."""
+"""Table files to checked columns: CSV, TSV, JSON, JSON Lines and Parquet, with row numbers.
+
+A folder with `dataset_train.json` and, if any, `dataset_val.json` and `dataset_test.json` is a
+table, too: the layout of MuLaP's data sets.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,9 @@ from pyarrow import parquet
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")
+# Of the folder of a data set: its files by split, and our names of their columns.
+_SPLIT_FILES = {split: f"dataset_{split}.json" for split in ("train", "val", "test")}
+_COLUMNS = {"audio_id": "id", "caption": "text", "audio_path": "path"}
 
 # Characters; the file is named at the beginning, and the way out at the end.
 _LONGEST_ERROR = 1000
@@ -39,6 +46,7 @@ class Table:
 
     Attributes:
         file: the table's path, for errors.
+        root: the folder that its audio paths start from: its own, or `audio` in that of a data set.
     """
 
     def __init__(self, file: Path) -> None:
@@ -49,6 +57,7 @@ class Table:
                 an unknown extension.
         """
         self.file = file
+        self.root = file / "audio" if file.is_dir() else file.parent
         self._frame = _read(file)
         if self._frame.empty:
             raise ManifestError(f"{file}: the table has no rows; add at least one")
@@ -56,9 +65,9 @@ class Table:
     def __len__(self) -> int:
         return len(self._frame)
 
-    def row(self, index: int) -> int:
+    def row(self, index: int) -> int | str:
         """Return the number of the row at a position (0-based) as a person counts it."""
-        return int(self._frame.index[index])
+        return self._frame.index[index]
 
     def has(self, column: str) -> bool:
         """Say whether the table has this column."""
@@ -138,6 +147,8 @@ class Table:
 
 def _read(file: Path) -> pd.DataFrame:
     """Read a table file; the index holds row numbers."""
+    if file.is_dir():
+        return _read_folder(file)
     kind = file.suffix.lower()
     if not (kind in _SEPARATORS or kind in _JSON_LINES or kind in (".json", ".parquet")):
         raise ManifestError(
@@ -219,6 +230,30 @@ def _read_json(file: Path, *, lines: bool) -> pd.DataFrame:
                 f"{file}, row {row}: a field's name is no text ({error.reason}); write it as UTF-8"
             ) from error
     return pd.DataFrame(items, index=rows, dtype=object)
+
+
+def _read_folder(folder: Path) -> pd.DataFrame:
+    """Read the folder of a data set; ids that occur again get a number."""
+    files = {split: folder / name for split, name in _SPLIT_FILES.items()}
+    if not files["train"].is_file():
+        raise ManifestError(
+            f"{folder}: a folder without {files['train'].name}; give a table, or a folder with"
+            f" {', '.join(_SPLIT_FILES.values())} and a folder 'audio'"
+        )
+    frames = []
+    for split, file in files.items():
+        if file.is_file():
+            frame = _read(file).rename(columns=_COLUMNS).assign(split=split)
+            frames.append(frame.set_axis([f"{row} of {file.name}" for row in frame.index]))
+    frame = pd.concat(frames)
+    if "id" in frame:
+        seen: Counter[str] = Counter()
+        ids = []
+        for given in frame["id"].astype(str):
+            seen[given] += 1
+            ids.append(given if seen[given] == 1 else f"{given}#{seen[given]}")
+        frame["id"] = ids
+    return frame
 
 
 def _parse(file: Path, text: str, row: int | None) -> Any:

@@ -28,6 +28,32 @@ CONFIG = {
 }
 
 
+# A MuLaP that hears with it, and its objectives.
+MULAP = {
+    **{name: value for name, value in CONFIG.items() if "classification" not in name},
+    "model.name": "mulap",
+    "model.audio_encoder": "ear",
+    "model.layers": 2,
+    "model.activation": "gelu",
+    "mulap.audio.hidden": 12,
+    "mulap.audio.heads": 2,
+    "mulap.audio.layers": 2,
+    "mulap.audio.ffn": 20,
+    "mulap.text_places": (1,),
+    "mulap.audio_places": (0,),
+    "mulap.width": 8,
+    "mulap.heads": 2,
+}
+OBJECTIVES = {
+    "objectives.masked_language": 0.1,
+    "objectives.masked_audio": 4.0,
+    "objectives.correct_pair": 2.0,
+    "masked_language.with_audio": True,
+    "correct_pair.inputs": "summary",
+    "correct_pair.head": "linear",
+}
+
+
 class Ear(nnx.Module):
     """Maps (N, samples) to (N, 4)."""
 

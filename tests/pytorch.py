@@ -1,4 +1,4 @@
-"""What PyTorch programs write, without PyTorch: tiny ALBERTs and ResNets of random arrays."""
+"""What PyTorch programs write, without PyTorch: tiny ALBERTs, BERTs and ResNets, random arrays."""
 
 import json
 from pathlib import Path
@@ -48,6 +48,45 @@ def albert(*, head: bool = True, vocabulary: int = VOCABULARY) -> dict[str, np.n
         shapes |= _layer("predictions.LayerNorm", EMBEDDING)
         shapes |= {"predictions.bias": (vocabulary,)}
         shapes |= _layer("sop_classifier.classifier", 2, HIDDEN)
+    return _random(shapes)
+
+
+BERT_CONFIG = {
+    "model_type": "bert",
+    "hidden_size": HIDDEN,
+    "num_attention_heads": HEADS,
+    "num_hidden_layers": 3,
+    "intermediate_size": FFN,
+    "hidden_act": "gelu",
+    "vocab_size": VOCABULARY,
+    "max_position_embeddings": POSITIONS,
+    "layer_norm_eps": 1e-12,
+}
+
+
+def bert(*, head: bool = True, vocabulary: int = VOCABULARY) -> dict[str, np.ndarray]:
+    """The arrays of `BertForPreTraining`, or of `BertModel` where there is no head."""
+    shapes = {
+        "embeddings.word_embeddings.weight": (vocabulary, HIDDEN),
+        "embeddings.position_embeddings.weight": (POSITIONS, HIDDEN),
+        "embeddings.token_type_embeddings.weight": (2, HIDDEN),
+        **_layer("embeddings.LayerNorm", HIDDEN),
+        **_layer("pooler.dense", HIDDEN, HIDDEN),
+    }
+    for number in range(BERT_CONFIG["num_hidden_layers"]):
+        layer = f"encoder.layer.{number}."
+        for part in ("self.query", "self.key", "self.value", "output.dense"):
+            shapes |= _layer(f"{layer}attention.{part}", HIDDEN, HIDDEN)
+        shapes |= _layer(f"{layer}attention.output.LayerNorm", HIDDEN)
+        shapes |= _layer(f"{layer}intermediate.dense", FFN, HIDDEN)
+        shapes |= _layer(f"{layer}output.dense", HIDDEN, FFN)
+        shapes |= _layer(f"{layer}output.LayerNorm", HIDDEN)
+    if head:
+        shapes = {f"bert.{name}": shape for name, shape in shapes.items()}
+        shapes |= _layer("cls.predictions.transform.dense", HIDDEN, HIDDEN)
+        shapes |= _layer("cls.predictions.transform.LayerNorm", HIDDEN)
+        shapes |= {"cls.predictions.bias": (vocabulary,)}
+        shapes |= _layer("cls.seq_relationship", 2, HIDDEN)
     return _random(shapes)
 
 
@@ -104,6 +143,11 @@ def save_albert(folder: Path, *, head: bool = True, vocabulary: int = VOCABULARY
     """A folder with an ALBERT that fits `tiny.MODEL`."""
     config = ALBERT_CONFIG | {"vocab_size": vocabulary}
     return save(folder, albert(head=head, vocabulary=vocabulary), config)
+
+
+def save_bert(folder: Path, *, vocabulary: int = VOCABULARY) -> Path:
+    """A folder with a BERT that fits the text stream of `ear.MULAP`."""
+    return save(folder, bert(vocabulary=vocabulary), BERT_CONFIG | {"vocab_size": vocabulary})
 
 
 def _layer(name: str, *shape: int) -> dict[str, tuple]:

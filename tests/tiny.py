@@ -138,6 +138,11 @@ class Widths(NamedTuple):
     modalities: tuple[str, ...] = ("audio", "text")
     activation: Callable = nnx.gelu
 
+    @property
+    def stream_widths(self) -> dict[str, int]:
+        """Of audio and of text."""
+        return {"audio": self.hidden, "text": self.hidden}
+
 
 class Setup:
     """A tiny learner with its step."""

@@ -23,7 +23,7 @@ ROLES = {"early": ("joint",), "mid": ("audio", "text", "joint"), "late": ("audio
 
 
 class ATBERT(nnx.Module):
-    """The trunk: `encode_audio`, `encode_text` and `fuse`.
+    """The trunk: `encode_audio`, `encode_text`, `fuse` and `fuse_streams`.
 
     `config.fusion` says where audio and text meet:
 
@@ -103,6 +103,11 @@ class ATBERT(nnx.Module):
             "audio": self.audio_projection.out_features,
             "text": self.word_embeddings.features,
         }
+
+    @property
+    def stream_widths(self) -> dict[str, int]:
+        """Of the two streams, D both."""
+        return {"audio": self.hidden, "text": self.hidden}
 
     def _drop(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
         return self.dropout(x, deterministic=key is None, rngs=fold(key, 0))
@@ -192,6 +197,27 @@ class ATBERT(nnx.Module):
         ]
         x = self._drop(self.joint_norm(jnp.concatenate(x, axis=1)), key)
         return Encoded(self.encoders("joint", x, mask, fold(key, 1)), mask)
+
+    def fuse_streams(
+        self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None
+    ) -> tuple[Encoded | None, Encoded | None]:
+        """What `fuse` says, as its two streams; where fusion is late, that of text is alone.
+
+        Args:
+            audio: From `encode_audio`, (B, S + 1, D); None = the text alone.
+            text: From `encode_text`, (B, L, D); None = the audio alone.
+            key: Of the dropout; None = evaluation.
+
+        Returns:
+            The streams, of the same shapes.
+        """
+        hidden, mask = self.fuse(audio, text, key)
+        place = 0 if audio is None else audio.mask.shape[1]
+        parts = (
+            Encoded(hidden[:, :place], mask[:, :place]),
+            Encoded(hidden[:, place:], mask[:, place:]),
+        )
+        return None if audio is None else parts[0], None if text is None else parts[1]
 
     def _fuse_late(
         self, audio: Encoded, text: Encoded, mask: jax.Array, key: jax.Array | None

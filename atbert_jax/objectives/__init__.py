@@ -6,6 +6,7 @@ from flax import nnx
 from atbert_jax.objectives.alignment import Alignment
 from atbert_jax.objectives.classification import Classification
 from atbert_jax.objectives.correct_pair import CorrectPair
+from atbert_jax.objectives.masked_audio import MaskedAudio
 from atbert_jax.objectives.masked_embedding import MaskedEmbedding
 from atbert_jax.objectives.masked_language import MaskedLanguage
 from input_pipeline.contract import Contract
@@ -14,6 +15,7 @@ OBJECTIVES = {
     "alignment": Alignment,
     "classification": Classification,
     "correct_pair": CorrectPair,
+    "masked_audio": MaskedAudio,
     "masked_embedding": MaskedEmbedding,
     "masked_language": MaskedLanguage,
 }

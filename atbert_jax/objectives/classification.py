@@ -20,12 +20,13 @@ from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_v
 from input_pipeline.contract import Contract
 
 HEADS = ("mlp", "linear", "residual")
+ACTIVATIONS = {"tanh": jnp.tanh, "relu": nnx.relu}
 
 
 class Classification(Objective):
     """A head that all views share.
 
-    * 'mlp': Linear D -> D/2, tanh, Linear D/2 -> C;
+    * 'mlp': Linear D -> H, tanh or ReLU, Linear H -> C;
     * 'linear': Linear D -> C;
     * 'residual': of the features f, Linear D -> C of f + W2 dropout(ReLU(W1 f)) with D x D maps, as
       the cross-modal transformer was published.
@@ -34,8 +35,9 @@ class Classification(Objective):
     trained together, so that the model also answers where a modality is missing.
 
     Args:
-        config: `config.classification`: views, head, pooling ('summary' or 'mean' over the
-            sequence), dropout, label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
+        config: `config.classification`: views, head, of an 'mlp' hidden (H; 0 is D/2) and activation
+            ('tanh' or 'relu'), pooling ('summary' or 'mean' over the sequence), dropout,
+            label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
         contract: Task and label names.
         trunk: Has `hidden`, D.
         rngs: Keys of the initial values.
@@ -71,6 +73,11 @@ class Classification(Objective):
             raise ValueError(
                 f"config.classification.head={config.head!r} is none of {', '.join(HEADS)}"
             )
+        if config.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"config.classification.activation={config.activation!r} is none of"
+                f" {', '.join(ACTIVATIONS)}"
+            )
         if config.mixup and views != (AUDIO,):
             raise ValueError(
                 "config.classification.mixup mixes audio, so it needs views=('audio',);"
@@ -89,7 +96,10 @@ class Classification(Objective):
         self.chooses = contract.labels.task == "multi_label"
         classes = len(contract.labels.names)
         self.dropout = nnx.Dropout(config.dropout)
-        inner = trunk.hidden // 2 if config.head == "mlp" else trunk.hidden
+        self.activation = ACTIVATIONS[config.activation]
+        inner = trunk.hidden
+        if config.head == "mlp":
+            inner = config.hidden or trunk.hidden // 2
         self.dense = None if config.head == "linear" else nnx.Linear(trunk.hidden, inner, rngs=rngs)
         self.residual = nnx.Linear(inner, inner, rngs=rngs) if config.head == "residual" else None
         self.output = nnx.Linear(inner, classes, rngs=rngs)
@@ -137,7 +147,7 @@ class Classification(Objective):
         if self.dense is None:
             return self.output(drop(hidden))
         if self.residual is None:
-            return self.output(jnp.tanh(self.dense(drop(hidden))))
+            return self.output(self.activation(self.dense(drop(hidden))))
         return self.output(hidden + self.residual(drop(nnx.relu(self.dense(hidden)))))
 
     def _losses(self, logits: jax.Array, labels: jax.Array) -> jax.Array:

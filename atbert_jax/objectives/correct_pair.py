@@ -71,16 +71,18 @@ def complete_rows(batch: Batch) -> jax.Array:
 
 
 class PairHead(nnx.Module):
-    """Linear C -> D, tanh, Linear D -> 2: logits of mismatch and match."""
+    """Linear C -> D, tanh, Linear D -> 2: logits of mismatch and match; or Linear C -> 2 alone."""
 
-    def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs) -> None:
-        self.dense = nnx.Linear(width, hidden, rngs=rngs)
+    def __init__(self, width: int, hidden: int, kind: str, *, rngs: nnx.Rngs) -> None:
+        self.dense = nnx.Linear(width, hidden, rngs=rngs) if kind == "mlp" else None
+        inner = hidden if kind == "mlp" else width
         # Indifferent at first: noise in the first logits would teach the head to say nothing.
-        self.output = nnx.Linear(hidden, 2, kernel_init=nnx.initializers.zeros, rngs=rngs)
+        self.output = nnx.Linear(inner, 2, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, states: jax.Array) -> jax.Array:
         """Maps (B, C) to (B, 2)."""
-        return self.output(jnp.tanh(self.dense(states.astype(jnp.float32))))
+        states = states.astype(jnp.float32)
+        return self.output(states if self.dense is None else jnp.tanh(self.dense(states)))
 
 
 class CorrectPair(Objective):
@@ -88,16 +90,17 @@ class CorrectPair(Objective):
 
     What the head sees is `config.correct_pair.inputs`: 'summary_random', [summary, state at a
     random position] (ATBERT); 'summary' alone; or 'two_heads', one on each, whose losses and logits
-    are added (the two classifiers of AVBert).
+    are added (the two classifiers of AVBert). MuLaP's matching of audio and text (Manco et al.
+    2022) is the 'linear' head on the summary.
 
     Args:
-        config: `config.correct_pair`: inputs.
+        config: `config.correct_pair`: inputs, head ('mlp' or 'linear').
         contract: Not used.
         trunk: Has `hidden`, D.
         rngs: Keys of the initial values.
 
     Raises:
-        ValueError: if `inputs` is unknown.
+        ValueError: if `inputs` or `head` is unknown.
     """
 
     def __init__(
@@ -113,9 +116,12 @@ class CorrectPair(Objective):
             raise ValueError(
                 f"config.correct_pair.inputs={config.inputs!r} is none of {', '.join(INPUTS)}"
             )
+        if config.head not in ("mlp", "linear"):
+            raise ValueError(f"config.correct_pair.head={config.head!r}; use 'mlp' or 'linear'")
         self.inputs = INPUTS[config.inputs]
         self.heads = nnx.List(
-            PairHead(len(parts) * trunk.hidden, trunk.hidden, rngs=rngs) for parts in self.inputs
+            PairHead(len(parts) * trunk.hidden, trunk.hidden, config.head, rngs=rngs)
+            for parts in self.inputs
         )
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:

@@ -77,7 +77,8 @@ class MaskedEmbedding(Objective):
         config: `config.masked_embedding`: streams (some of 'audio', 'text'), rate, negatives (one
             of `negatives.SAMPLERS`), count of negatives K, detach_targets (no gradient through x).
         contract: Says which tokens are words.
-        trunk: Has `hidden` D, and `embed_<stream>`, `contextualize_<stream>`, `fuse`.
+        trunk: Has `stream_widths`, `embedding_widths`, and `embed_<stream>`,
+            `contextualize_<stream>`, `fuse_streams`.
         rngs: Keys of the initial values.
 
     Raises:
@@ -106,7 +107,9 @@ class MaskedEmbedding(Objective):
         self.rate, self.detach_targets = config.rate, config.detach_targets
         self.streams = nnx.Dict(
             {
-                stream: Compatibility(trunk.hidden, trunk.embedding_widths[stream], rngs=rngs)
+                stream: Compatibility(
+                    trunk.stream_widths[stream], trunk.embedding_widths[stream], rngs=rngs
+                )
                 for stream in config.streams
             }
         )
@@ -174,9 +177,11 @@ class MaskedEmbedding(Objective):
         hidden = jnp.where(here.any(axis=1)[..., None], mask, embedded.hidden)
         masked = Encoded(hidden, embedded.mask)
         if stream == AUDIO:
-            states = model.fuse(model.contextualize_audio(masked, key), None, fold(key, 2))
+            audio = model.contextualize_audio(masked, key)
+            states, _ = model.fuse_streams(audio, None, fold(key, 2))
         else:
-            states = model.fuse(None, model.contextualize_text(masked, key), fold(key, 2))
+            text = model.contextualize_text(masked, key)
+            _, states = model.fuse_streams(None, text, fold(key, 2))
         states = states.hidden[:, -length:]  # without audio's start of sequence
         return jnp.take_along_axis(states, positions[..., None], axis=1)
 

@@ -1,4 +1,8 @@
-"""Masked language modelling on the text stream (Devlin et al. 2018)."""
+"""Masked language modelling (Devlin et al. 2018), with or without the clip in view.
+
+In MuLaP (Manco et al. 2022) a clip is in view, and words of mismatched pairs are not asked for.
+Here every text is seen with its own clip: mismatched pairs are `correct_pair`'s alone.
+"""
 
 from collections.abc import Mapping
 
@@ -27,9 +31,11 @@ class MaskedLanguage(Objective):
     Random words are never special tokens.
 
     Args:
-        config: `config.masked_language`: rate, the share of the words that are predicted.
+        config: `config.masked_language`: rate, the share of the words that are predicted;
+            with_audio, whether the clip is in view.
         contract: Gives the vocabulary V, and says which tokens are words.
-        trunk: Has `hidden` D, `embedding_widths`, `activation` and `word_embeddings`.
+        trunk: Has `stream_widths` and `embedding_widths` of text, D and E, `activation`,
+            `word_embeddings`, and `encode_<stream>`, `fuse_streams`.
         rngs: Keys of the initial values.
 
     Raises:
@@ -49,9 +55,10 @@ class MaskedLanguage(Objective):
                 "config.objectives.masked_language needs words, but the vocabulary has none: give"
                 " the manifest a text column with captions, or set config.text.tokenizer"
             )
-        self.rate, self.contract, self.activation = config.rate, contract, trunk.activation
+        self.rate, self.with_audio = config.rate, config.with_audio
+        self.contract, self.activation = contract, trunk.activation
         width = trunk.embedding_widths["text"]
-        self.dense = nnx.Linear(trunk.hidden, width, rngs=rngs)
+        self.dense = nnx.Linear(trunk.stream_widths["text"], width, rngs=rngs)
         self.norm = LayerNorm(width, rngs=rngs)
         self.output_bias = nnx.Param(jnp.zeros(contract.vocabulary))
 
@@ -76,8 +83,10 @@ class MaskedLanguage(Objective):
     def _logits(self, model: nnx.Module, batch: Batch, key: jax.Array | None) -> jax.Array:
         """(B, M, V) at the chosen positions."""
         batch = batch | {"token_ids": batch["masked_ids"]}
-        states = model.fuse(None, model.encode_text(batch, fold(key, 0)), fold(key, 1)).hidden
-        states = jnp.take_along_axis(states, batch["masked_positions"][..., None], axis=1)
+        audio = model.encode_audio(batch, fold(key, 2)) if self.with_audio else None
+        text = model.encode_text(batch, fold(key, 0))
+        _, text = model.fuse_streams(audio, text, fold(key, 1))
+        states = jnp.take_along_axis(text.hidden, batch["masked_positions"][..., None], axis=1)
         states = self.norm(self.activation(self.dense(states.astype(jnp.float32))))
         table = model.word_embeddings.embedding[...]
         return states @ table.T + self.output_bias[...]

@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 
 from atbert_jax.conversion import albert, bert, engine, files, resnet
+from atbert_jax.models import taggers
 from atbert_jax.training import checkpoint, sameness
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.state import TrainState
@@ -22,7 +23,7 @@ FAMILIES = {
     "text": {albert.FAMILY: albert, bert.FAMILY: bert},
     "audio": {resnet.FAMILY: resnet},
 }
-# What a tagger's run calls the network, and what it is called as audio encoder.
+# What the run of a tagger calls the network, and what others call it that hear with one.
 NETWORK, AUDIO_CNN = "model/network/", "model/audio_cnn/"
 
 
@@ -58,7 +59,7 @@ def find(config: ml_collections.ConfigDict) -> list[Converted]:
                 f"{config.init_from!r} both bring a trunk; use one of them"
             )
         folder = Path(config.init[field])
-        if field == "audio" and config.model.audio_encoder != "resnet":
+        if field == "audio" and _ears(config) in taggers.NETWORKS:
             _require_network(folder, config)
             continue
         about = files.read_about(folder, list(families))
@@ -75,34 +76,54 @@ def find(config: ml_collections.ConfigDict) -> list[Converted]:
     return found
 
 
+def _ears(config: ml_collections.ConfigDict) -> str:
+    """The network that a model hears with: the tagger that it is, or its audio encoder."""
+    model = config.model
+    return model.name if model.name in taggers.NETWORKS else model.audio_encoder
+
+
 def _require_network(folder: Path, config: ml_collections.ConfigDict) -> None:
     """Checks that a run is of the tagger that is wanted, and that it heard the same."""
-    there, wanted = checkpoint.load_config(folder), config.model.audio_encoder
-    if there.model.name != wanted:
+    there, wanted = checkpoint.load_config(folder), _ears(config)
+    if (found := _ears(there)) != wanted:
+        field = "name" if wanted == config.model.name else "audio_encoder"
         raise ValueError(
-            f"config.init.audio={str(folder)!r} is a run of {there.model.name}, but"
-            f" config.model.audio_encoder={wanted!r}; use a run of {wanted}, or set"
-            f" --config.model.audio_encoder={there.model.name}"
+            f"config.init.audio={str(folder)!r} is a run of {found}, but"
+            f" config.model.{field}={wanted!r}; use a run of {wanted}, or set"
+            f" --config.model.{field}={found}"
         )
-    fields = (sameness.fields(each.spectrogram) for each in (there, config))
+    fields = (
+        sameness.fields(each.spectrogram) | {"top_db": each.tagger.get("top_db", 0.0)}
+        for each in (there, config)
+    )
     if differ := sameness.changes(*fields, free=()):
         raise ValueError(
             f"{folder} heard with another front end ({differ}); set these fields of"
-            " config.spectrogram as they are there"
+            " config.spectrogram (top_db: of config.tagger) as they are there"
         )
 
 
-def _from_tagger(state: TrainState, folder: Path) -> tuple[TrainState, list[str], list[str]]:
-    """The state with the network of a tagger's best checkpoint as audio encoder."""
+def _from_tagger(
+    state: TrainState, folder: Path, prefix: str
+) -> tuple[TrainState, list[str], list[str]]:
+    """The state with what a run's best checkpoint hears with, under the names of `prefix`."""
     with contextlib.closing(Checkpoints(folder)) as checkpoints:
         step, trees = checkpoints.best_whole(checkpoints.restore_arrays)
     arrays = {
-        name.replace(NETWORK, AUDIO_CNN): array
+        prefix + name.removeprefix(there): array
         for name, array in engine.flat(trees["params"], trees["statistics"]).items()
-        if name.startswith(NETWORK)  # its head stays behind
+        for there in (NETWORK, AUDIO_CNN)
+        if name.startswith(there)  # all behind it stays behind
     }
+    wanted = {n for n in engine.flat(state.params, state.statistics) if n.startswith(prefix)}
+    # Where the poolings themselves are heard, the dense layer on them stays behind, too.
+    left = [name for name in arrays if name.startswith(f"{prefix}dense/") and name not in wanted]
+    if lacking := sorted(wanted - arrays.keys()):
+        raise ValueError(f"{folder} has no {engine.listed(lacking)}; its config.tagger is another")
+    arrays = {name: array for name, array in arrays.items() if name not in left}
     state, names, _ = _fill(state, arrays, str, folder)
-    return state, names, [f"from {folder}, step {step}: {len(names)} arrays taken over"]
+    lines = [f"from {folder}, step {step}: {len(names)} arrays taken over"]
+    return state, names, lines + [f"  not used here: {', '.join(left)}"] * bool(left)
 
 
 def _require_sizes(
@@ -143,8 +164,9 @@ def start_from(
 ) -> tuple[TrainState, list[str], list[str]]:
     """A new state with the arrays of the folders that `config.init` names.
 
-    A tagger as audio encoder starts from the best checkpoint of its own run, trained or converted,
-    which must have heard with the same front end; the length of its input may be another one.
+    A tagger, or one as audio encoder, starts from the best checkpoint of its own run, trained or
+    converted, or of one that hears with it, which must have heard with the same front end; the
+    length of its input may be another one.
 
     Every array of a folder has a place, but the heads of objectives that are not trained here. An
     ALBERT's layer is that of every encoder of the trunk; of a BERT the first layers are taken, and
@@ -164,8 +186,9 @@ def start_from(
     """
     names, lines = [], []
     found = find(config)
-    if config.init.audio and config.model.audio_encoder != "resnet":
-        state, names, lines = _from_tagger(state, Path(config.init.audio))
+    if config.init.audio and (ears := _ears(config)) in taggers.NETWORKS:
+        prefix = NETWORK if ears == config.model.name else AUDIO_CNN
+        state, names, lines = _from_tagger(state, Path(config.init.audio), prefix)
     for each in found:
         arrays, name_in_file = files.read_arrays(each.folder), str
         layers = each.about.get("layers", config.model.layers)

@@ -80,6 +80,10 @@ class Once:
         """The trunk's `fuse`."""
         return self._model.fuse(audio, text, self._own(key))
 
+    def fuse_streams(self, audio: Any, text: Any, key: jax.Array | None) -> Any:
+        """The trunk's `fuse_streams`."""
+        return self._model.fuse_streams(audio, text, self._own(key))
+
     def __getattr__(self, name: str) -> Any:
         """All else is the trunk's own."""
         return getattr(self._model, name)

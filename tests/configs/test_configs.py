@@ -18,7 +18,16 @@ from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training import freezing, loop, optimizer
 from atbert_jax.training.state import define
-from configs import atbert_finetune, crossmodal, defaults, tagger, tagger_notes, tagger_recipes
+from configs import (
+    atbert_finetune,
+    crossmodal,
+    defaults,
+    mulap_downstream,
+    mulap_pretrain,
+    tagger,
+    tagger_notes,
+    tagger_recipes,
+)
 from input_pipeline.contract import Contract, Labels, Normalization
 from input_pipeline.features import Augmentation
 from input_pipeline.segmenting import Segmenting
@@ -39,6 +48,8 @@ RUNS = [(name,) for name in NAMES] + [(name, size) for name in SIZED for size in
 RUNS += [("ablation", data) for data in ("notes", "words")]
 RUNS += [("tagger", f"{name},{data}") for name in sorted(NETWORKS) for data in TAG_SETS]
 RUNS += [("tagger_notes", name) for name in sorted(NETWORKS)]
+RUNS += [("mulap_pretrain", size) for size in mulap_pretrain.SIZES]
+RUNS += [("mulap_downstream", f"{task},random,finetune") for task in mulap_downstream.TASKS]
 RUNS += [("tagger", f"musicnn,,{recipe}") for recipe in tagger_recipes.RECIPES]
 RUNS += [("crossmodal", view + size) for view in crossmodal.MODALITIES for size in ("", ",small")]
 
@@ -65,7 +76,7 @@ def test_there_are_configs_for_both_stages():
 def test_a_config_describes_a_run(run):
     name, *size = run
     config = get_config(name)(*size)
-    for preset in set(size) & set(defaults.PRESETS):
+    for preset in size if name in SIZED else ():
         for field, value in defaults.PRESETS[preset].items():
             assert config.model[field] == value
     assert config.objectives
@@ -193,3 +204,43 @@ def test_unknown_modalities_are_refused_with_the_choices(given):
     message = f"no cross-modal transformer '{given}'; use one of audio_text, audio, text, with"
     with pytest.raises(ValueError, match=message):
         crossmodal.get_config(given)
+
+
+@pytest.mark.parametrize(("mode", "frozen"), [("frozen", True), ("finetune", False)])
+def test_a_task_of_mulap_trains_the_head_and_the_backbone_if_asked(mode, frozen):
+    config = mulap_downstream.get_config(f"emomusic,pretrained,{mode}")
+    _, params, _ = define(config, make_contract(config))
+    trained, _ = freezing.partition(params, config.optimizer.frozen)
+    assert ("model" not in trained) == frozen
+    head = trained["objectives"]["classification"]
+    assert head["dense"]["kernel"].shape == (1506, 1024)
+
+
+def test_backbones_of_mulap_hear_as_they_were_trained():
+    """The published MusiCNN has no limit below its loudest band."""
+    limits = {
+        name: mulap_downstream.get_config(f"mtat,{name}").tagger.top_db
+        for name in mulap_downstream.BACKBONES
+    }
+    assert limits == {"pretrained": 80.0, "random": 80.0, "supervised": 0.0}
+    assert mulap_pretrain.get_config("tiny").tagger.top_db == 80.0
+
+
+def test_mulap_has_its_published_weights_and_each_can_be_left_out():
+    config = mulap_pretrain.get_config("base")
+    weights = {"masked_language": 0.1, "masked_audio": 4.0, "correct_pair": 2.0}
+    assert config.objectives.to_dict() == weights
+
+
+@pytest.mark.parametrize(
+    ("build", "given", "message"),
+    [
+        (mulap_pretrain, "small", "no size 'small'; use one of base, tiny"),
+        (mulap_downstream, "gtzan", "'gtzan' is none of jamendo, mtat, emomusic, fma_small"),
+        (mulap_downstream, "mtat,best", "'best' is none of pretrained, random, supervised"),
+        (mulap_downstream, "mtat,random,probe", "'probe' is none of frozen, finetune"),
+    ],
+)
+def test_unknown_words_of_mulaps_configs_are_refused(build, given, message):
+    with pytest.raises(ValueError, match=message):
+        build.get_config(given)

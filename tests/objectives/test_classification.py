@@ -83,6 +83,25 @@ def test_the_head_has_the_size_of_atbert():
     assert tiny.count(head) == 299_146
 
 
+def test_width_and_activation_of_the_head_can_be_chosen():
+    """MuLaP's tasks: ReLU between two layers of a width of their own."""
+    objective, batch = make(activation="relu"), make_batch(3)
+    config = tiny.make_config(**{"classification.hidden": 512, "classification.views": ("audio",)})
+    head = nnx.eval_shape(
+        lambda: Classification(
+            config.classification, tiny.make_contract(), Widths(1506), rngs=nnx.Rngs(0)
+        )
+    )
+    assert tiny.count(head) == 1507 * 512 + 513 * 3
+    states = np.asarray(batch["states"][:, 0])
+    inner = np.maximum(states @ objective.dense.kernel[...] + objective.dense.bias[...], 0)
+    expected = inner @ objective.output.kernel[...] + objective.output.bias[...]
+    found = objective.predict(Trunk(), batch)["audio"]
+    np.testing.assert_allclose(found, jax.nn.softmax(expected), atol=1e-6)
+    with pytest.raises(ValueError, match=r"activation='gelu' is none of tanh, relu"):
+        make(activation="gelu")
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_single_label_loss(smoothing):
     objective = make(label_smoothing=smoothing)

@@ -241,6 +241,28 @@ def test_the_inputs_of_the_heads(inputs, heads):
     assert float(total) == pytest.approx(losses.sum(), rel=1e-5)
 
 
+def test_a_linear_head_is_one_map_of_the_summary():
+    """MuLaP's matching of audio and text: 1024 numbers to two."""
+    config = tiny.make_config(**{"correct_pair.inputs": "summary", "correct_pair.head": "linear"})
+
+    def make(hidden: int) -> CorrectPair:
+        return CorrectPair(
+            config.correct_pair, tiny.make_contract(), Widths(hidden), rngs=nnx.Rngs(0)
+        )
+
+    assert tiny.count(nnx.eval_shape(lambda: make(1024))) == 2050
+    objective = tiny.make_module(lambda: make(HIDDEN))
+    batch = objective.corrupt(make_batch(4), KEYS[1])
+    batch["segment_mask"] = jnp.ones_like(batch["segment_mask"])
+    output = objective.heads[0].output
+    logits = batch["audio_states"][:, 0] @ output.kernel[...] + output.bias[...]
+    found = objective.predict(Trunk(), batch)["score"][:, 0]
+    np.testing.assert_allclose(found, logits[:, 1] - logits[:, 0], atol=1e-5)
+    config.correct_pair.head = "deep"
+    with pytest.raises(ValueError, match=r"head='deep'; use 'mlp' or 'linear'"):
+        make(HIDDEN)
+
+
 def test_unknown_inputs_are_refused():
     config = tiny.make_config(**{"correct_pair.inputs": "all"})
     with pytest.raises(ValueError, match=r"inputs='all' is none of summary_random, summary"):

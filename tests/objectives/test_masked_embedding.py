@@ -33,8 +33,8 @@ class Trunk:
     def contextualize_text(self, embedded, key):
         return embedded
 
-    def fuse(self, audio, text, key):
-        return audio or text
+    def fuse_streams(self, audio, text, key):
+        return audio, text
 
 
 def make(**changes) -> MaskedEmbedding:

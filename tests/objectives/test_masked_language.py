@@ -25,14 +25,20 @@ class Trunk:
     def encode_text(self, batch, key):
         return Encoded(self.table[batch["token_ids"]], batch["token_mask"])
 
-    def fuse(self, audio, text, key):
-        assert audio is None
-        return text
+    def encode_audio(self, batch, key):
+        return Encoded(batch["clip"], None)
+
+    def fuse_streams(self, audio, text, key):
+        if audio is not None:
+            text = Encoded(text.hidden + audio.hidden, text.mask)
+        return audio, text
 
 
-def make(rate: float) -> MaskedLanguage:
+def make(rate: float, *, with_audio: bool = False, **contract: object) -> MaskedLanguage:
+    """`contract` are fields of it."""
     config = tiny.make_config(**{"masked_language.rate": rate}).masked_language
-    contract = tiny.make_contract(vocabulary=VOCABULARY)
+    config.with_audio = with_audio
+    contract = tiny.make_contract(vocabulary=VOCABULARY, **contract)
     widths = tiny.Widths(HIDDEN, {"text": WIDTH})
     return tiny.make_module(lambda: MaskedLanguage(config, contract, widths, rngs=nnx.Rngs(0)))
 
@@ -93,6 +99,39 @@ def test_loss_equals_numpy():
     assert count == weight == 9  # 3 of 10 words in each of 3 rows
     assert float(total) == pytest.approx(float(expected), rel=1e-5)
     assert [float(x) for x in metrics["accuracy"]] == [hits, count]
+
+
+def test_special_tokens_are_those_of_the_vocabulary():
+    """A BERT's stand among places that are free; none is masked, and none is drawn."""
+    special = (0, 1, 2, 3, 20, 21, 22, 23)
+    objective = make(0.9, special_tokens=special, mask_token=23)
+    batch = make_batch(400, 102)
+    batch["token_ids"] = batch["token_ids"].at[:, 5].set(22).at[:, 6].set(1).at[:, 7].set(4)
+    masked = np.asarray(objective.corrupt(batch, jax.random.key(0))["masked_ids"])[:-1]
+    old = np.asarray(batch["token_ids"])[:-1]
+    changed = masked != old
+    assert not changed[np.isin(old, special)].any()
+    assert changed[:, 7].mean() > 0.7
+    drawn = masked[changed & (masked != 23)]
+    assert len(drawn) > 2000
+    assert set(drawn) == set(range(VOCABULARY)) - set(special)
+
+
+def test_the_clip_is_in_view_where_it_shall_be():
+    batch = make_batch(3, 8) | {"clip": jnp.zeros((3, 1, HIDDEN))}
+    losses = {}
+    for with_audio in (False, True):
+        objective = make(0.3, with_audio=with_audio)
+        batch = objective.corrupt(batch, jax.random.key(2))
+        heard = batch | {"clip": batch["clip"] + 1}
+        losses[with_audio] = [float(objective.loss(Trunk(), x, None)[0][0]) for x in (batch, heard)]
+    assert losses[False][0] == losses[False][1] == losses[True][0]
+    assert abs(losses[True][1] - losses[True][0]) > 0.01
+
+
+def test_a_vocabulary_without_words_is_refused():
+    with pytest.raises(ValueError, match="masked_language needs words, but the vocabulary has"):
+        make(0.15, special_tokens=tuple(range(VOCABULARY)))
 
 
 def test_a_batch_without_words_weighs_nothing():

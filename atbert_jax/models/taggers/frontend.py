@@ -56,6 +56,7 @@ def decibels(power: jax.Array, floor: float) -> jax.Array:
 class Frontend(nnx.Module):
     """Waveform -> normalised bands in decibels (N, F, T, C), float32 (Won et al. 2020).
 
+    Of each clip, what lies more than `top_db` below its loudest band counts as just that far below.
     One batch normalisation scales each channel as a whole. In training, SpecAugment's masks (Park
     et al. 2019) are drawn for each clip; what they cover is the mean.
 
@@ -74,7 +75,7 @@ class Frontend(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        self.spectrogram = spectrogram
+        self.spectrogram, self.top_db = spectrogram, settings.top_db
         self.masks = {
             1: (settings.frequency_masks, settings.frequency_mask_size),
             2: (settings.time_masks, settings.time_mask_size),
@@ -96,6 +97,9 @@ class Frontend(nnx.Module):
         bands = jnp.matmul(power, filters.reshape(len(filters), -1), precision="highest")
         bands = bands.reshape(*power.shape[:2], *filters.shape[1:])
         values = jnp.swapaxes(decibels(bands, self.spectrogram.log_floor), 1, 2)
+        if self.top_db:
+            loudest = jax.lax.stop_gradient(values).max(axis=(1, 2, 3), keepdims=True)
+            values = jnp.maximum(values, loudest - self.top_db)
         values = self.norm(values, mask, key is not None)
         return values if key is None else spec_augment(values, self.masks, key)
 

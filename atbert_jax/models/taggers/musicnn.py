@@ -27,9 +27,11 @@ def windows(bands: jax.Array, size: int) -> jax.Array:
 class MusiCNN(nnx.Module):
     """Filters of musical shapes over 3 seconds, then convolutions over time and poolings of all.
 
-    With an output of 50 tags it has 784 300 parameters, `config.tagger.wide` 7 972 000. Clips may
-    be of any length. The original musicnn library normalises behind the ReLU and has other bands;
-    these are the published weights' own.
+    With an output of 50 tags it has 784 300 parameters, `config.tagger.wide` 7 972 000. With
+    `config.tagger.pooled` its features are the poolings themselves, 1506 or 4194, as MuLaP (Manco
+    et al. 2022) takes them, and the narrow one has 472 450 parameters. Clips may be of any length.
+    The original musicnn library normalises behind the ReLU and has other bands; these are the
+    published weights' own.
 
     A filter over 67 bands is one over time alone for each place among the bands, with as many
     channels; so XLA's CPU code has its gradient eight times as fast.
@@ -46,7 +48,7 @@ class MusiCNN(nnx.Module):
         self, config: ml_collections.ConfigDict, spectrogram: Spectrogram, *, rngs: nnx.Rngs
     ) -> None:
         settings = {"dtype": jnp.dtype(config.model.dtype), "rngs": rngs}
-        channels, self.features = WIDE if config.tagger.wide else NARROW
+        channels, features = WIDE if config.tagger.wide else NARROW
         self.frontend = MelFrontend(config.tagger, spectrogram, rngs=rngs)
         self.heights = tuple(int(share * spectrogram.n_mels) for share in TIMBRAL_SHARES)
         self.timbral = nnx.List(
@@ -60,7 +62,9 @@ class MusiCNN(nnx.Module):
         self.middle = nnx.List(
             [ConvPool(width, channels, (KERNEL,), pool=(1,), **settings) for width in widths]
         )
-        self.dense = Dense(2 * (front + channels * MIDDLE_LAYERS), self.features, **settings)
+        pooled = 2 * (front + channels * MIDDLE_LAYERS)
+        self.features = pooled if config.tagger.pooled else features
+        self.dense = None if config.tagger.pooled else Dense(pooled, features, **settings)
 
     def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
         """Maps (N, samples) with mask (N,) to (N, D); `key=None` is evaluation."""
@@ -79,4 +83,4 @@ class MusiCNN(nnx.Module):
             found.append(x)
         x = jnp.concatenate(found, axis=-1)
         x = jnp.concatenate([axis_max(x), x.mean(axis=1)], axis=-1)
-        return self.dense(x, mask, train)
+        return x if self.dense is None else self.dense(x, mask, train)

@@ -50,6 +50,19 @@ def test_decibels_equal_librosa(signals, spectrogram):
     np.testing.assert_allclose(found[0, ..., 0], expected, rtol=0, atol=1e-4)
 
 
+def test_a_limit_below_the_loudest_is_each_clips_own(signals):
+    """As librosa's `top_db` of one clip: a loud one beside it changes nothing."""
+    quiet, loud = 1e-2 * signals[3], signals[2]
+    frontend = make(top_db=80.0)
+    found = frontend(jnp.asarray(np.stack([quiet, loud])), jnp.ones(2), None)
+    alone = frontend(jnp.asarray(quiet[None]), jnp.ones(1), None)
+    np.testing.assert_allclose(found[0], alone[0], atol=1e-5)
+    whole = make()(jnp.asarray(quiet[None]), jnp.ones(1), None)
+    expected = np.maximum(whole, whole.max() - 80 * frontend.norm.scale[0] / np.sqrt(1 + 1e-5))
+    np.testing.assert_allclose(alone, expected, atol=1e-4)
+    assert np.abs(alone - whole).max() > 1
+
+
 def test_silence_is_the_floor():
     power = power_spectrum(jnp.zeros((2, 1000)), SPECTROGRAM) @ SPECTROGRAM.mel_matrix
     np.testing.assert_allclose(decibels(power, 1e-10), -100.0, rtol=1e-6)

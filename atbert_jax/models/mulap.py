@@ -1,0 +1,252 @@
+"""MuLaP (Manco et al. 2022): a stream of audio and one of text that attend to each other.
+
+Chunks of 3 seconds go through MusiCNN, captions through BERT. The architecture is that of the
+published code with its intended behaviour: the audio stream's summary is made of what the stream
+sees, so that it tells nothing of a masked chunk; the front end hears each chunk by itself; padding
+and missing modalities are masked everywhere; every layer has initial values of its own.
+"""
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from flax import nnx
+
+from atbert_jax.models import taggers
+from atbert_jax.models.bert import BERT
+from atbert_jax.models.co_attention import CoAttention
+from atbert_jax.models.encoded import Encoded, fold
+from atbert_jax.models.transformer import (
+    ACTIVATIONS,
+    TABLE_INITIALIZER,
+    Encoder,
+    EncoderLayer,
+    LayerNorm,
+)
+from input_pipeline.contract import Contract
+
+FUSIONS = {"mul": jnp.multiply, "sum": jnp.add}
+
+
+class MuLaP(nnx.Module):
+    """The trunk: `encode_audio`, `encode_text`, `fuse_streams` and `fuse`.
+
+    A co-attention stands before the layers of each stream that `config.mulap` names. What
+    `encode_audio` and `encode_text` do is what comes before the first of them; without
+    co-attention it is everything.
+
+    As published it has 95 151 264 parameters, of which 2 497 536 are of no use there; see the test
+    of the sizes. In all methods `key` drives the dropout and batch normalisation learns; `key=None`
+    is evaluation.
+
+    Args:
+        config: The whole config. `config.model`: audio_encoder (a tagger), hidden, heads, layers,
+            ffn (of the text stream), activation, dropout, scan_layers, remat, dtype.
+            `config.mulap`: audio (hidden, heads, layers, ffn of that stream), co_attention,
+            text_places, audio_places, width W (of the co-attention and the summary), heads, fusion.
+        contract: Gives the number of chunks S, of tokens L and of the vocabulary V.
+        rngs: Keys of the initial values.
+
+    Raises:
+        ValueError: if a setting is unknown, or the places do not fit the layers.
+    """
+
+    modalities = ("audio", "text")
+
+    def __init__(
+        self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
+    ) -> None:
+        model, settings = config.model, config.mulap
+        if settings.fusion not in FUSIONS:
+            raise ValueError(
+                f"config.mulap.fusion={settings.fusion!r} is none of {', '.join(FUSIONS)}"
+            )
+        if settings.width % settings.heads:
+            raise ValueError(
+                f"config.mulap.heads={settings.heads} does not divide config.mulap.width="
+                f"{settings.width}"
+            )
+        audio = model.copy_and_resolve_references()
+        audio.update(settings.audio)
+        places = _places(settings, {"text": model.layers, "audio": audio.layers})
+        self.text_places, self.audio_places = places if settings.co_attention else ((), ())
+        self.combine, self.hidden = FUSIONS[settings.fusion], settings.width
+        dtype = jnp.dtype(model.dtype)
+
+        self.audio_cnn = taggers.build(config, model.audio_encoder, contract, rngs=rngs)
+        self.hears = self.audio_cnn.hears
+        self.audio_projection = nnx.Linear(
+            self.audio_cnn.features, audio.hidden, dtype=dtype, rngs=rngs
+        )
+        shape = (contract.segmenting.segments + 1, audio.hidden)
+        self.audio_positions = nnx.Param(TABLE_INITIALIZER(rngs.params(), shape, jnp.float32))
+        self.audio_norm = LayerNorm(audio.hidden, dtype=dtype, rngs=rngs)
+        self.audio_encoder = Encoder(
+            [EncoderLayer(audio, dtype=dtype, rngs=rngs) for _ in range(audio.layers)],
+            audio.layers,
+            scan_layers=model.scan_layers,
+            remat=model.remat,
+        )
+        self.text_encoder = BERT(model, contract, dtype=dtype, rngs=rngs)
+        self.activation = ACTIVATIONS[model.activation]
+        self.co_attention = nnx.List(
+            CoAttention(audio, model, settings.width, settings.heads, dtype=dtype, rngs=rngs)
+            for _ in self.text_places
+        )
+        self.audio_pooler = nnx.Linear(audio.hidden, self.hidden, dtype=dtype, rngs=rngs)
+        self.text_pooler = nnx.Linear(model.hidden, self.hidden, dtype=dtype, rngs=rngs)
+        self.dropout = nnx.Dropout(model.dropout)
+
+    @property
+    def embedding_widths(self) -> dict[str, int]:
+        """Of what `embed_audio` and `embed_text` return."""
+        return {"audio": self.audio_cnn.features, "text": self.text_pooler.in_features}
+
+    @property
+    def stream_widths(self) -> dict[str, int]:
+        """Of the two streams, D and E."""
+        return {"audio": self.audio_pooler.in_features, "text": self.text_pooler.in_features}
+
+    @property
+    def word_embeddings(self) -> nnx.Embed:
+        """Those of the text stream."""
+        return self.text_encoder.word_embeddings
+
+    def _drop(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+        return self.dropout(x, deterministic=key is None, rngs=fold(key, 0))
+
+    def embed_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
+        """What the CNN hears in each chunk.
+
+        Args:
+            batch: `waveform` (B, S, N) and `segment_mask` (B, S).
+            key: None = evaluation.
+
+        Returns:
+            (B, S, C).
+        """
+        waveform, mask = batch[self.hears], batch["segment_mask"]
+        merged = waveform.reshape(-1, waveform.shape[-1])
+        features = self.audio_cnn(merged, mask.reshape(-1), fold(key, 1))
+        return Encoded(features.reshape(*mask.shape, -1), mask)
+
+    def embed_text(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
+        """Word embeddings (B, L, E) of `token_ids` (B, L) with `token_mask` (B, L)."""
+        del key
+        return Encoded(self.word_embeddings(batch["token_ids"]), batch["token_mask"])
+
+    def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
+        """The stream of audio before the co-attention: (B, S, C) to (B, S + 1, D).
+
+        Its position 0 starts as the mean of the chunks as they are given here.
+        """
+        features, mask = embedded
+        weight = mask[..., None].astype(features.dtype)
+        mean = (features * weight).sum(1, keepdims=True) / jnp.maximum(
+            weight.sum(1, keepdims=True), 1
+        )
+        x = self.audio_projection(jnp.concatenate([mean, features], axis=1))
+        x = self._drop(self.audio_norm(x + self.audio_positions[: x.shape[1]]), key)
+        # The mean is there where any chunk is, so that a missing clip is masked altogether.
+        mask = jnp.concatenate([mask.max(axis=1, keepdims=True), mask], axis=1)
+        return self._continue(self.audio_encoder, Encoded(x, mask), key, self.audio_places, 0)
+
+    def contextualize_text(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
+        """The stream of text before the co-attention (B, L, E); position 0 is [CLS]."""
+        x = Encoded(self.text_encoder.place(embedded.hidden, fold(key, 0)), embedded.mask)
+        return self._continue(self.text_encoder.encoder, x, key, self.text_places, 0)
+
+    def encode_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
+        """The stream of audio (B, S + 1, D) of `waveform` (B, S, N) and `segment_mask`."""
+        return self.contextualize_audio(self.embed_audio(batch, key), key)
+
+    def encode_text(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
+        """The stream of text (B, L, E) of `token_ids` and `token_mask` (B, L)."""
+        return self.contextualize_text(self.embed_text(batch, key), key)
+
+    def fuse_streams(
+        self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None
+    ) -> tuple[Encoded | None, Encoded | None]:
+        """Both streams through all that is left of their layers, or one of them by itself.
+
+        Args:
+            audio: From `encode_audio`, (B, S + 1, D); None = the text alone.
+            text: From `encode_text`, (B, L, E); None = the audio alone.
+            key: Of the dropout; None = evaluation.
+
+        Returns:
+            The streams, of the same shapes.
+        """
+        for number, attend in enumerate(self.co_attention, start=1):
+            own = fold(key, number)
+            if audio is not None and text is not None:
+                audio, text = attend(audio, text, own)
+            if audio is not None:
+                audio = self._continue(self.audio_encoder, audio, own, self.audio_places, number)
+            if text is not None:
+                encoder = self.text_encoder.encoder
+                text = self._continue(encoder, text, own, self.text_places, number)
+        return audio, text
+
+    def _continue(
+        self,
+        encoder: Encoder,
+        x: Encoded,
+        key: jax.Array | None,
+        places: tuple[int, ...],
+        number: int,
+    ) -> Encoded:
+        """A stream through its layers between two co-attentions, of which the next is `number`."""
+        bounds = (0, *places, None)
+        hidden = encoder(
+            x.hidden, x.mask, fold(key, 2), first=bounds[number], last=bounds[number + 1]
+        )
+        return Encoded(hidden, x.mask)
+
+    def fuse(self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None) -> Encoded:
+        """The summary of both streams, or of one of them by itself.
+
+        Args:
+            audio: From `encode_audio`, (B, S + 1, D); None = the text alone.
+            text: From `encode_text`, (B, L, E); None = the audio alone.
+            key: Of the dropout; None = evaluation.
+
+        Returns:
+            (B, 1, W): the product or sum of what the poolers say of the first states. In a row
+            that lacks one modality it is what the other one says.
+        """
+        audio, text = self.fuse_streams(audio, text, fold(key, 0))
+        summaries = [
+            (jnp.tanh(pooler(stream.hidden[:, 0])), stream.mask[:, 0])
+            for pooler, stream in ((self.audio_pooler, audio), (self.text_pooler, text))
+            if stream is not None
+        ]
+        summary, there = summaries[0]
+        for other, other_there in summaries[1:]:
+            both = self.combine(summary, other)
+            summary = jnp.where(there[:, None] > 0, summary, other)
+            summary = jnp.where((there * other_there)[:, None] > 0, both, summary)
+            there = jnp.maximum(there, other_there)
+        return Encoded(self._drop(summary, fold(key, 1))[:, None], there[:, None])
+
+
+def _places(
+    settings: ml_collections.ConfigDict, layers: dict[str, int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The places of the co-attentions in the streams of text and of audio.
+
+    Raises:
+        ValueError: if they are not as many in both, not in order, or behind the last layer.
+    """
+    text, audio = tuple(settings.text_places), tuple(settings.audio_places)
+    for name, places in (("text", text), ("audio", audio)):
+        if list(places) != sorted(places) or any(not 0 <= x <= layers[name] for x in places):
+            raise ValueError(
+                f"config.mulap.{name}_places={places} must be ascending numbers from 0 to"
+                f" {layers[name]}, the number of layers of that stream"
+            )
+    if len(text) != len(audio):
+        raise ValueError(
+            f"config.mulap.text_places={text} and audio_places={audio} are places of the same"
+            " co-attentions: give as many of both"
+        )
+    return text, audio
