@@ -5,10 +5,11 @@ from flax import nnx
 
 from atbert_jax.models import taggers
 from atbert_jax.models.atbert import ATBERT
+from atbert_jax.models.m3bert import M3BERT
 from atbert_jax.models.taggers.tagger import Tagger
 from input_pipeline.contract import Contract
 
-MODELS = {"atbert": ATBERT} | dict.fromkeys(taggers.NETWORKS, Tagger)
+MODELS = {"atbert": ATBERT, "m3bert": M3BERT} | dict.fromkeys(taggers.NETWORKS, Tagger)
 
 
 def build(config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs) -> nnx.Module:

@@ -174,17 +174,28 @@ class Encoder(nnx.Module):
         Returns:
             (B, T, D).
         """
-        bound = [layer.bind(group) for layer in self.layers]
-        if self.remat:
-            bound = [jax.checkpoint(apply) for apply in bound]
+        if not self.scan_layers:
+            return self.states(x, mask, key, group)[-1]
+        (apply,) = self._bound(group)
         keys = None if key is None else jax.random.split(key, self.depth)
-        if self.scan_layers:
-            apply = bound[0]
-            return jax.lax.scan(lambda x, key: (apply(x, mask, key), None), x, keys, self.depth)[0]
+        return jax.lax.scan(lambda x, key: (apply(x, mask, key), None), x, keys, self.depth)[0]
+
+    def states(
+        self, x: jax.Array, mask: jax.Array, key: jax.Array | None, group: int = 0
+    ) -> list[jax.Array]:
+        """What each of the L layers says, (B, T, D); the arguments are those of a call."""
+        bound = self._bound(group)
+        keys = None if key is None else jax.random.split(key, self.depth)
+        found = []
         for number in range(self.depth):
             apply = bound[number % len(bound)]
             x = apply(x, mask, None if keys is None else keys[number])
-        return x
+            found.append(x)
+        return found
+
+    def _bound(self, group: int) -> list[Callable]:
+        bound = [layer.bind(group) for layer in self.layers]
+        return [jax.checkpoint(apply) for apply in bound] if self.remat else bound
 
 
 class Encoders(nnx.Module):

@@ -15,11 +15,10 @@ from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training import freezing, loop, optimizer
 from atbert_jax.training.state import define
-from configs import atbert_finetune, defaults, tagger, tagger_recipes
-from input_pipeline.contract import Contract, Labels, Normalization
+from configs import atbert_finetune, defaults, m3bert_finetune, tagger, tagger_recipes
+from input_pipeline import dataset
+from input_pipeline.contract import Contract, Labels
 from input_pipeline.features import Augmentation
-from input_pipeline.segmenting import Segmenting
-from input_pipeline.spectrogram import Spectrogram
 from input_pipeline.tag_sets import TAG_SETS
 
 FOLDER = Path(configs.__file__).parent
@@ -36,20 +35,23 @@ RUNS = [(name,) for name in NAMES] + [(name, size) for name in SIZED for size in
 RUNS += [("ablation", data) for data in ("notes", "words")]
 RUNS += [("tagger", f"{name},{data}") for name in sorted(NETWORKS) for data in TAG_SETS]
 RUNS += [("tagger", f"musicnn,,{recipe}") for recipe in tagger_recipes.RECIPES]
+RUNS += [("m3bert_pretrain", size) for size in defaults.PRESETS]
+RUNS += [
+    ("m3bert_finetune", given)
+    for given in ("tiny", "small,frozen", "tiny,genre=label,mood=tags,av=numbers:valence+arousal")
+]
 
 
 def make_contract(config: ml_collections.ConfigDict) -> Contract:
-    """As a data set of two labels would make it."""
-    settings = config.spectrogram.to_dict()
-    settings.pop("frames")
-    return Contract(
-        spectrogram=Spectrogram(**settings),
-        segmenting=Segmenting(**config.segmenting),
-        normalization=Normalization(config.normalization),
-        max_tokens=config.text.max_tokens,
-        vocabulary=config.text.vocabulary,
-        labels=Labels(config.data.task, ("one", "other") if config.data.task else ()),
-    )
+    """As a data set of two labels, or two numbers, would make it."""
+    numbers = {"mean": (0.0, 0.0), "std": (1.0, 1.0)}
+
+    def labels(kind: str, name: str = "") -> Labels:
+        names = ("one", "other") if kind else ()
+        return Labels(kind, names, **(numbers if kind == "regression" else {}), name=name)
+
+    tasks = tuple(labels(task.kind, name) for name, task in config.data.tasks.items())
+    return dataset.make_contract(config, config.text.vocabulary, labels(config.data.task), tasks)
 
 
 def test_there_are_configs_for_both_stages():
@@ -60,11 +62,11 @@ def test_there_are_configs_for_both_stages():
 def test_a_config_describes_a_run(run):
     name, *size = run
     config = get_config(name)(*size)
-    for preset in set(size) & set(defaults.PRESETS):
+    for preset in set(size) & set(defaults.PRESETS) if name in SIZED else ():
         for field, value in defaults.PRESETS[preset].items():
             assert config.model[field] == value
     assert config.objectives
-    assert set(config.objectives) <= set(OBJECTIVES)
+    assert set(config.objectives) <= set(OBJECTIVES) | set(config.data.tasks)
     _, params, _ = define(config, make_contract(config))
     transformation = optimizer.build(config.optimizer, config.train.steps)
     assert jax.tree.leaves(jax.eval_shape(transformation.init, params))
@@ -168,3 +170,15 @@ def test_a_tagger_without_tags_or_of_genres(given, task, labels):
 def test_unknown_taggers_and_data_sets_are_refused_with_the_choices(given, message):
     with pytest.raises(ValueError, match=message):
         tagger.get_config(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("tiny,frozn", "'frozn' is neither 'frozen' nor a task as genre=label"),
+        ("tiny,genre=name", "task 'genre' of kind 'name'; use one of label, tags, numbers"),
+    ],
+)
+def test_unknown_words_of_tasks_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        m3bert_finetune.get_config(given)
