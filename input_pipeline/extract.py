@@ -6,33 +6,31 @@ file is there already are left alone, so the same command goes on where it was s
 cannot be read are named and left out; the exit code is 1 then.
 """
 
+import argparse
+import sys
 from pathlib import Path
 
-from absl import flags
-
-from atbert_jax import command
-
-ROOT = flags.DEFINE_string("root", None, "Folder that the manifest's paths are relative to.")
-OUTSIDE = flags.DEFINE_bool("allow_outside", False, "Allow paths that lead out of it.")
-PROCESSES = flags.DEFINE_integer(
-    "processes", None, "How many; by default one for each core.", lower_bound=1
-)
+from input_pipeline.preparation import prepare_all
 
 
-def main(arguments: list[str]) -> None:
-    """Prepares."""
-    from input_pipeline.preparation import prepare_all
-
-    if len(arguments) != 2:
-        raise ValueError("name a manifest, and a folder for the features")
-    manifest, folder = map(Path, arguments)
-    root = Path(ROOT.value) if ROOT.value else None
-    failed = prepare_all(
-        manifest, folder, root=root, allow_outside=OUTSIDE.value, processes=PROCESSES.value
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; errors end it with one line and status 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m input_pipeline.extract",
+        description="Compute the musical features of all clips of a manifest.",
     )
+    parser.add_argument("manifest", type=Path, help="table of audio files")
+    parser.add_argument("folder", type=Path, help="for the features and their manifest")
+    parser.add_argument("--root", type=Path, help="folder that the manifest's paths start from")
+    parser.add_argument("--allow_outside", action="store_true", help="allow paths out of it")
+    parser.add_argument("--processes", type=int, help="how many; by default one for each core")
+    try:
+        failed = prepare_all(**vars(parser.parse_args(arguments)))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
     if failed:
-        command.fail(f"{failed} clips could not be read", 1)
+        sys.exit(f"error: {failed} clips could not be read")
 
 
 if __name__ == "__main__":
-    command.run(main, takes_arguments=True)
+    main()

@@ -13,10 +13,12 @@ import numpy as np
 # Width of the filter that differentiates MFCCs, in frames.
 DELTA_WIDTH = 9
 OCTAVES = 7
+# Of which the highest lies below half of this, in Hz.
+LOWEST_RATE = 11_025
 # The lowest octaves of a constant-Q are computed at low rates, where less than this is nothing.
 SHORTEST_SECONDS = 1.0
-# Added to the deviation of a column over its file, so that what never varies becomes 0.
-EPSILON = 1e-16
+# A column that deviates less over its clip is constant but for rounding.
+LEAST_DEVIATION = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +69,11 @@ class MusicFeatures:
             raise ValueError(
                 f"features.hop_length={self.hop_length} must be a multiple of {2 ** (OCTAVES - 1)},"
                 f" for each of {OCTAVES} octaves is computed at half the rate of the next one"
+            )
+        if self.sample_rate < LOWEST_RATE:
+            raise ValueError(
+                f"features.sample_rate={self.sample_rate} must be {LOWEST_RATE} or more, for"
+                f" {OCTAVES} octaves from C1"
             )
         if self.n_mfcc > self.n_mels:
             raise ValueError(
@@ -119,8 +126,9 @@ class MusicFeatures:
 def extract(waveform: np.ndarray, settings: MusicFeatures) -> np.ndarray:
     """The features of a whole clip.
 
-    They are M3BERT's, but for clips of less than 10 seconds, which it refuses. Those of less than 9
-    frames have their last values repeated for the deltas.
+    They are M3BERT's, but for columns that never vary (see `standardized`), and for clips of less
+    than 10 seconds, which it refuses. Those of less than 9 frames have their last values repeated
+    for the deltas.
 
     Args:
         waveform: (N,), float32, in [-1, 1], at `settings.sample_rate`.
@@ -134,10 +142,15 @@ def extract(waveform: np.ndarray, settings: MusicFeatures) -> np.ndarray:
 
 
 def standardized(values: np.ndarray) -> np.ndarray:
-    """(T, D) with mean 0 and deviation 1 in each column; in float64, where constants stay so."""
+    """(T, D) with mean 0 and deviation 1 in each column, but 0 where it never varies.
+
+    The original blows such columns up, whose only variation is rounding, to deviation 1 as well.
+    """
     values = values.astype(np.float64)
-    values -= values.mean(axis=0)
-    return (values / (values.std(axis=0) + EPSILON)).astype(np.float32)
+    deviation = values.std(axis=0)
+    varies = deviation > LEAST_DEVIATION
+    scaled = (values - values.mean(axis=0)) / np.where(varies, deviation, 1)
+    return (scaled * varies).astype(np.float32)
 
 
 def _blocks(waveform: np.ndarray, settings: MusicFeatures) -> dict[str, np.ndarray]:

@@ -85,7 +85,7 @@ class Table:
             changed: new columns, or new cells of old ones.
             without: columns to leave out.
         """
-        frame = self._frame.assign(**changed).drop(columns=without, errors="ignore")
+        frame = self._frame.assign(**changed).drop(columns=list(without), errors="ignore")
         frame.iloc[rows].map(_as_text).to_csv(file, index=False)
 
     def fail(self, index: int, column: str, problem: str) -> NoReturn:

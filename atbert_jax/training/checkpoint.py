@@ -84,7 +84,8 @@ class Checkpoints:
         Raises:
             CheckpointError: if this or the last save failed, as on a full disk.
         """
-        groups = _groups(state)
+        # Orbax refuses to write nothing, as the statistics of a model without any are.
+        groups = {name: tree for name, tree in _groups(state).items() if jax.tree.leaves(tree)}
         about = {
             "digests": {name: int(_digest(tree)) for name, tree in groups.items()},
             "pending": [dict(row) for row in pending],
@@ -191,12 +192,15 @@ class Checkpoints:
         # Placed anew: the devices that the checkpoint was written from need not be here.
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         return self._load(
-            step, {name: placed(stored[name], device) for name in ("params", "statistics")}
+            step,
+            {name: placed(stored.get(name) or {}, device) for name in ("params", "statistics")},
         )
 
     def _load(self, step: int, targets: dict[str, Any]) -> dict[str, Any]:
         stored = self._stored(step)
-        lost = [name for name in targets if jax.tree.leaves(targets[name]) and not stored.get(name)]
+        empty = {name: tree for name, tree in targets.items() if not jax.tree.leaves(tree)}
+        targets = {name: tree for name, tree in targets.items() if name not in empty}
+        lost = [name for name in targets if not stored.get(name)]
         if lost:
             raise self._damaged(step, OSError(f"its {', '.join(lost)} are not there whole"))
         # Orbax itself loads arrays of another shape or type without a word.
@@ -216,7 +220,7 @@ class Checkpoints:
         for name, digest in self._about(step)["digests"].items():
             if name in loaded and int(_digest(loaded[name])) != digest:
                 raise self._damaged(step, OSError(f"its {name} have changed since they were saved"))
-        return loaded
+        return loaded | empty
 
     def _about(self, step: int) -> dict:
         """What `save` wrote beside the arrays."""
