@@ -34,6 +34,9 @@ PERTURB = flags.DEFINE_string(
     "perturb", None, "Change the clips, as stretch:1.414, pitch:-1, compress:radio or noise:0.4."
 )
 ROBUSTNESS = flags.DEFINE_bool("robustness", False, "Measure on all kinds of perturbed clips, too.")
+CORRELATIONS = flags.DEFINE_bool(
+    "correlations", False, "Correlate hidden units with features, where the model hears those."
+)
 ZERO_SHOT = flags.DEFINE_bool("zero_shot", False, "Tell labels by their names, untrained.")
 TEMPLATE = flags.DEFINE_string("template", "{}", "A label's text for --zero_shot, as 'a {} track'.")
 
@@ -58,6 +61,7 @@ def main() -> None:
         chunks=CHUNKS.value,
         perturbation=Perturbation.parse(PERTURB.value) if PERTURB.value else None,
         with_robustness=ROBUSTNESS.value,
+        with_correlations=CORRELATIONS.value,
         with_baseline=BASELINE.value,
         rerank=RERANK.value,
         template=TEMPLATE.value if ZERO_SHOT.value else None,

@@ -111,8 +111,9 @@ def _new(task: str, splits: Splits, targets: Sequence[str], given: Sequence[str]
 
 def _arrays(records: Sequence[Record], labels: Labels) -> tuple[np.ndarray, np.ndarray]:
     """Labels (N, C) and mask (N,)."""
-    if not labels.task:
-        return np.zeros((len(records), 0), np.float32), np.zeros(len(records), np.float32)
+    if not labels.task or not records:
+        shape = len(records), len(labels.names)
+        return np.zeros(shape, np.float32), np.zeros(len(records), np.float32)
     if labels.task != "regression":
         return sources.label_matrix(records, labels.names)
     values, mask = sources.target_matrix(records)

@@ -11,6 +11,7 @@ from rich.console import Console
 from atbert_jax.evaluation import (
     baseline,
     contribution,
+    correlation,
     examples,
     plots,
     retrieval,
@@ -42,6 +43,7 @@ def evaluate(
     chunks: int | None = None,
     perturbation: Perturbation | None = None,
     with_robustness: bool = False,
+    with_correlations: bool = False,
     with_baseline: bool = True,
     rerank: int | None = None,
     template: str | None = None,
@@ -65,6 +67,7 @@ def evaluate(
         perturbation: What is done to the clips of the split, for the baseline too; it was fitted,
             and thresholds are chosen, without.
         with_robustness: Measure on the clips of the robustness set, too.
+        with_correlations: Correlate hidden units with the features that the model hears, too.
         with_baseline: Fit the MFCC baseline on the training split, too.
         rerank: Instead of `config.evaluation.rerank`.
         template: Classify by the labels' names, too, in a text with {} in the place of the name.
@@ -115,6 +118,10 @@ def evaluate(
         values["robustness"], more, pictures = robustness.measure(
             model, dataset, split, measured[0], chosen[0], console
         )
+        tables += more
+        figures += pictures
+    if with_correlations:
+        values["correlations"], more, pictures = correlation.measure(model, dataset, split)
         tables += more
         figures += pictures
     if retrieval.is_learned(model):

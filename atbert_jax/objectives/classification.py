@@ -196,7 +196,7 @@ class Classification(Objective):
         aggregate: str,
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
     ) -> dict:
-        """Metrics of each view over a split, chunks aggregated into tracks.
+        """Metrics of each view over a split, chunks aggregated into tracks; none without labels.
 
         Args:
             outputs: Of `predict`, with its labels (N, C), their mask and `record` (N,).
@@ -204,7 +204,7 @@ class Classification(Objective):
             thresholds: Of `choose`, for tags; F1 at them is measured beside that at 0.5.
         """
         measure, summary = metrics.TASK_METRICS[self.labels.task], {}
-        for view in self.views:
+        for view in self.views if outputs[self.fields[1]].any() else ():
             chosen = {"thresholds": thresholds[view]} if thresholds else {}
             tracks = self._tracks(outputs, view, aggregate)
             summary[view] = measure(*tracks, self.labels.names, **chosen)
@@ -227,6 +227,8 @@ class Classification(Objective):
     ) -> tuple[list[Table], list[Figure]]:
         """Each label in the first view: a table, and confusion matrix or curves."""
         view, names = self.views[0], self.labels.names
+        if view not in summary:
+            return [], []
         entry = summary[view]
         classes = entry["per_target" if self.labels.task == "regression" else "per_class"]
         columns = list(next(iter(classes.values())))
@@ -241,7 +243,8 @@ class Classification(Objective):
         if self.labels.task != "regression":
             scores, truth = self._tracks(outputs, view, aggregate)
             figures.append(Figure(f"{what}F1 by label", plots.per_class_bars(classes, "f1")))
-            figures.append(Figure(f"{what}ROC", plots.roc_curves(scores, truth, names)))
+            if any(0 < column.sum() < len(column) for column in truth.T):
+                figures.append(Figure(f"{what}ROC", plots.roc_curves(scores, truth, names)))
         return tables, figures
 
     def answer(
