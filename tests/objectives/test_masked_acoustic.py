@@ -34,20 +34,27 @@ def runs(mask: np.ndarray) -> list[int]:
 class Trunk:
     """Passes on the first columns of each frame."""
 
-    hidden, downsample, modalities = HIDDEN, 1, ("audio",)
+    hidden, modalities = HIDDEN, ("audio",)
+
+    def __init__(self, downsample: int = 1) -> None:
+        self.downsample = downsample
 
     def encode_audio(self, batch, key):
-        return with_mean(Encoded(batch["frames"][..., :HIDDEN], batch["frame_mask"]))
+        frames, mask = (batch[name][:, :: self.downsample] for name in ("frames", "frame_mask"))
+        return with_mean(Encoded(frames[..., :HIDDEN], mask))
 
     def fuse(self, audio, text, key):
         return audio
 
 
-def make(features: MusicFeatures = FEATURES, **changes: object) -> MaskedAcoustic:
+def make(
+    features: MusicFeatures = FEATURES, downsample: int = 1, **changes: object
+) -> MaskedAcoustic:
     named = {f"masked_acoustic.{name}": value for name, value in changes.items()}
     config = tiny.make_config(**named).masked_acoustic
     contract = tiny.make_contract(features=features)
-    return tiny.make_module(lambda: MaskedAcoustic(config, contract, Trunk(), rngs=nnx.Rngs(0)))
+    trunk = Trunk(downsample)
+    return tiny.make_module(lambda: MaskedAcoustic(config, contract, trunk, rngs=nnx.Rngs(0)))
 
 
 def make_batch(*lengths: int, frames: int = 40) -> dict[str, jax.Array]:
@@ -187,6 +194,22 @@ def test_the_loss_is_hubers_on_masked_cells_alone():
     changed = jnp.where(batch["masked_cells"] > 0, batch["frames"], 7.0)
     (again, _), _ = objective.loss(Trunk(), batch | {"frames": changed}, None)
     assert float(again) == float(total)
+
+
+def test_all_frames_that_are_stacked_into_one_state_are_masked_and_told():
+    objective, trunk, batch = make(mask="frames", downsample=3), Trunk(3), make_batch(40)
+    batch = objective.corrupt(batch, jax.random.key(3))
+    rows = np.asarray(batch["masked_cells"])[0].any(axis=1)
+    assert all(rows[place::3].any() for place in range(3))
+    told = np.asarray(objective._told(trunk, batch, None))
+    assert told.shape == batch["frames"].shape
+    # 40 frames are 14 states; of the last one, two frames are behind the end.
+    states = trunk.encode_audio(batch | {"frames": batch["masked_frames"]}, None).hidden[0, 1:]
+    inner = objective.norm(nnx.gelu(objective.dense(states), approximate=False))
+    of_states = np.asarray(objective.output(inner)).reshape(14, 3, FEATURES.size)
+    for frame in range(40):
+        expected = of_states[frame // 3, frame % 3]
+        np.testing.assert_allclose(told[0, frame], expected, atol=1e-5)
 
 
 def test_a_split_is_summed_up_and_drawn():
