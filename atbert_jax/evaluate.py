@@ -38,6 +38,9 @@ ROBUSTNESS = flags.DEFINE_bool("robustness", False, "Measure on all kinds of per
 ALSO_TEXT_COLUMN = flags.DEFINE_string(
     "also_text_column", "", "Measure with the texts of this column, too, as recognised speech."
 )
+CORRELATIONS = flags.DEFINE_bool(
+    "correlations", False, "Correlate hidden units with features, where the model hears those."
+)
 ZERO_SHOT = flags.DEFINE_bool("zero_shot", False, "Tell labels by their names, untrained.")
 TEMPLATE = flags.DEFINE_string("template", "{}", "A label's text for --zero_shot, as 'a {} track'.")
 
@@ -63,6 +66,7 @@ def main() -> None:
         perturbation=Perturbation.parse(PERTURB.value) if PERTURB.value else None,
         with_robustness=ROBUSTNESS.value,
         also_text_column=ALSO_TEXT_COLUMN.value,
+        with_correlations=CORRELATIONS.value,
         with_baseline=BASELINE.value,
         rerank=RERANK.value,
         template=TEMPLATE.value if ZERO_SHOT.value else None,

@@ -129,7 +129,15 @@ def as_row(answer: Answer) -> list[str]:
     name = record.path.name if has_audio(record) else record.text
     if answer.error:
         return [name, "", f"error: {answer.error}"]
-    fields = answer.fields
+    parts = _said(answer.fields)
+    tasks = answer.fields.keys() - {"prediction", "probabilities", "zero_shot", "match"}
+    parts += [f"{task}: {', '.join(_said(answer.fields[task]))}" for task in sorted(tasks)]
+    duration = "" if answer.duration is None else f"{answer.duration:.1f} s"
+    return [name, duration, ", ".join(parts) or "embedding only"]
+
+
+def _said(fields: dict) -> list[str]:
+    """What the fields of one task say, in words."""
     parts = []
     if probabilities := fields.get("zero_shot") or fields.get("probabilities"):
         best = sorted(probabilities, key=probabilities.get, reverse=True)[:SHOWN]
@@ -138,8 +146,7 @@ def as_row(answer: Answer) -> list[str]:
         parts += [f"{label} {value:.3f}" for label, value in targets.items()]
     if "match" in fields:
         parts.append(f"text matches with {fields['match']:.3f}")
-    duration = "" if answer.duration is None else f"{answer.duration:.1f} s"
-    return [name, duration, ", ".join(parts) or "embedding only"]
+    return parts
 
 
 def drawing(answers: Iterable[Answer], model: Trained, folder: Path) -> Iterator[Answer]:

@@ -112,12 +112,29 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         }
     )
 
-    # Objectives by weight; the settings of each are below, under its name.
+    # Of M3BERT, which hears frames (data.input).
+    config.m3bert = ml_collections.ConfigDict(
+        {
+            "downsample": 1,  # neighbouring frames that are stacked into one position
+            "select": "last",  # of the layers: 'first', 'average', or their learned sum, 'weighted'
+        }
+    )
+
+    # Objectives by weight; the settings of each are below, under its name. The name of one of
+    # data.tasks is a classification of its labels, with the settings of `classification`.
     config.objectives = ml_collections.ConfigDict()
     config.correct_pair = ml_collections.ConfigDict(
         {
             "inputs": "summary_random",  # or 'summary', 'two_heads'
             "head": "mlp",  # two layers, or 'linear'
+        }
+    )
+    config.masked_acoustic = ml_collections.ConfigDict(
+        {
+            "mask": "frames_channels",  # runs of frames and of columns; or 'frames', 'patches'
+            "rate": 0.15,  # of the frames, or of the cells under patches
+            "span": "geometric",  # length of a run of frames, from 2 to 7; or 'constant'
+            "consecutive": 7,  # mean or constant length of a run; side of a patch
         }
     )
     config.masked_embedding = ml_collections.ConfigDict(
@@ -167,17 +184,22 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config.data = ml_collections.ConfigDict(
         {
             "manifest": "",  # one table, or several with commas between them
-            # What a batch carries of the audio: 'log_mel', or the 'waveform' itself, of which
-            # the step makes the log-mel, or a tagger whatever it hears with.
+            # What a batch carries of the audio: 'log_mel'; or the 'waveform' itself, of which
+            # the step makes the log-mel, or a tagger whatever it hears with; or 'frames' of
+            # musical features, that `input_pipeline.extract` prepares.
             "input": "log_mel",
             "root": "",  # folder that paths are relative to; empty: the manifest's own
             "allow_outside": False,  # allow paths that lead out of it
             "mixture": (),  # weight of each manifest; empty: by their sizes
             "text_column": "text",
             "label_column": "",  # empty: `labels` or `label`
+            "label_separator": "|",  # between the labels of a cell
             "target_columns": (),  # numbers to predict, for task 'regression'
             "labels": (),  # their names in order; empty: those of the manifest, sorted
             "task": "",  # 'single_label', 'multi_label', 'regression'; empty: no labels
+            # Several tasks instead, by name: kind (one of these), columns of the manifest, and
+            # names of the labels or empty; a record may lack the labels of any.
+            "tasks": {},
             "split_column": "split",
             "group_column": "group",
             "train_split": "train",
@@ -204,6 +226,19 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "power": 2.0,
             "log_floor": 1e-6,
             "frames": 0,  # above 0: n_fft and hop_length by ATBERT's rule for so many frames
+        }
+    )
+    # Of data.input='frames'.
+    config.features = ml_collections.ConfigDict(
+        {
+            "sample_rate": 44_100,
+            "hop_length": 1024,
+            "n_fft": 2048,
+            "n_chroma": 12,
+            "n_mfcc": 20,
+            "n_mels": 128,
+            "n_cqt_chroma": 144,
+            "log_floor": 1e-6,
         }
     )
     config.segmenting = ml_collections.ConfigDict(

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import math
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from input_pipeline.memory import Memory
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.sources import Record
 
@@ -22,10 +22,8 @@ EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", 
 # the state of the memory, so a batch stays a pure function of (config, seed, step).
 WHOLE_SECONDS = 12.0
 
-# Where chunks overlap, clips up to this length are decoded whole, too; the last few are kept until
-# all of their chunks are cut.
+# Where chunks overlap, clips up to this length are decoded whole, too.
 OVERLAPPED_SECONDS = 60.0
-RECENT = 4
 
 # Decoded before and behind a part and cut off again: resampling then has no edge in sight, and the
 # decoder of an mp3, whose frames lean on earlier ones, has found its state.
@@ -50,7 +48,12 @@ class AudioError(ValueError):
     """A file that cannot be read as audio; the message names the file and the reason."""
 
 
-def _open_npy(path: Path) -> np.ndarray:
+def open_npy(path: Path) -> np.ndarray:
+    """A `.npy` waveform (N, C), of which nothing is read yet.
+
+    Raises:
+        AudioError: if the file holds no array of numbers (N,) or (N, C), or nothing.
+    """
     try:
         waveform = np.lib.format.open_memmap(path, mode="r")
     # numpy reads the header as Python source, and passes on whatever the tokenizer, the parser and
@@ -111,7 +114,7 @@ def file_duration(path: Path, sample_rate: int, *, exact: bool = True) -> float:
         AudioError: if the file is missing, not audio, or empty, or its length cannot be known.
     """
     if path.suffix.lower() == ".npy":
-        return len(_open_npy(path)) / sample_rate
+        return len(open_npy(path)) / sample_rate
     with _open(path) as file:
         frames = file.frames
         if frames > path.stat().st_size * FRAMES_PER_BYTE or (exact and file.format == "MP3"):
@@ -173,7 +176,7 @@ def read(
     """
     duration = math.inf if duration is None else duration
     if path.suffix.lower() == ".npy":
-        rate, samples, skip = sample_rate, _open_npy(path), 0
+        rate, samples, skip = sample_rate, open_npy(path), 0
         begin, count = _part(len(samples), start * rate, duration * rate)
         offset = start * rate
         samples = np.array(samples[begin : begin + count])
@@ -231,18 +234,28 @@ class Reader:
     Args:
         sample_rate: Rate of all waveforms, in Hz.
         segmenting: How a clip is cut.
-        memory_mb: Budget of remembered waveforms, in megabytes; 0 remembers nothing but the last
-            few clips that were read whole, so that their chunks are read once.
+        memory_mb: Budget of remembered waveforms, in megabytes (see `Memory`).
     """
+
+    carries = "waveform"
 
     def __init__(self, sample_rate: int, segmenting: Segmenting, memory_mb: float = 0) -> None:
         self.sample_rate = sample_rate
         self.segmenting = segmenting
-        self._budget = memory_mb * 2**20
-        self._waveforms: dict[tuple, np.ndarray] = {}
-        self._lock = threading.Lock()
         self._file_duration = functools.lru_cache(maxsize=None)(file_duration)
-        self._recent = functools.lru_cache(maxsize=RECENT)(_Clip)
+        read_whole = functools.partial(read_clip, sample_rate=sample_rate)
+        self._memory = Memory(read_whole, memory_mb)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Of what `segments` returns: (S, N) and (S,)."""
+        segments = self.segmenting.segments
+        return (segments, self.segmenting.samples(self.sample_rate)), (segments,)
+
+    @staticmethod
+    def masks(real: np.ndarray) -> dict[str, np.ndarray]:
+        """The fields of a batch that tell what is real, of (..., S) that `segments` returns."""
+        return {"samples": real, "segment_mask": (real > 0).astype(np.float32)}
 
     def duration(self, record: Record, position: float | None = None) -> float:
         """Length of what is heard of a record, in seconds.
@@ -261,20 +274,6 @@ class Reader:
         rest = end - record.start
         duration = rest if record.duration is None else min(record.duration, rest)
         return duration / record.perturbation.tempo if record.perturbation else duration
-
-    def _whole(self, record: Record) -> np.ndarray:
-        """The waveform of a record, perturbed as it wants to be."""
-        key = (record.path, record.start, record.duration, record.perturbation)
-        waveform = self._waveforms.get(key)
-        if waveform is None:
-            with self._lock:
-                clip = self._recent(record)
-            waveform = clip.read(self.sample_rate)
-            with self._lock:
-                if waveform.nbytes <= self._budget and key not in self._waveforms:
-                    self._budget -= waveform.nbytes
-                    self._waveforms[key] = waveform
-        return waveform
 
     def _is_read_whole(self, record: Record, duration: float, position: float | None) -> bool:
         if duration <= WHOLE_SECONDS or record.perturbation:
@@ -306,7 +305,7 @@ class Reader:
         samples = np.zeros(self.segmenting.segments, np.int32)
         real = [index for index in range(len(mask)) if mask[index]]
         if self._is_read_whole(record, duration, position):
-            waveform, origin = self._whole(record), 0.0
+            waveform, origin = self._memory.get(record), 0.0
         elif self.segmenting.layout == "windows":
             seconds = min(len(real) * self.segmenting.seconds, duration - starts[0])
             origin = float(starts[0])
@@ -323,18 +322,3 @@ class Reader:
             part = waveform[begin : begin + length]
             out[index, : len(part)], samples[index] = part, len(part)
         return out, samples
-
-
-class _Clip:
-    """A clip that is read once, however many threads ask for it at the same time."""
-
-    def __init__(self, record: Record) -> None:
-        self._record, self._waveform = record, None
-        self._lock = threading.Lock()
-
-    def read(self, sample_rate: int) -> np.ndarray:
-        """The waveform (N,)."""
-        with self._lock:
-            if self._waveform is None:
-                self._waveform = read_clip(self._record, sample_rate)
-            return self._waveform

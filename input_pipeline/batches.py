@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from input_pipeline import effects
-from input_pipeline.audio import AudioError, Reader
+from input_pipeline.audio import AudioError
 from input_pipeline.bad_records import BadRecords
 from input_pipeline.contract import Normalization
 from input_pipeline.dataset import Dataset, Split
@@ -21,12 +21,13 @@ from input_pipeline.features import (
     random_mel_matrix,
     spec_augment,
 )
+from input_pipeline.frames import make_reader, nothing
 from input_pipeline.mixture import Mixture
 
 Batch = dict[str, np.ndarray]
 
 # What a batch carries of the audio.
-LOG_MEL, WAVEFORM = "log_mel", "waveform"
+LOG_MEL, WAVEFORM, FRAMES = "log_mel", "waveform", "frames"
 # Fields of the augmentation that change log-mels.
 OF_LOG_MELS = ("pitch_semitones", "frequency_masks", "time_masks")
 
@@ -55,9 +56,13 @@ class Batches:
         self.seed = config.seed
         self.threads = config.data.threads or os.cpu_count() or 1
         contract = dataset.contract
-        self.reader = Reader(
-            contract.spectrogram.sample_rate, contract.segmenting, config.data.memory_mb
-        )
+        if (self.input == FRAMES) != bool(contract.features):
+            raise ValueError(
+                f"config.data.input={self.input!r}, but the checkpoint's model hears"
+                f" {'frames' if contract.features else 'samples'}; give the input it was trained"
+                " with"
+            )
+        self.reader = make_reader(contract, config.data.memory_mb)
 
     def train(
         self, split: str, batch_size: int, start_step: int = 0, *, process: tuple[int, int] = (0, 1)
@@ -125,10 +130,9 @@ class Batches:
         for number, batch in enumerate(self._batches(stream, split, rows, augment=False)):
             there = real[number * rows : (number + 1) * rows].astype(np.float32)
             known = there * hard[batch["record"]]
-            yield batch | {
-                "valid": batch["valid"] * there,
-                "label_mask": batch["label_mask"] * known,
-            }
+            masks = [labels.fields[1] for labels in self.dataset.contract.all_labels]
+            batch |= {name: batch[name] * known for name in masks}
+            yield batch | {"valid": batch["valid"] * there}
 
     def steps(self, split: str, batch_size: int) -> int:
         """Number of batches that `evaluation` gives."""
@@ -148,29 +152,25 @@ class Batches:
         return np.array([count(record) for record in split.records], np.int64)
 
     def _load(self, split: Split, record: int, epoch_or_chunk: int, position: float) -> tuple:
-        """Segments (S, N), how many of their samples are real (S,), and whether it was readable."""
+        """Segments (S, N) or frames (T, D), what of them is real, and whether it was readable."""
         entry = split.records[record]
         try:
             if position < 0:
-                waveform, samples = self.reader.segments(entry, int(epoch_or_chunk))
+                sound, real = self.reader.segments(entry, int(epoch_or_chunk))
             else:
-                waveform, samples = self.reader.segments(entry, position=float(position))
-            return waveform, samples, np.float32(1)
+                sound, real = self.reader.segments(entry, position=float(position))
+            return sound, real, np.float32(1)
         except AudioError as error:
             self.bad_records.add(entry, error)
         except Exception as error:
             where = f"record {entry.id!r} ({entry.path})"
             raise RuntimeError(f"{where}: {type(error).__name__}: {error}") from error
-        segmenting = self.dataset.contract.segmenting
-        length = segmenting.samples(self.reader.sample_rate)
-        samples = np.zeros(segmenting.segments, np.int32)
-        return np.zeros((segmenting.segments, length), np.float32), samples, np.float32(0)
+        return *nothing(self.reader), np.float32(0)
 
     def _example(
         self, split: Split, record: tf.Tensor, epoch_or_chunk: tf.Tensor, augment: bool
     ) -> dict[str, tf.Tensor]:
-        """One example, from where it stands in the data set to its log-mel or waveform."""
-        contract = self.dataset.contract
+        """One example, from where it stands in the data set to what a batch carries."""
         seed = tf.stack([tf.constant(self.seed, tf.int64), epoch_or_chunk])
         seeds = tf.unstack(
             tf.random.split(tf.random.experimental.stateless_fold_in(seed, record), 5)
@@ -179,33 +179,38 @@ class Batches:
         if augment:
             draw = tf.random.stateless_uniform([], seeds[0])
             position = draw if self.augmentation.random_crop else tf.constant(0.0)
-        waveform, samples, readable = tf.numpy_function(
+        sound, real, readable = tf.numpy_function(
             lambda *place: self._load(split, *place),
             [record, epoch_or_chunk, position],
             (tf.float32, tf.int32, tf.float32),
             stateful=False,
         )
-        segments = contract.segmenting.segments
-        length = contract.segmenting.samples(contract.spectrogram.sample_rate)
-        waveform, samples = (
-            tf.ensure_shape(waveform, [segments, length]),
-            tf.ensure_shape(samples, [segments]),
-        )
-        if augment and self.augmentation.soft_only:
-            sound = tf.cond(
-                tf.gather(split.soft, record),
-                lambda: self._sound(waveform, samples, seeds[1:]),
-                lambda: self._sound(waveform, samples, None),
-            )
-        else:
-            sound = self._sound(waveform, samples, seeds[1:] if augment else None)
+        sound, real = map(tf.ensure_shape, (sound, real), self.reader.shapes)
+        if self.input != FRAMES:
+            is_soft = tf.gather(split.soft, record)
+            sound = self._prepared(sound, real, is_soft, seeds[1:] if augment else None)
         return {
             self.input: sound,
-            "samples": samples,
-            "segment_mask": tf.cast(samples > 0, tf.float32),
+            "real": real,
             "record": tf.cast(record, tf.int32),
             "valid": tf.ensure_shape(readable, []),
         }
+
+    def _prepared(
+        self,
+        waveform: tf.Tensor,
+        samples: tf.Tensor,
+        is_soft: tf.Tensor,
+        seeds: list[tf.Tensor] | None,
+    ) -> tf.Tensor:
+        """What `_sound` makes of segments (S, N), without seeds where only soft labels have any."""
+        if seeds is None or not self.augmentation.soft_only:
+            return self._sound(waveform, samples, seeds)
+        return tf.cond(
+            is_soft,
+            lambda: self._sound(waveform, samples, seeds),
+            lambda: self._sound(waveform, samples, None),
+        )
 
     def _sound(
         self, waveform: tf.Tensor, samples: tf.Tensor, seeds: list[tf.Tensor] | None
@@ -235,25 +240,28 @@ class Batches:
         )
         stream = examples.batch(batch_size).prefetch(2)
         for batch in _explained(stream.as_numpy_iterator()):
-            yield _with_tables(batch, split)
+            yield _with_tables(batch | self.reader.masks(batch.pop("real")), split)
 
 
 def _with_tables(batch: Batch, split: Split) -> Batch:
-    """Adds the rows of the split's own arrays."""
-    rows = batch["record"]
-    return batch | {
-        "token_ids": split.token_ids[rows],
-        "token_mask": split.token_mask[rows],
-        "labels": split.labels[rows],
-        "label_mask": split.label_mask[rows] * batch["valid"],
-    }
+    """Adds the rows of the split's own arrays; nobody labelled what is not readable."""
+    rows = {name: table[batch["record"]] for name, table in split.tables.items()}
+    masks = [name for name in rows if name.startswith("label_mask")]
+    return batch | rows | {name: rows[name] * batch["valid"] for name in masks}
 
 
 def _input(config: ml_collections.ConfigDict) -> str:
     """What batches carry of the audio, if the augmentation that is asked for can be done to it."""
     given = config.data.input
-    if given not in (LOG_MEL, WAVEFORM):
-        raise ValueError(f"config.data.input={given!r}; use {LOG_MEL!r} or {WAVEFORM!r}")
+    if given not in (LOG_MEL, WAVEFORM, FRAMES):
+        raise ValueError(
+            f"config.data.input={given!r}; use {LOG_MEL!r}, {WAVEFORM!r} or {FRAMES!r}"
+        )
+    if given == FRAMES and (lost := _sounding(config.augmentation)):
+        raise ValueError(
+            f"config.augmentation.{lost} changes sound, but config.data.input={given!r} are"
+            " features, which may be prepared already: set it to 0"
+        )
     lost = [name for name in OF_LOG_MELS if config.augmentation[name]]
     if given == WAVEFORM and lost:
         raise ValueError(
@@ -262,6 +270,14 @@ def _input(config: ml_collections.ConfigDict) -> str:
             f" {LOG_MEL!r}"
         )
     return given
+
+
+def _sounding(augmentation: ml_collections.ConfigDict) -> str:
+    """The first setting, if any, that changes what is heard."""
+    still = Augmentation(random_crop=augmentation.random_crop)
+    amounts = [name for name in augmentation if not name.endswith(("_size", "_snr_db"))]
+    changed = (name for name in amounts if augmentation[name] != getattr(still, name))
+    return next(changed, "")
 
 
 def _share(batch_size: int, count: int) -> int:

@@ -88,10 +88,15 @@ def audio_paths(table: Table, paths: Sequence[str], root: Path, allow_outside: b
     return resolved
 
 
-def labels(table: Table, column: str) -> list[tuple[str, ...]]:
-    """Return the labels of every row without repetitions, from text with `|` or from lists.
+def labels(table: Table, column: str, separator: str = "|") -> list[tuple[str, ...]]:
+    """Return the labels of every row without repetitions, from text or from lists.
 
     A table of soft labels can do without the column.
+
+    Args:
+        table: the manifest.
+        column: its name; `labels` or `label` if empty.
+        separator: what stands between labels in text.
     """
     if column and not table.has(column) and table.has(PROBABILITIES):
         return [()] * len(table)
@@ -114,7 +119,7 @@ def labels(table: Table, column: str) -> list[tuple[str, ...]]:
             continue
         text = table.string(cell, index, column)
         if text not in known:
-            parts = [part.strip() for part in text.split("|")]
+            parts = [part.strip() for part in text.split(separator)]
             known[text] = tuple(dict.fromkeys(filter(None, parts)))
         labels.append(known[text])
     return labels

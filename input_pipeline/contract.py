@@ -7,14 +7,18 @@ exactly the same preprocessing.
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
+from input_pipeline.music_features import MusicFeatures
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.spectrogram import Spectrogram
 
 FILE = "contract.json"
 TOKENIZER = "tokenizer"
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +57,20 @@ class Labels:
         names: Name of each column, in order, C.
         mean: (C,) of each regression target over the training split; empty otherwise.
         std: (C,) of each regression target.
+        name: Of the task, where there are several.
     """
 
     task: str = ""
     names: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    name: str = ""
+
+    @property
+    def fields(self) -> tuple[str, str]:
+        """The fields of a batch with the labels (B, C) and their mask (B,)."""
+        behind = f"/{self.name}" if self.name else ""
+        return f"labels{behind}", f"label_mask{behind}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +83,9 @@ class Contract:
         normalization: Of every log-mel.
         max_tokens: L, the length that token ids are padded or cut to.
         vocabulary: Number of tokens, V.
-        labels: Of the outputs.
+        labels: Of the outputs; none where there are several tasks.
+        tasks: Labels of each of several tasks, named.
+        features: Of every frame, where the model hears those; None of samples.
         special_tokens: Ids that are no words ([CLS] and its like, places that are not in use): they
             are never masked, and never drawn as random words.
         mask_token: Id of [MASK].
@@ -83,9 +97,23 @@ class Contract:
     max_tokens: int
     vocabulary: int
     labels: Labels
+    tasks: tuple[Labels, ...] = ()
+    features: MusicFeatures | None = None
     # Those of an ALBERT, as the contracts have it that were written before there were others.
     special_tokens: tuple[int, ...] = (0, 1, 2, 3, 4)
     mask_token: int = 4
+
+    @property
+    def by_objective(self) -> dict[str, Labels]:
+        """The labels there are, by the name of the objective that learns them."""
+        if self.tasks:
+            return {labels.name: labels for labels in self.tasks}
+        return {"classification": self.labels} if self.labels.task else {}
+
+    @property
+    def all_labels(self) -> tuple[Labels, ...]:
+        """All whose fields batches have, also where they are empty."""
+        return (self.labels, *self.tasks)
 
     @property
     def is_word(self) -> np.ndarray:
@@ -120,8 +148,15 @@ class Contract:
             "labels": Labels,
         }
         for name, kind in kinds.items():
-            lists = {k: tuple(v) if isinstance(v, list) else v for k, v in values[name].items()}
-            values[name] = kind(**lists)
+            values[name] = _restored(kind, values[name])
+        values["tasks"] = tuple(_restored(Labels, task) for task in values.get("tasks", ()))
+        if values.get("features"):
+            values["features"] = _restored(MusicFeatures, values["features"])
         if "special_tokens" in values:
             values["special_tokens"] = tuple(values["special_tokens"])
         return cls(**values)
+
+
+def _restored(kind: type[T], values: dict[str, Any]) -> T:
+    """A dataclass from JSON, where tuples are lists."""
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

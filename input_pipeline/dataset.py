@@ -2,19 +2,21 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 import numpy as np
 
-from input_pipeline import few_shot, sources, text
+from input_pipeline import few_shot, labelling, sources, text
 from input_pipeline.contract import TOKENIZER, Contract, Labels, Normalization
+from input_pipeline.music_features import MusicFeatures
 from input_pipeline.perturbation import Perturbation
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.sources import Record
 from input_pipeline.spectrogram import Spectrogram
+from input_pipeline.tasks import of_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Split:
         label_mask: (N,), float32, 1 where the record has labels.
         sizes: Number of records of each manifest.
         mixture: Weight of each manifest in training.
+        tasks: Labels and mask of each of several tasks, by their fields in a batch.
     """
 
     records: Sequence[Record]
@@ -38,6 +41,13 @@ class Split:
     label_mask: np.ndarray
     sizes: tuple[int, ...]
     mixture: tuple[float, ...]
+    tasks: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    @property
+    def tables(self) -> dict[str, np.ndarray]:
+        """The arrays whose rows batches have, by field."""
+        names = ("token_ids", "token_mask", "labels", "label_mask")
+        return {name: getattr(self, name) for name in names} | dict(self.tasks)
 
     @property
     def soft(self) -> np.ndarray:
@@ -94,7 +104,9 @@ def read_splits(data: ml_collections.ConfigDict) -> tuple[dict[str, list[list[Re
         root=data.root or None,
         text_column=data.text_column,
         label_column=data.label_column,
+        label_separator=data.label_separator,
         target_columns=tuple(data.target_columns),
+        tasks=of_config(data.tasks),
         split_column=data.split_column,
         group_column=data.group_column,
         hold_out=data.hold_out,
@@ -143,58 +155,9 @@ def _tokenizer(config: ml_collections.ConfigDict, train: list[Record], folder: P
     return text.load_tokenizer(model)
 
 
-def _labels(
-    task: str,
-    splits: dict[str, list[Record]],
-    target_columns: Sequence[str],
-    given: Sequence[str],
-) -> Labels:
-    if not task:
-        return Labels()
-    if task == "regression":
-        if not target_columns:
-            raise sources.ManifestError(
-                "config.data.task='regression' needs config.data.target_columns, the names of the"
-                " columns with numbers"
-            )
-        values, mask = sources.target_matrix(splits["train"])
-        if not mask.any():
-            raise sources.ManifestError(
-                f"no record of the train split has all of {', '.join(target_columns)}"
-            )
-        mean, std = values[mask > 0].mean(axis=0), values[mask > 0].std(axis=0)
-        std = np.where(std > 0, std, 1.0)
-        return Labels(task, tuple(target_columns), tuple(mean.tolist()), tuple(std.tolist()))
-    if task not in ("single_label", "multi_label"):
-        raise sources.ManifestError(
-            f"config.data.task={task!r}; use 'single_label', 'multi_label', 'regression' or ''"
-        )
-    found = sources.label_names(splits, task)
-    if unknown := sorted(set(found) - set(given or found)):
-        raise sources.ManifestError(
-            f"config.data.labels does not name {', '.join(unknown[:5])}, which the manifest has;"
-            " add them, or leave it empty for those of the manifest"
-        )
-    return Labels(task, tuple(given or found))
-
-
 def _merged(parts: dict[str, list[list[Record]]]) -> dict[str, list[Record]]:
     """The records of each split, those of one manifest after those of another."""
     return {name: [r for part in table for r in part] for name, table in parts.items()}
-
-
-def _labels_of(
-    config: ml_collections.ConfigDict,
-    contract: Contract | None,
-    splits: dict[str, list[Record]],
-) -> Labels:
-    """The labels of a contract where its task is that of the config, or else new ones."""
-    data = config.data
-    if contract is None or not data.task or contract.labels.task != data.task:
-        return _labels(data.task, splits, data.target_columns, data.labels)
-    if data.task == "regression":
-        _require_targets(contract.labels.names, tuple(data.target_columns))
-    return contract.labels
 
 
 def _drawn(config: ml_collections.ConfigDict, train: list[list[Record]]) -> list[list[Record]]:
@@ -211,25 +174,6 @@ def _drawn(config: ml_collections.ConfigDict, train: list[list[Record]]) -> list
     return few_shot.subset(train, count, config.seed)
 
 
-def _require_targets(known: tuple[str, ...], given: tuple[str, ...]) -> None:
-    if known != given:
-        raise sources.ManifestError(
-            f"config.data.target_columns={given} but the checkpoint predicts {known}; give the"
-            " same columns in the same order"
-        )
-
-
-def _label_arrays(records: Sequence[Record], labels: Labels) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (N, C) and mask (N,); without a task C = 0."""
-    if not labels.task:
-        return np.zeros((len(records), 0), np.float32), np.zeros(len(records), np.float32)
-    if labels.task != "regression":
-        return sources.label_matrix(records, labels.names)
-    values, mask = sources.target_matrix(records)
-    scaled = (values - np.array(labels.mean)) / np.array(labels.std)
-    return np.where(mask[:, None] > 0, scaled, 0).astype(np.float32), mask
-
-
 def _spectrogram(config: ml_collections.ConfigDict, segmenting: Segmenting) -> Spectrogram:
     settings = config.spectrogram.to_dict()
     frames = settings.pop("frames")
@@ -240,28 +184,53 @@ def _spectrogram(config: ml_collections.ConfigDict, segmenting: Segmenting) -> S
     return Spectrogram.for_frames(samples, frames, **settings)
 
 
-def make_contract(config: ml_collections.ConfigDict, tokenizer: Any, labels: Labels) -> Contract:
+def make_contract(
+    config: ml_collections.ConfigDict,
+    tokenizer: Any,
+    labels: Labels,
+    tasks: tuple[Labels, ...] = (),
+) -> Contract:
     """The contract that a config describes, without the statistics of a data set.
 
     Args:
         config: The whole config.
         tokenizer: Of the texts.
-        labels: Of the outputs.
+        labels: Of the only task.
+        tasks: Of each of several.
 
     Raises:
         ValueError: if a setting of the preprocessing is out of its range.
     """
-    segmenting = Segmenting(**config.segmenting)
+    segmenting, normalization = Segmenting(**config.segmenting), Normalization(config.normalization)
+    features = None
+    if config.data.input == "frames":
+        features = MusicFeatures(**config.features)
+        segmenting = _of_frames(segmenting, features.frame_rate)
+        normalization = Normalization("none")  # they are, each file by itself
     return Contract(
         spectrogram=_spectrogram(config, segmenting),
         segmenting=segmenting,
-        normalization=Normalization(config.normalization),
+        normalization=normalization,
         max_tokens=config.text.max_tokens,
         vocabulary=len(tokenizer),
         labels=labels,
+        tasks=tasks,
+        features=features,
         special_tokens=text.special_tokens(tokenizer),
         mask_token=tokenizer.mask_token_id,
     )
+
+
+def _of_frames(segmenting: Segmenting, rate: float) -> Segmenting:
+    """The chunks of a model that hears frames: one segment of a whole number of them."""
+    if segmenting.segments != 1 or segmenting.layout != "windows":
+        raise ValueError(
+            f"config.data.input='frames' makes one run of frames of a chunk, but config.segmenting"
+            f" has segments={segmenting.segments}, layout={segmenting.layout!r}; set segments=1,"
+            " layout='windows', and seconds to the length of a chunk"
+        )
+    frames = max(1, round(segmenting.seconds * rate))
+    return dataclasses.replace(segmenting, seconds=frames / rate)
 
 
 def load(
@@ -291,24 +260,27 @@ def load(
     parts, _ = read_splits(config.data)
     if contract is None:
         sources.require(_merged(parts), "train")
-    labels = _labels_of(config, contract, _merged(parts))
+    labels, tasks = labelling.find(config.data, contract, _merged(parts))
     parts["train"] = _drawn(config, parts["train"])
     merged = _merged(parts)
     if contract is None:
         tokenizer = _tokenizer(config, merged["train"], folder)
-        contract = make_contract(config, tokenizer, labels)
+        contract = make_contract(config, tokenizer, labels, tasks)
     else:
-        contract = dataclasses.replace(contract, labels=labels)
+        contract = dataclasses.replace(contract, labels=labels, tasks=tasks)
 
     splits = {}
     for name, records in merged.items():
         token_ids, token_mask = text.tokenize(
             tokenizer, [record.text for record in records], contract.max_tokens
         )
-        labels, label_mask = _label_arrays(records, contract.labels)
+        fields = labelling.arrays(records, contract)
+        labels, label_mask = fields.pop("labels"), fields.pop("label_mask")
         sizes = tuple(len(part) for part in parts[name])
         mixture = tuple(config.data.mixture) or sizes
-        splits[name] = Split(records, token_ids, token_mask, labels, label_mask, sizes, mixture)
+        splits[name] = Split(
+            records, token_ids, token_mask, labels, label_mask, sizes, mixture, fields
+        )
     dataset = Dataset(splits, contract, tokenizer)
     if contract.normalization.kind == "dataset" and not contract.normalization.mean and measure:
         contract = dataclasses.replace(contract, normalization=measure(dataset))

@@ -75,11 +75,11 @@ class Segmenting:
             return f"{self.chunks} of {self.length:g} s, evenly spaced"
         return f"of {self.length:g} s, one every {self.hop or self.length:g} s"
 
-    def samples(self, sample_rate: int) -> int:
+    def samples(self, sample_rate: float) -> int:
         """Length of one segment in samples."""
         return round(self.seconds * sample_rate)
 
-    def count(self, duration: float, sample_rate: int) -> int:
+    def count(self, duration: float, sample_rate: float) -> int:
         """Number of chunks that a clip of `duration` seconds makes in evaluation."""
         if self.layout == "spaced":
             return 1
@@ -91,20 +91,21 @@ class Segmenting:
         to_the_end = math.ceil((duration - self.length) / hop) + 1
         return max(1, min(to_the_end, math.ceil(duration / hop)))
 
-    def _even_hop(self, duration: float, sample_rate: int) -> int:
+    def _even_hop(self, duration: float, sample_rate: float) -> int:
         """Samples from one of `chunks` to the next, 0 in a clip that is no longer than a chunk."""
         # Before rounding up, as resampling does, what is no part of a sample but float arithmetic.
         samples = math.ceil(round(duration * sample_rate, 3))
         return max(0, samples - self.segments * self.samples(sample_rate)) // self.chunks
 
     def starts(
-        self, duration: float, sample_rate: int, chunk: int = 0, position: float | None = None
+        self, duration: float, sample_rate: float, chunk: int = 0, position: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Where the segments begin.
 
         Args:
             duration: Length of the clip, in seconds.
-            sample_rate: Of the waveform, in Hz; evenly spaced chunks begin on samples.
+            sample_rate: Of the waveform, in Hz, or of its frames; evenly spaced chunks begin on
+                samples.
             chunk: Which chunk of the clip, in evaluation.
             position: In training, a draw from [0, 1) that places the crop; None in evaluation.
 

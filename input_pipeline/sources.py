@@ -16,6 +16,7 @@ import numpy as np
 from input_pipeline import columns
 from input_pipeline.perturbation import Perturbation
 from input_pipeline.tables import ManifestError, Table
+from input_pipeline.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Record:
         targets: regression targets in the order of the target columns, NaN where missing.
         shares: probability of each of the labels, as a teacher gives them; empty where they hold.
         perturbation: what is done to the audio once it is read; None leaves it as it is.
+        tasks: where there are several tasks, the labels or targets of each (see `tasks`).
     """
 
     id: str
@@ -47,6 +49,7 @@ class Record:
     targets: tuple[float, ...] = ()
     shares: tuple[float, ...] = ()
     perturbation: Perturbation | None = None
+    tasks: tuple[tuple, ...] = ()
 
 
 def read_manifest(
@@ -55,7 +58,9 @@ def read_manifest(
     root: str | Path | None = None,
     text_column: str = "text",
     label_column: str = "",
+    label_separator: str = "|",
     target_columns: Sequence[str] = (),
+    tasks: Sequence[Task] = (),
     split_column: str = "split",
     group_column: str = "group",
     hold_out: str = "",
@@ -67,12 +72,14 @@ def read_manifest(
     it is not empty it stands instead of the row's other labels.
 
     Args:
-        path: the table, or the folder of a data set (see `tables`); its column `path` is required,
-            every other one optional.
+        path: the table, or the folder of a data set (see `tables`); its column `path` (or
+            `file_path`) is required, every other one optional.
         root: folder that relative audio paths start from; the table's own by default.
         text_column: column with captions.
-        label_column: column with labels separated by `|` (or lists); `labels` or `label` if empty.
+        label_column: column with labels (or lists); `labels` or `label` if empty.
+        label_separator: what stands between the labels of a cell.
         target_columns: columns with numbers; an empty cell is a missing target.
+        tasks: several tasks, whose columns are read instead of the label column.
         split_column: column with split names.
         group_column: column with groups.
         hold_out: `column=value`: records whose column has this value become split "test", and
@@ -86,9 +93,14 @@ def read_manifest(
         ManifestError: the table, a row or a field cannot be used.
     """
     table = Table(Path(path))
+    table.rename("file_path", "path")
     paths, starts = table.strings("path"), columns.starts(table)
     targets = [table.numbers(column) for column in target_columns]
-    labels, shares = columns.soft_labels(table, columns.labels(table, label_column))
+    of_tasks = [task.read(table, label_separator) for task in tasks]
+    labels, shares = [[()] * len(table)] * 2
+    if not tasks:
+        labels = columns.labels(table, label_column, label_separator)
+        labels, shares = columns.soft_labels(table, labels)
     records = map(
         Record,
         columns.ids(table, paths, starts),
@@ -101,6 +113,8 @@ def read_manifest(
         columns.durations(table),
         zip(*targets, strict=True) if targets else repeat(()),
         shares,
+        repeat(None),
+        zip(*of_tasks, strict=True) if tasks else repeat(()),
     )
     if not hold_out:
         return list(records)

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -72,6 +73,29 @@ class Table:
     def has(self, column: str) -> bool:
         """Say whether the table has this column."""
         return column in self._frame.columns
+
+    def rename(self, column: str, name: str) -> None:
+        """Give a column another name, where there is such a column and none of that name yet."""
+        if self.has(column) and not self.has(name):
+            self._frame = self._frame.rename(columns={column: name})
+
+    def write(
+        self,
+        file: Path,
+        rows: Sequence[int],
+        changed: Mapping[str, Sequence[Any]],
+        without: Sequence[str] = (),
+    ) -> None:
+        """Write some rows as CSV.
+
+        Args:
+            file: where to.
+            rows: their positions, from 0.
+            changed: new columns, or new cells of old ones.
+            without: columns to leave out.
+        """
+        frame = self._frame.assign(**changed).drop(columns=list(without), errors="ignore")
+        frame.iloc[rows].map(_as_text).to_csv(file, index=False)
 
     def fail(self, index: int, column: str, problem: str) -> NoReturn:
         """Raise a ManifestError for one cell."""
@@ -143,6 +167,13 @@ class Table:
                 self.fail(index, column, f"{cell} is not finite; correct it, or leave it empty")
             numbers.append(number)
         return numbers
+
+
+def _as_text(cell: Any) -> Any:
+    """A cell as CSV can hold it: lists as labels are written there, objects as JSON."""
+    if isinstance(cell, (list, tuple, np.ndarray)):
+        return "|".join(map(str, cell))
+    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell
 
 
 def _read(file: Path) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from atbert_jax.evaluation import metrics
 from input_pipeline import audio
+from input_pipeline.contract import Labels
 from input_pipeline.dataset import Dataset, Split
 from input_pipeline.progress import track
 
@@ -25,21 +26,27 @@ MOST_CLIPS = 5000
 LONGEST = 60.0
 
 
-def measure(dataset: Dataset, split: str, console: Console, *, tuned: bool) -> dict:
+def is_possible(dataset: Dataset, split: str) -> bool:
+    """Whether there is something to hear: prepared features (`.npy`) are none."""
+    records = [*dataset.split("train").records, *dataset.split(split).records]
+    return not dataset.contract.features or all(r.path.suffix.lower() != ".npy" for r in records)
+
+
+def measure(dataset: Dataset, labels: Labels, split: str, console: Console, *, tuned: bool) -> dict:
     """Metrics of the baseline on a split, fitted on 'train'.
 
     Args:
         dataset: With labels.
+        labels: Of the only task, or of one of several.
         split: 'train', 'val' or 'test'.
         console: Where to talk.
         tuned: Thresholds of tags are chosen on 'val', too.
     """
-    labels = dataset.contract.labels
     names = dict.fromkeys([split, "val"] if tuned else [split])
-    asked = {name: _described(dataset, dataset.split(name), console) for name in names}
+    asked = {name: _described(dataset, labels, dataset.split(name), console) for name in names}
     features = np.concatenate([rows for rows, _ in asked.values()])
     found = fit_and_score(
-        *_described(dataset, dataset.split("train"), console), features, labels.task
+        *_described(dataset, labels, dataset.split("train"), console), features, labels.task
     )
     ends = np.cumsum([len(rows) for rows, _ in asked.values()])
     of_split = dict(zip(asked, np.split(found, ends[:-1]), strict=True))
@@ -55,9 +62,12 @@ def measure(dataset: Dataset, split: str, console: Console, *, tuned: bool) -> d
     return metrics.TASK_METRICS[labels.task](scores, targets, labels.names, **chosen)
 
 
-def _described(dataset: Dataset, split: Split, console: Console) -> tuple[np.ndarray, np.ndarray]:
+def _described(
+    dataset: Dataset, labels: Labels, split: Split, console: Console
+) -> tuple[np.ndarray, np.ndarray]:
     """MFCC statistics (N, F) and labels (N, C) of the readable records that somebody labelled."""
-    rows = np.flatnonzero((split.label_mask > 0) & ~split.soft)
+    values, mask = (split.tables[name] for name in labels.fields)
+    rows = np.flatnonzero((mask > 0) & ~split.soft)
     rows = rows[:: -(-len(rows) // MOST_CLIPS)]
     rate = dataset.contract.spectrogram.sample_rate
     features, kept = [], []
@@ -68,7 +78,7 @@ def _described(dataset: Dataset, split: Split, console: Console) -> tuple[np.nda
             continue  # reported where the model met it
         features.append(mfcc_statistics(waveform, rate))
         kept.append(row)
-    return np.stack(features), split.labels[kept]
+    return np.stack(features), values[kept]
 
 
 def mfcc_statistics(waveform: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -16,7 +16,8 @@ from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, encode_views, p
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
 from input_pipeline import text
-from input_pipeline.audio import AudioError, Reader
+from input_pipeline.audio import AudioError
+from input_pipeline.frames import make_reader, nothing
 from input_pipeline.sources import Record
 
 # Chunks that are computed at a time.
@@ -48,12 +49,6 @@ class Answer:
 def has_audio(record: Record) -> bool:
     """Whether a record names a file; the path of a text alone is '.'."""
     return bool(record.path.name)
-
-
-def _heard(waveform: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
-    """The fields of a row that a clip fills, from segments (S, N) and their real samples (S,)."""
-    mask = (samples > 0).astype(np.float32)
-    return {"waveform": waveform, "samples": samples.astype(np.int32), "segment_mask": mask}
 
 
 @dataclasses.dataclass
@@ -102,7 +97,7 @@ class Predictor:
         self.model, self.labels, self.chosen = model, labels, chosen
         self.texts = labels.texts if labels else None
         contract = model.contract
-        self.reader = Reader(contract.spectrogram.sample_rate, contract.segmenting)
+        self.reader = make_reader(contract)
         self.objectives = model.learner.objectives
 
         @jax.jit
@@ -146,31 +141,29 @@ class Predictor:
         ids, mask = text.tokenize(self.model.tokenizer, [record.text], contract.max_tokens)
         row = {"token_ids": ids[0], "token_mask": mask[0], "answer": answer}
         answer.has_text = bool(mask.any())
+        carries, masks = self.reader.carries, self.reader.masks
         if not has_audio(record):
-            segments = contract.segmenting.segments
-            length = contract.segmenting.samples(contract.spectrogram.sample_rate)
-            yield row | _heard(np.zeros((segments, length), np.float32), np.zeros(segments, int))
+            silence, real = nothing(self.reader)
+            yield row | {carries: silence, **masks(real)}
             return
         answer.duration = self.reader.duration(record)
         count = contract.segmenting.count(answer.duration, self.reader.sample_rate)
         for chunk in range(count):
-            yield row | _heard(*self.reader.segments(record, chunk))
+            sound, real = self.reader.segments(record, chunk)
+            yield row | {carries: sound, **masks(real)}
 
     def _flush(self, rows: list[dict]) -> None:
         """Computes the rows and hands each its outputs."""
         if not rows:
             return
         filled = rows + rows[:1] * (BATCH - len(rows))
-        names = ("waveform", "samples", "segment_mask", "token_ids", "token_mask")
+        names = rows[0].keys() - {"answer"}
         batch = {name: jnp.asarray(np.stack([row[name] for row in filled])) for name in names}
-        ones = np.ones(BATCH, np.float32)
-        classes = len(self.model.contract.labels.names)
-        batch |= {
-            "labels": np.zeros((BATCH, classes), np.float32),
-            "label_mask": 0 * ones,
-            "record": np.zeros(BATCH, np.int32),
-            "valid": ones,
-        }
+        batch |= {"record": np.zeros(BATCH, np.int32), "valid": np.ones(BATCH, np.float32)}
+        for labels in self.model.contract.all_labels:
+            values, mask = labels.fields
+            batch[values] = np.zeros((BATCH, len(labels.names)), np.float32)
+            batch[mask] = np.zeros(BATCH, np.float32)
         outputs, embeddings = jax.device_get(
             self._step(self.model.params, self.model.statistics, batch, self.texts)
         )

@@ -45,8 +45,8 @@ def measure(
     task = model.contract.labels.task
     if not task:
         raise ValueError(
-            f"{model.workdir} predicts no labels, and robustness is measured on them; give the"
-            " checkpoint of a classification"
+            f"{model.workdir} predicts no labels of one task, and robustness is measured on them;"
+            " give the checkpoint of a classification"
         )
     shown = on_split.SHOWN[task][:COLUMNS]
     found = {CLEAN: clean}
@@ -56,7 +56,7 @@ def measure(
         found[str(perturbation)] = on_split.measure_answers(model, answers, chosen)
     values = {}
     for name, metrics in found.items():
-        view, entry = next(on_split.views(metrics, task))
+        view, entry = next(on_split.views(metrics["classification"], task))
         values[name] = {metric: entry[metric] for metric in shown}
     rows = [[name, *entry.values()] for name, entry in values.items()]
     note = f"Each clip is perturbed as a whole before it is cut into chunks; {view}."

@@ -11,6 +11,8 @@ from rich.console import Console
 from atbert_jax.evaluation import (
     baseline,
     contribution,
+    correlation,
+    examples,
     plots,
     retrieval,
     robustness,
@@ -24,6 +26,7 @@ from atbert_jax.evaluation.tables import Table, print_table
 from atbert_jax.training import checkpoint, trained
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.writers import read_metrics
+from input_pipeline.contract import Labels
 from input_pipeline.dataset import Dataset
 from input_pipeline.perturbation import Perturbation
 
@@ -42,6 +45,7 @@ def evaluate(
     perturbation: Perturbation | None = None,
     with_robustness: bool = False,
     also_text_column: str = "",
+    with_correlations: bool = False,
     with_baseline: bool = True,
     rerank: int | None = None,
     template: str | None = None,
@@ -66,6 +70,7 @@ def evaluate(
             and thresholds are chosen, without.
         with_robustness: Measure on the clips of the robustness set, too.
         also_text_column: Measure with the texts of this column of the manifest, too.
+        with_correlations: Correlate hidden units with the features that the model hears, too.
         with_baseline: Fit the MFCC baseline on the training split, too.
         rerank: Instead of `config.evaluation.rerank`.
         template: Classify by the labels' names, too, in a text with {} in the place of the name.
@@ -104,15 +109,18 @@ def evaluate(
     tables, figures = _show(model, answers[0][1], values)
     figures += taggram.figures(model, dataset.split(split), answers[0][1])
     figures += contribution.figures(model, dataset.split(split), answers[0][1])
-    systems, more = _systems(model, measured, unreadable)
+    figures += examples.figures(model, dataset, split)
+    compared, more = _compare(
+        model, measured, dataset, split, chosen[0], console, with_baseline=with_baseline
+    )
     warnings += more
-    if systems and with_baseline:
-        systems[BASELINE] = baseline.measure(dataset, split, console, tuned=bool(chosen[0]))
-    elif systems:
-        warnings.append("The MFCC baseline was not measured, as asked for.")
-    if systems:
-        tables.insert(0, _comparison(systems, model.contract.labels.task))
-        values["systems"] = systems
+    if unreadable:
+        warnings.append(f"{unreadable} records could not be read and were left out.")
+    comparisons = [_comparison(systems, labels) for labels, systems in compared.items()]
+    tables = comparisons + tables
+    if compared:
+        by_task = {labels.name: systems for labels, systems in compared.items()}
+        values["systems"] = by_task.get("", by_task)
     if with_robustness:
         values["robustness"], more, pictures = robustness.measure(
             model, dataset, split, measured[0], chosen[0], console
@@ -124,6 +132,10 @@ def evaluate(
             model, datasets, split, measured[0], chosen[0], console
         )
         tables.append(table)
+    if with_correlations:
+        values["correlations"], more, pictures = correlation.measure(model, dataset, split)
+        tables += more
+        figures += pictures
     if retrieval.is_learned(model):
         values["retrieval"], more, unsearched = retrieval.measure(model, dataset, split)
         tables += more
@@ -143,7 +155,7 @@ def evaluate(
             "Date": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
         },
         warnings=warnings,
-        metrics=_headline(systems, model.contract.labels.task) | values,
+        metrics=_headline(compared) | values,
         tables=tables,
         figures=[*figures, *_training_curves(workdir)],
         config=config.to_dict(),
@@ -168,7 +180,7 @@ def _dataset(
 def _twin(model: Trained) -> list[Trained]:
     """The same network, trained from scratch, where there is one and labels to compare on."""
     folder = model.workdir / checkpoint.SCRATCH
-    there = model.contract.labels.task and (folder / checkpoint.CONFIG).exists()
+    there = model.contract.by_objective and (folder / checkpoint.CONFIG).exists()
     return [trained.load(folder)] if there else []
 
 
@@ -188,25 +200,31 @@ def _choose(
         answers: There, of each model.
         console: Where to talk.
     """
-    if not on_split.choosing(models[0].learner):
+    choosing = on_split.choosing(models[0].learner)
+    if not choosing:
         return [{} for _ in models], []
-    labels = dataset.splits["val"].labels[dataset.splits["val"].label_mask > 0]
-    if not len(labels):
-        text = "The val split has no labelled records, so tags are decided at 0.5 alone."
-        return [{} for _ in models], [text]
-    warnings = []
+    val, warnings, lacking = dataset.splits["val"].tables, [], []
+    for name in choosing:
+        labels = dataset.contract.by_objective[name]
+        values, mask = (val[field] for field in labels.fields)
+        there, what = values[mask > 0], f"{labels.name}: " if labels.name else ""
+        if not len(there):
+            lacking.append(name)
+            text = "The val split has no labelled records, so tags are decided at 0.5 alone."
+            warnings.append(what + text)
+            continue
+        shown = zip(labels.names, there.any(axis=0), strict=True)
+        if missing := ", ".join(label for label, is_there in shown if not is_there):
+            text = f"No record of val has these tags, so their thresholds stay 0.5: {missing}."
+            warnings.append(what + text)
+    if len(lacking) == len(choosing):
+        return [{} for _ in models], warnings
     if split == "val":
-        warnings.append("Thresholds were chosen on this very split; new records will do worse.")
+        warnings.insert(0, "Thresholds were chosen on this very split; new records will do worse.")
     else:
         answers, _ = on_split.ask(models, dataset, "val", console)
-    names = dataset.contract.labels.names
-    if missing := [n for n, there in zip(names, labels.any(axis=0), strict=True) if not there]:
-        text = (
-            f"No record of val has these tags, so their thresholds stay 0.5: {', '.join(missing)}."
-        )
-        warnings.append(text)
     chosen = [
-        on_split.choose(model.learner, outputs, model.config.evaluation.aggregate)
+        on_split.choose(model.learner, outputs, model.config.evaluation.aggregate, lacking)
         for model, (_, outputs) in zip(models, answers, strict=True)
     ]
     return chosen, warnings
@@ -225,46 +243,71 @@ def _show(
     return tables, figures
 
 
-def _systems(
-    model: Trained, measured: Sequence[dict[str, Any]], unreadable: int
-) -> tuple[dict[str, dict], list[str]]:
-    """What the model and its twin from scratch have measured on the labels, and warnings."""
-    task, config = model.contract.labels.task, model.config
-    if not task:
-        return {}, []
-    warnings = []
-    starts = [start for start in (config.init_from, config.init.text, config.init.audio) if start]
-    origins = [f"from {' and '.join(starts) or 'scratch'}", "from scratch"]
-    systems = {
-        f"{config.model.name} {origin}: {view}": entry
-        for origin, values in zip(origins, measured, strict=False)
-        for view, entry in on_split.views(values, task)
-    }
-    if config.init_from and len(measured) == 1:
+def _compare(
+    model: Trained,
+    measured: Sequence[dict[str, Any]],
+    dataset: Dataset,
+    split: str,
+    chosen: dict[str, dict],
+    console: Console,
+    *,
+    with_baseline: bool,
+) -> tuple[dict[Labels, dict[str, dict]], list[str]]:
+    """What the model, its twin from scratch and the baseline have measured on each task's labels.
+
+    Returns:
+        By the labels, metrics by system, the model's first view first; and warnings.
+    """
+    compared, warnings = {}, []
+    can_be_heard = with_baseline and baseline.is_possible(dataset, split)
+    for name, labels in model.contract.by_objective.items():
+        systems = _systems(model, [values.get(name, {}) for values in measured], labels)
+        if systems and can_be_heard:
+            systems[BASELINE] = baseline.measure(
+                dataset, labels, split, console, tuned=name in chosen
+            )
+        if systems:
+            compared[labels] = systems
+    if compared and not with_baseline:
+        warnings.append("The MFCC baseline was not measured, as asked for.")
+    elif compared and not can_be_heard:
+        warnings.append("The MFCC baseline was not measured: the manifest names features alone.")
+    if compared and model.config.init_from and len(measured) == 1:
         warnings.append(
             "The same network from scratch was not measured; train with"
             " --config.scratch_twin=true to see what pre-training is worth."
         )
-    if unreadable:
-        warnings.append(f"{unreadable} records could not be read and were left out.")
-    return systems, warnings
+    return compared, warnings
 
 
-def _comparison(systems: dict[str, dict], task: str) -> Table:
-    names = on_split.SHOWN[task]
+def _systems(model: Trained, measured: Sequence[dict[str, Any]], labels: Labels) -> dict[str, dict]:
+    """What the model and its twin have measured on some labels, by system and view."""
+    config = model.config
+    starts = [start for start in (config.init_from, config.init.text, config.init.audio) if start]
+    origins = [f"from {' and '.join(starts) or 'scratch'}", "from scratch"]
+    return {
+        f"{config.model.name} {origin}: {view}": entry
+        for origin, values in zip(origins, measured, strict=False)
+        for view, entry in on_split.views(values, labels.task)
+    }
+
+
+def _comparison(systems: dict[str, dict], labels: Labels) -> Table:
+    names = on_split.SHOWN[labels.task]
     rows = [[system, *(entry.get(name) for name in names)] for system, entry in systems.items()]
-    return Table("Comparison", ["system", *names], rows, "All on the same records of this split.")
+    title = f"Comparison: {labels.name}" if labels.name else "Comparison"
+    return Table(title, ["system", *names], rows, "All on the same records of this split.")
 
 
-def _headline(systems: dict[str, dict], task: str) -> dict[str, Any]:
-    """The task's first metric of the model's first view, its twin's and the baseline's."""
-    if not systems:
-        return {}
-    name = on_split.SHOWN[task][0]
+def _headline(compared: dict[Labels, dict[str, dict]]) -> dict[str, Any]:
+    """Each task's first metric of the model's first view, its twin's and the baseline's."""
     first = {}
-    for system, entry in systems.items():
-        first.setdefault(system.split(":")[0], entry[name])
-    return {f"{name} {system}": value for system, value in first.items()}
+    for labels, systems in compared.items():
+        metric = on_split.SHOWN[labels.task][0]
+        what = f"{labels.name} {metric}" if labels.name else metric
+        for system, entry in systems.items():
+            first.setdefault(f"{what} {system.split(':')[0]}", entry[metric])
+    return first
 
 
 def _training_curves(workdir: Path) -> list[Figure]:

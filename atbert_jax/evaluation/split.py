@@ -111,7 +111,7 @@ def choosing(learner: Learner) -> dict[str, Any]:
 
 
 def choose(
-    learner: Learner, outputs: Mapping[str, Outputs], aggregate: str
+    learner: Learner, outputs: Mapping[str, Outputs], aggregate: str, without: Sequence[str] = ()
 ) -> dict[str, dict[str, Any]]:
     """What the objectives choose on validation data, as keyword arguments of theirs.
 
@@ -119,10 +119,12 @@ def choose(
         learner: The model.
         outputs: On the validation split, of each objective.
         aggregate: How chunks become tracks.
+        without: Objectives that have nothing there to choose by.
     """
     return {
         name: objective.choose(outputs[name], aggregate)
         for name, objective in choosing(learner).items()
+        if name not in without
     }
 
 
@@ -162,11 +164,10 @@ def measure(
 
 
 def views(values: Mapping[str, Any], task: str) -> Iterator[tuple[str, dict]]:
-    """The views (audio with text, audio, text) that were measured on the labels."""
-    for objective in values.values():
-        for view, entry in objective.items() if isinstance(objective, dict) else ():
-            if isinstance(entry, dict) and SHOWN[task][0] in entry:
-                yield view.replace("_", " + "), entry
+    """The views (audio with text, audio, text) that an objective has measured on its labels."""
+    for view, entry in values.items():
+        if isinstance(entry, dict) and SHOWN[task][0] in entry:
+            yield view.replace("_", " + "), entry
 
 
 def scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float | None]:

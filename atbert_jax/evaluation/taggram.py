@@ -15,9 +15,9 @@ from atbert_jax.evaluation.fonts import lettering, shortened
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.split import Outputs
 from atbert_jax.training.trained import Trained
-from input_pipeline.audio import Reader
 from input_pipeline.contract import Contract
 from input_pipeline.dataset import Split
+from input_pipeline.frames import make_reader
 from input_pipeline.sources import Record
 
 # Tags in a picture, and clips in a report.
@@ -115,7 +115,7 @@ def make(
         scores: (K, C) of its chunks, in order.
         answer: (C,) of the whole clip.
     """
-    segmenting, rate = contract.segmenting, contract.spectrogram.sample_rate
+    segmenting, rate = contract.segmenting, make_reader(contract).sample_rate
     starts = [segmenting.starts(duration, rate, chunk)[0][0] for chunk in range(len(scores))]
     # Spaced segments are one chunk, of the whole clip.
     length = duration if segmenting.layout == "spaced" else segmenting.length
@@ -153,7 +153,7 @@ def clips(
 
 def figures(model: Trained, split: Split, outputs: Mapping[str, Outputs]) -> list[Figure]:
     """Taggrams of the first clips of a split that have several chunks; see `clips`."""
-    reader = Reader(model.contract.spectrogram.sample_rate, model.contract.segmenting)
+    reader = make_reader(model.contract)
     found = []
     for record, scores, answer in clips(model, split, outputs, fewest=2):
         duration = reader.duration(record)

@@ -6,11 +6,12 @@ from flax import nnx
 from atbert_jax.models import taggers
 from atbert_jax.models.atbert import ATBERT
 from atbert_jax.models.crossmodal import CrossModal
+from atbert_jax.models.m3bert import M3BERT
 from atbert_jax.models.mulap import MuLaP
 from atbert_jax.models.taggers.tagger import Tagger
 from input_pipeline.contract import Contract
 
-MODELS = {"atbert": ATBERT, "crossmodal": CrossModal, "mulap": MuLaP}
+MODELS = {"atbert": ATBERT, "crossmodal": CrossModal, "m3bert": M3BERT, "mulap": MuLaP}
 MODELS |= dict.fromkeys(taggers.NETWORKS, Tagger)
 
 

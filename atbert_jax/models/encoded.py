@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 
 class Encoded(NamedTuple):
@@ -15,3 +16,13 @@ class Encoded(NamedTuple):
 def fold(key: jax.Array | None, number: int) -> jax.Array | None:
     """A key for one of several uses; None (evaluation) stays None."""
     return None if key is None else jax.random.fold_in(key, number)
+
+
+def with_mean(states: Encoded) -> Encoded:
+    """States (B, T, D) behind the mean of the real ones, their summary: (B, T + 1, D)."""
+    hidden, mask = states
+    weight = mask[..., None].astype(hidden.dtype)
+    total = (hidden * weight).sum(axis=1, keepdims=True)
+    mean = total / jnp.maximum(weight.sum(axis=1, keepdims=True), 1)
+    there = mask.max(axis=1, keepdims=True)
+    return Encoded(jnp.concatenate([mean, hidden], axis=1), jnp.concatenate([there, mask], axis=1))

@@ -183,19 +183,36 @@ class Encoder(nnx.Module):
         Returns:
             (B, T, D).
         """
-        places = range(self.depth)[first:last]
-        bound = [layer.bind(group) for layer in self.layers]
-        if self.remat:
-            bound = [jax.checkpoint(apply) for apply in bound]
+        if not self.scan_layers:
+            return [x, *self.states(x, mask, key, group, first=first, last=last)][-1]
+        (apply,) = self._bound(group)
+        keys = None if key is None else jax.random.split(key, self.depth)[first:last]
+        count = len(range(self.depth)[first:last])
+        return jax.lax.scan(lambda x, key: (apply(x, mask, key), None), x, keys, count)[0]
+
+    def states(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        key: jax.Array | None,
+        group: int = 0,
+        *,
+        first: int = 0,
+        last: int | None = None,
+    ) -> list[jax.Array]:
+        """What each of the layers says, (B, T, D); the arguments are those of a call."""
+        bound = self._bound(group)
         keys = None if key is None else jax.random.split(key, self.depth)
-        if self.scan_layers:
-            apply = bound[0]
-            keys = None if keys is None else keys[first:last]
-            return jax.lax.scan(lambda x, key: (apply(x, mask, key), None), x, keys, len(places))[0]
-        for number in places:
+        found = []
+        for number in range(self.depth)[first:last]:
             apply = bound[number % len(bound)]
             x = apply(x, mask, None if keys is None else keys[number])
-        return x
+            found.append(x)
+        return found
+
+    def _bound(self, group: int) -> list[Callable]:
+        bound = [layer.bind(group) for layer in self.layers]
+        return [jax.checkpoint(apply) for apply in bound] if self.remat else bound
 
 
 class Encoders(nnx.Module):

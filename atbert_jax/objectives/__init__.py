@@ -1,11 +1,14 @@
 """Training objectives, by the names that configs give them (see `objective.Objective`)."""
 
+import dataclasses
+
 import ml_collections
 from flax import nnx
 
 from atbert_jax.objectives.alignment import Alignment
 from atbert_jax.objectives.classification import Classification
 from atbert_jax.objectives.correct_pair import CorrectPair
+from atbert_jax.objectives.masked_acoustic import MaskedAcoustic
 from atbert_jax.objectives.masked_audio import MaskedAudio
 from atbert_jax.objectives.masked_embedding import MaskedEmbedding
 from atbert_jax.objectives.masked_language import MaskedLanguage
@@ -15,6 +18,7 @@ OBJECTIVES = {
     "alignment": Alignment,
     "classification": Classification,
     "correct_pair": CorrectPair,
+    "masked_acoustic": MaskedAcoustic,
     "masked_audio": MaskedAudio,
     "masked_embedding": MaskedEmbedding,
     "masked_language": MaskedLanguage,
@@ -26,9 +30,11 @@ def build(
 ) -> nnx.Dict:
     """The objectives that `config.objectives` gives a weight, by name.
 
+    The name of one of several tasks is that of a classification of its labels.
+
     Args:
         config: The whole config; `config.<name>` holds an objective's own settings.
-        contract: Label names and task.
+        contract: Label names and task, or tasks.
         trunk: The model, whose widths the heads take.
         rngs: Keys of the initial values.
 
@@ -36,26 +42,34 @@ def build(
         ValueError: if there is no such objective (the message lists those there are), or one needs
             text and the model is of audio alone, or streams and the model gives a summary alone.
     """
-    unknown = sorted(set(config.objectives) - set(OBJECTIVES))
+    tasks = {labels.name: labels for labels in contract.tasks}
+    if clash := sorted(set(tasks) & set(OBJECTIVES)):
+        raise ValueError(
+            f"config.data.tasks.{clash[0]} has the name of an objective; give the task another one"
+        )
+    known = OBJECTIVES | dict.fromkeys(tasks, Classification)
+    unknown = sorted(set(config.objectives) - set(known))
     if unknown or not config.objectives:
         raise ValueError(
-            f"config.objectives names {unknown or 'nothing'}; choose from {sorted(OBJECTIVES)}"
+            f"config.objectives names {unknown or 'nothing'}; choose from {sorted(known)}"
         )
-    lacking = [name for name in config.objectives if OBJECTIVES[name].needs_text]
+    lacking = [name for name in config.objectives if known[name].needs_text]
     if lacking and "text" not in trunk.modalities:
         raise ValueError(
             f"config.objectives names {', '.join(sorted(lacking))}, but config.model.name="
             f"{config.model.name!r} is a model of audio alone; use 'classification'"
         )
-    lacking = [name for name in config.objectives if OBJECTIVES[name].needs_streams]
+    lacking = [name for name in config.objectives if known[name].needs_streams]
     if lacking and getattr(trunk, "summary_only", False):
         raise ValueError(
             f"config.objectives names {', '.join(sorted(lacking))}, but config.model.name="
             f"{config.model.name!r} has no streams to mask or compare; use 'classification'"
         )
-    return nnx.Dict(
-        {
-            name: OBJECTIVES[name](config[name], contract, trunk, rngs=rngs)
-            for name in sorted(config.objectives)
-        }
-    )
+
+    def make(name: str) -> nnx.Module:
+        if name in tasks:
+            own = dataclasses.replace(contract, labels=tasks[name])
+            return Classification(config.classification, own, trunk, rngs=rngs)
+        return OBJECTIVES[name](config[name], contract, trunk, rngs=rngs)
+
+    return nnx.Dict({name: make(name) for name in sorted(config.objectives)})

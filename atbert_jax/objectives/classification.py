@@ -34,10 +34,12 @@ class Classification(Objective):
     The views are audio with text, audio alone and text alone. All that the config names are
     trained together, so that the model also answers where a modality is missing.
 
+    Where there are several tasks, each has a classification of its own under the task's name.
+
     Args:
-        config: `config.classification`: views, head, of an 'mlp' hidden (H; 0 is D/2) and activation
-            ('tanh' or 'relu'), pooling ('summary' or 'mean' over the sequence), dropout,
-            label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
+        config: `config.classification`: views, head, hidden (H of an 'mlp'; 0 is D/2), activation
+            ('tanh' or 'relu', of an 'mlp'), pooling ('summary' or 'mean' over the sequence),
+            dropout, label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
         contract: Task and label names.
         trunk: Has `hidden`, D.
         rngs: Keys of the initial values.
@@ -93,6 +95,7 @@ class Classification(Objective):
         self.mixup = config.mixup
         self.label_smoothing = config.label_smoothing
         self.labels = contract.labels
+        self.fields = contract.labels.fields
         self.chooses = contract.labels.task == "multi_label"
         classes = len(contract.labels.names)
         self.dropout = nnx.Dropout(config.dropout)
@@ -114,7 +117,8 @@ class Classification(Objective):
         share = jax.random.beta(fold(key, 0), self.mixup, self.mixup, (size,))
         share = jnp.maximum(share, 1 - share)
         other = jax.random.permutation(fold(key, 1), size)
-        usable = batch["valid"] * batch["label_mask"]
+        labels, label_mask = self.fields
+        usable = batch["valid"] * batch[label_mask]
         share = jnp.where(usable * usable[other] > 0, share, 1.0)
 
         def mix(x: jax.Array) -> jax.Array:
@@ -124,13 +128,9 @@ class Classification(Objective):
         def longer(x: jax.Array) -> jax.Array:
             return jnp.where(share[:, None] < 1, jnp.maximum(x, x[other]), x)
 
-        sound = "log_mel" if "log_mel" in batch else "waveform"
-        return batch | {
-            sound: mix(batch[sound]),
-            "samples": longer(batch["samples"]),
-            "segment_mask": longer(batch["segment_mask"]),
-            "labels": mix(batch["labels"]),
-        }
+        mixed = dict.fromkeys(("log_mel", "waveform", "frames", labels), mix)
+        mixed |= dict.fromkeys(("samples", "segment_mask", "frame_mask"), longer)
+        return batch | {name: how(batch[name]) for name, how in mixed.items() if name in batch}
 
     def logits(self, encoded: Encoded, key: jax.Array | None) -> jax.Array:
         """Maps hidden states (B, T, D) to logits (B, C); `key=None` is evaluation."""
@@ -169,14 +169,16 @@ class Classification(Objective):
 
         Args:
             model: The trunk.
-            batch: `labels` (B, C), rows with `label_mask` (B,) 0 are left out.
+            batch: `labels` (B, C), rows with `label_mask` (B,) 0 are left out; of one of several
+                tasks, the fields that have its name.
             key: Of the dropout; None = evaluation.
 
         Returns:
             (sum, weight) of the loss over the rows, and the metric `accuracy` (of the first view;
             single-label only).
         """
-        weight = batch["valid"] * batch["label_mask"]
+        labels, label_mask = self.fields
+        weight = batch["valid"] * batch[label_mask]
         audio, text = batch["segment_mask"].max(axis=1), batch["token_mask"].max(axis=1)
         there = {AUDIO: audio, TEXT: text, AUDIO_TEXT: jnp.maximum(audio, text)}
         if self.mixup and key is not None:
@@ -186,10 +188,10 @@ class Classification(Objective):
         views = encode_views(model, batch, self.views, fold(key, 0))
         for number, (view, encoded) in enumerate(views.items()):
             logits = self.logits(encoded, fold(key, number + 1))
-            total += self._losses(logits, batch["labels"]) * there[view]
+            total += self._losses(logits, batch[labels]) * there[view]
             count += there[view]
             if self.labels.task == "single_label" and view == self.views[0]:
-                hits = logits.argmax(axis=1) == batch["labels"].argmax(axis=1)
+                hits = logits.argmax(axis=1) == batch[labels].argmax(axis=1)
                 metrics["accuracy"] = ((hits * weight).sum(), weight.sum())
         weight *= count > 0
         return ((total * weight / jnp.maximum(count, 1)).sum(), weight.sum()), metrics
@@ -222,15 +224,15 @@ class Classification(Objective):
         aggregate: str,
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
     ) -> dict:
-        """Metrics of each view over a split, chunks aggregated into tracks.
+        """Metrics of each view over a split, chunks aggregated into tracks; none without labels.
 
         Args:
-            outputs: Of `predict`, with `labels` (N, C), `label_mask` and `record` (N,).
+            outputs: Of `predict`, with its labels (N, C), their mask and `record` (N,).
             aggregate: 'mean', 'max' or 'vote'.
             thresholds: Of `choose`, for tags; F1 at them is measured beside that at 0.5.
         """
         measure, summary = metrics.TASK_METRICS[self.labels.task], {}
-        for view in self.views:
+        for view in self.views if outputs[self.fields[1]].any() else ():
             chosen = {"thresholds": thresholds[view]} if thresholds else {}
             tracks = self._tracks(outputs, view, aggregate)
             summary[view] = measure(*tracks, self.labels.names, **chosen)
@@ -240,8 +242,9 @@ class Classification(Objective):
         self, outputs: Mapping[str, np.ndarray], view: str, aggregate: str
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores and truth (R, C) of the labelled tracks."""
-        keep = outputs["label_mask"] > 0
-        record, labels = outputs["record"][keep], outputs["labels"][keep]
+        labels, label_mask = (outputs[name] for name in self.fields)
+        keep = label_mask > 0
+        record, labels = outputs["record"][keep], labels[keep]
         if self.labels.task == "regression":
             labels = labels * np.array(self.labels.std) + np.array(self.labels.mean)
         _, scores = aggregate_tracks(outputs[view][keep], record, aggregate)
@@ -252,20 +255,26 @@ class Classification(Objective):
     ) -> tuple[list[Table], list[Figure]]:
         """Each label in the first view: a table, and confusion matrix or curves."""
         view, names = self.views[0], self.labels.names
+        if view not in summary:
+            return [], []
         entry = summary[view]
         classes = entry["per_target" if self.labels.task == "regression" else "per_class"]
         columns = list(next(iter(classes.values())))
         rows = [[name, *(values[column] for column in columns)] for name, values in classes.items()]
-        tables = [Table(f"Each label, {view.replace('_', ' + ')}", ["label", *columns], rows)]
+        what = f"{self.labels.name}: " if self.labels.name else ""
+        title = f"{what}each label, {view.replace('_', ' + ')}"
+        tables = [Table(title[0].upper() + title[1:], ["label", *columns], rows)]
         figures, numbers = [], legend(names)
         if self.labels.task == "single_label":
             png = plots.confusion_matrix(entry["confusion_matrix"], names)
             note = f"Rows are the truth. {numbers}".strip()
-            figures.append(Figure("Confusion matrix", png, note))
+            figures.append(Figure(f"{what}Confusion matrix", png, note))
         if self.labels.task != "regression":
             scores, truth = self._tracks(outputs, view, aggregate)
-            figures.append(Figure("F1 by label", plots.per_class_bars(classes, "f1"), numbers))
-            figures.append(Figure("ROC", plots.roc_curves(scores, truth, names)))
+            png = plots.per_class_bars(classes, "f1")
+            figures.append(Figure(f"{what}F1 by label", png, numbers))
+            if any(0 < column.sum() < len(column) for column in truth.T):
+                figures.append(Figure(f"{what}ROC", plots.roc_curves(scores, truth, names)))
         return tables, figures
 
     def answer(
@@ -275,7 +284,7 @@ class Classification(Objective):
         aggregate: str,
         thresholds: Mapping[str, Mapping[str, float]] | None = None,
     ) -> dict:
-        """`prediction` and, for labels, `probabilities` by name.
+        """`prediction` and, for labels, `probabilities` by name; of several tasks, by theirs.
 
         The view is that of the modalities given, or else the first one that was trained. Tags are
         predicted from their thresholds (see `choose`) on, or else from 0.5.
@@ -283,10 +292,13 @@ class Classification(Objective):
         view = self._view(given)
         _, tracks = aggregate_tracks(outputs[view], np.zeros(len(outputs[view]), int), aggregate)
         by_name = dict(zip(self.labels.names, map(float, tracks[0]), strict=True))
+        answer = self._decided(by_name, (thresholds or {}).get(view, {}))
+        return {self.labels.name: answer} if self.labels.name else answer
+
+    def _decided(self, by_name: dict[str, float], limits: Mapping[str, float]) -> dict:
         if self.labels.task == "regression":
             return {"prediction": by_name}
         if self.labels.task == "multi_label":
-            limits = (thresholds or {}).get(view, {})
             tags = [n for n, value in by_name.items() if value >= limits.get(n, metrics.THRESHOLD)]
             return {"prediction": tags, "probabilities": by_name}
         return {"prediction": max(by_name, key=by_name.get), "probabilities": by_name}
@@ -294,8 +306,10 @@ class Classification(Objective):
     def chunk_scores(
         self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...]
     ) -> np.ndarray | None:
-        """The probabilities that `answer` aggregates (N, C); None of numbers."""
-        return None if self.labels.task == "regression" else outputs[self._view(given)]
+        """The probabilities that `answer` aggregates (N, C); None of numbers and several tasks."""
+        if self.labels.task == "regression" or self.labels.name:
+            return None
+        return outputs[self._view(given)]
 
     def _view(self, given: tuple[str, ...]) -> str:
         """That of the modalities given, or else the first one that was trained."""

@@ -22,11 +22,12 @@ class Objective(nnx.Module):
 
     Where something has to be chosen on validation data before others are measured, `chooses` is
     true, and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and
-    `answer`. One that does without text says so by `needs_text`, and one that asks a trunk for
-    nothing but the summary of each view by `needs_streams`.
+    `answer`. One that does without text says so by `needs_text`, one that asks a trunk for nothing
+    but the summary of each view by `needs_streams`, and one that has `pictures` by `draws`.
     """
 
     chooses = False
+    draws = False
     needs_text = True
     needs_streams = True
 
@@ -66,6 +67,16 @@ class Objective(nnx.Module):
         """What a reader wants to see of `outputs`, of which `summarize` gave `summary`."""
         del outputs, summary, aggregate
         return [], []
+
+    def pictures(self, model: nnx.Module, batch: Batch) -> Batch:
+        """What it does to a few clips as pictures (B, H, W) by name, the first row on the bottom.
+
+        Args:
+            model: The trunk.
+            batch: After `corrupt`.
+        """
+        del model, batch
+        return {}
 
     def answer(
         self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str

@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from rich.console import Console
 
 from atbert_jax.evaluation.tables import Table, print_table
@@ -16,6 +17,7 @@ from atbert_jax.training.state import define, fresh, lay_out
 from atbert_jax.training.step import make_train_step
 from input_pipeline import dataset
 from input_pipeline.contract import Contract
+from input_pipeline.frames import make_reader
 
 BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
 COLLECTIVE = re.compile(
@@ -64,22 +66,17 @@ def _contract(config: ml_collections.ConfigDict, workdir: Path) -> Contract:
 
 def abstract_batch(contract: Contract, carried: str, size: int) -> dict[str, jax.ShapeDtypeStruct]:
     """The shapes of a batch of `size` rows that carry `config.data.input`."""
-    segmenting, spectrogram = contract.segmenting, contract.spectrogram
-    samples = segmenting.samples(spectrogram.sample_rate)
-    log_mel = (segmenting.segments, spectrogram.n_mels, spectrogram.frame_count(samples))
-    floats = {
-        carried: log_mel if carried == "log_mel" else (segmenting.segments, samples),
-        "segment_mask": (segmenting.segments,),
-        "token_mask": (contract.max_tokens,),
-        "labels": (len(contract.labels.names),),
-        "label_mask": (),
-        "valid": (),
-    }
-    integers = {
-        "samples": (segmenting.segments,),
-        "token_ids": (contract.max_tokens,),
-        "record": (),
-    }
+    reader = make_reader(contract)
+    sound, real = reader.shapes
+    if carried == "log_mel":
+        spectrogram = contract.spectrogram
+        sound = (sound[0], spectrogram.n_mels, spectrogram.frame_count(sound[1]))
+    floats = {carried: sound, "token_mask": (contract.max_tokens,), "valid": ()}
+    integers = {"token_ids": (contract.max_tokens,), "record": ()}
+    for name, part in reader.masks(np.zeros(real, np.int32)).items():
+        (integers if part.dtype == np.int32 else floats)[name] = part.shape
+    for labels in contract.all_labels:
+        floats |= dict(zip(labels.fields, ((len(labels.names),), ()), strict=True))
     return {
         name: jax.ShapeDtypeStruct((size, *shape), dtype)
         for shapes, dtype in ((floats, jnp.float32), (integers, jnp.int32))

@@ -15,6 +15,7 @@ from atbert_jax.training import freezing
 from input_pipeline.contract import Contract
 
 TEXT_FIELDS = ("token_ids", "token_mask")
+AUDIO_MASKS = ("segment_mask", "frame_mask")
 
 Batch = dict[str, jax.Array]
 Sums = dict[str, tuple[jax.Array, jax.Array]]
@@ -32,12 +33,12 @@ class Once:
 
     def __init__(self, model: nnx.Module, *, frozen: bool = False) -> None:
         self._model, self._frozen = model, frozen
-        self._audio_fields = (model.hears, "segment_mask")
+        self._audio_fields = (model.hears, *AUDIO_MASKS)
         self._encoded: dict[tuple, Any] = {}
         self._inputs: list[tuple] = []  # kept, so that no other array gets their identity
 
     def _once(self, encode: Callable, batch: Batch, names: tuple[str, ...], key: Any) -> Any:
-        inputs = tuple(batch[name] for name in names)
+        inputs = tuple(batch[name] for name in names if name in batch)
         identity = (encode.__name__, *map(id, inputs))
         if identity not in self._encoded:
             self._inputs.append(inputs)
@@ -171,6 +172,14 @@ class Learner(nnx.Module):
             losses[name], values = objective.loss(model, batch, own)
             metrics |= {f"{name}/{metric}": value for metric, value in values.items()}
         return losses, metrics
+
+    def pictures(self, batch: Batch) -> Batch:
+        """The pictures (B, H, W) of all objectives, as `objective/name`."""
+        return {
+            f"{name}/{picture}": values
+            for name, objective in self.objectives.items()
+            for picture, values in objective.pictures(self.model, batch).items()
+        }
 
     def predict(self, batch: Batch) -> dict[str, Batch]:
         """Each objective's outputs (B, ...)."""

@@ -13,13 +13,13 @@ from flax import nnx
 from rich.console import Console
 
 from atbert_jax.evaluation import split as evaluation
-from atbert_jax.models import frontend
 from atbert_jax.training import (
     checkpoint,
     converted,
     distributed,
     freezing,
     optimizer,
+    pictures,
     sameness,
     sharding,
     transfer,
@@ -144,6 +144,7 @@ class Run:
             checkpoint.save_run(workdir, config, contract, self.dataset.tokenizer)
         self.writer = Writer(workdir, int(self.state.step), writes=distributed.is_first())
         self.evaluate = make_evaluation_step(self.definition, self.mesh, self.layout.state.params)
+        self.draw = pictures.make_picture_step(self.definition, self.mesh, self.layout.state.params)
 
     def _load(self, preprocessing: Path | None) -> Dataset:
         """The data; its contract is this run's, or that of another run, or new."""
@@ -268,10 +269,7 @@ class Run:
         """Shows TensorBoard the config and what the first clips look like to the model."""
         text = json.dumps(json.loads(self.config.to_json_best_effort()), indent=2)
         self.writer.texts(0, {"config": f"```\n{text}\n```"})
-        batch = {name: rows[:4] for name, rows in next(self._stream(0)).items()}
-        batch = jax.device_get(frontend.prepare(batch, self.dataset.contract))
-        clips = batch["log_mel"].transpose(0, 2, 1, 3)
-        self.writer.pictures(0, {"log_mel": clips.reshape(*clips.shape[:2], -1)[:, ::-1]})
+        self.writer.pictures(0, pictures.of_inputs(next(self._stream(0)), self.dataset.contract))
 
     def _log(self, number: int) -> str:
         rows, self.pending = self._rows(), []
@@ -324,7 +322,17 @@ class Run:
         values = evaluation.scalars(metrics)
         _score(values, self.config.evaluation.best_metric)  # refuses an unknown name at step 0
         self.writer.scalars(int(state.step), {f"val/{k}": v for k, v in values.items()})
+        if any(objective.draws for objective in learner.objectives.values()):
+            drawn = jax.device_get(self.draw(state.params, state.statistics, self._drawn))
+            self.writer.pictures(int(state.step), {f"val/{k}": v for k, v in drawn.items()})
         return values
+
+    @functools.cached_property
+    def _drawn(self) -> dict[str, jax.Array]:
+        """The first batch of validation, whose first clips are drawn."""
+        size = self.config.evaluation.batch_size
+        batches = self.batches.evaluation("val", size, sharding.share(self.mesh))
+        return sharding.put(next(batches), self.mesh)
 
     def _checkpoint(self) -> None:
         values = self._validate()

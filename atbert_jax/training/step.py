@@ -175,7 +175,7 @@ def make_train_step(
     return functools.partial(compiled, config.seed)
 
 
-# What is kept of each batch beside the objectives' outputs.
+# What is kept of each batch beside the objectives' outputs, also of each of several tasks.
 KEPT = ("record", "labels", "label_mask", "valid")
 
 
@@ -200,7 +200,7 @@ def make_evaluation_step(
     @functools.partial(jax.jit, in_shardings=(params, whole, rows), out_shardings=whole)
     def step(params: dict, statistics: dict, batch: Batch) -> tuple:
         learner = nnx.merge(definition, params, statistics)
-        kept = {name: batch[name] for name in KEPT}
+        kept = {name: rows for name, rows in batch.items() if name.split("/")[0] in KEPT}
         batch = learner.prepare(batch, jax.random.key(0))
         return learner.losses(batch, None), learner.predict(batch), kept
 

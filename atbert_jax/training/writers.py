@@ -45,11 +45,11 @@ class Writer:
         self._tensorboard.write_scalars(step, finite)
 
     def pictures(self, step: int, images: Mapping[str, np.ndarray]) -> None:
-        """Grey pictures (N, H, W) of any range, scaled to [0, 1]."""
+        """Grey pictures (N, H, W) of any range, scaled to [0, 1]; the first row is the lowest."""
         if not self._writes:
             return
         scaled = {
-            name: ((x - x.min()) / max(float(np.ptp(x)), 1e-6))[..., None]
+            name: ((x - x.min()) / max(float(np.ptp(x)), 1e-6))[:, ::-1, :, None]
             for name, x in images.items()
         }
         self._tensorboard.write_images(step, scaled)

@@ -22,16 +22,16 @@ from configs import (
     atbert_finetune,
     crossmodal,
     defaults,
+    m3bert_finetune,
     mulap_downstream,
     mulap_pretrain,
     tagger,
     tagger_notes,
     tagger_recipes,
 )
-from input_pipeline.contract import Contract, Labels, Normalization
+from input_pipeline import dataset
+from input_pipeline.contract import Contract, Labels
 from input_pipeline.features import Augmentation
-from input_pipeline.segmenting import Segmenting
-from input_pipeline.spectrogram import Spectrogram
 from input_pipeline.tag_sets import TAG_SETS
 
 FOLDER = Path(configs.__file__).parent
@@ -52,20 +52,23 @@ RUNS += [("mulap_pretrain", size) for size in mulap_pretrain.SIZES]
 RUNS += [("mulap_downstream", f"{task},random,finetune") for task in mulap_downstream.TASKS]
 RUNS += [("tagger", f"musicnn,,{recipe}") for recipe in tagger_recipes.RECIPES]
 RUNS += [("crossmodal", view + size) for view in crossmodal.MODALITIES for size in ("", ",small")]
+RUNS += [("m3bert_pretrain", size) for size in defaults.PRESETS]
+RUNS += [
+    ("m3bert_finetune", given)
+    for given in ("tiny", "small,frozen", "tiny,genre=label,mood=tags,av=numbers:valence+arousal")
+]
 
 
 def make_contract(config: ml_collections.ConfigDict) -> Contract:
-    """As a data set of two labels would make it."""
-    settings = config.spectrogram.to_dict()
-    settings.pop("frames")
-    return Contract(
-        spectrogram=Spectrogram(**settings),
-        segmenting=Segmenting(**config.segmenting),
-        normalization=Normalization(config.normalization),
-        max_tokens=config.text.max_tokens,
-        vocabulary=config.text.vocabulary,
-        labels=Labels(config.data.task, ("one", "other") if config.data.task else ()),
-    )
+    """As a data set of two labels, or two numbers, would make it."""
+    numbers = {"mean": (0.0, 0.0), "std": (1.0, 1.0)}
+
+    def labels(kind: str, name: str = "") -> Labels:
+        names = ("one", "other") if kind else ()
+        return Labels(kind, names, **(numbers if kind == "regression" else {}), name=name)
+
+    tasks = tuple(labels(task.kind, name) for name, task in config.data.tasks.items())
+    return dataset.make_contract(config, config.text.vocabulary, labels(config.data.task), tasks)
 
 
 def test_there_are_configs_for_both_stages():
@@ -76,11 +79,11 @@ def test_there_are_configs_for_both_stages():
 def test_a_config_describes_a_run(run):
     name, *size = run
     config = get_config(name)(*size)
-    for preset in size if name in SIZED else ():
+    for preset in set(size) & set(defaults.PRESETS) if name in SIZED else ():
         for field, value in defaults.PRESETS[preset].items():
             assert config.model[field] == value
     assert config.objectives
-    assert set(config.objectives) <= set(OBJECTIVES)
+    assert set(config.objectives) <= set(OBJECTIVES) | set(config.data.tasks)
     _, params, _ = define(config, make_contract(config))
     transformation = optimizer.build(config.optimizer, config.train.steps)
     assert jax.tree.leaves(jax.eval_shape(transformation.init, params))
@@ -244,3 +247,15 @@ def test_mulap_has_its_published_weights_and_each_can_be_left_out():
 def test_unknown_words_of_mulaps_configs_are_refused(build, given, message):
     with pytest.raises(ValueError, match=message):
         build.get_config(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("tiny,frozn", "'frozn' is neither 'frozen' nor a task as genre=label"),
+        ("tiny,genre=name", "task 'genre' of kind 'name'; use one of label, tags, numbers"),
+    ],
+)
+def test_unknown_words_of_tasks_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        m3bert_finetune.get_config(given)

@@ -62,7 +62,10 @@ def test_effects_belong_to_training(make):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.input": "mfcc"}, r"config.data.input='mfcc'; use 'log_mel' or 'waveform'"),
+        (
+            {"data.input": "mfcc"},
+            r"config.data.input='mfcc'; use 'log_mel', 'waveform' or 'frames'",
+        ),
         (
             {"data.input": "waveform", "augmentation.pitch_semitones": 2.0},
             r"config.augmentation.pitch_semitones changes log-mels, but config.data.input='wave",

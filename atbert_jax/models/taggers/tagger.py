@@ -1,12 +1,11 @@
 """A music tagger's network as a trunk."""
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
 from atbert_jax.models import taggers
-from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.encoded import Encoded, with_mean
 from input_pipeline.contract import Contract
 
 
@@ -51,14 +50,7 @@ class Tagger(nnx.Module):
     def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
         """(B, S, D) to (B, S + 1, D): the mean of the real segments, then each by itself."""
         del key
-        features, mask = embedded
-        weight = mask[..., None].astype(features.dtype)
-        total = (features * weight).sum(axis=1, keepdims=True)
-        mean = total / jnp.maximum(weight.sum(axis=1, keepdims=True), 1)
-        there = mask.max(axis=1, keepdims=True)
-        return Encoded(
-            jnp.concatenate([mean, features], axis=1), jnp.concatenate([there, mask], axis=1)
-        )
+        return with_mean(embedded)
 
     def encode_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
         """The stream (B, S + 1, D) of `waveform` (B, S, N) and `segment_mask` (B, S)."""

@@ -1,0 +1,36 @@
+"""Prepare musical features: `python -m input_pipeline.extract tracks.csv features`.
+
+Each record of the manifest becomes a file of frames (T, 324), float32 (see `music_features`), and
+the manifest that names them, with all other columns as they were, is written beside. Records whose
+file is there already are left alone, so the same command goes on where it was stopped. Those that
+cannot be read are named and left out; the exit code is 1 then.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from input_pipeline.preparation import prepare_all
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; errors end it with one line and status 1."""
+    parser = argparse.ArgumentParser(
+        prog="python -m input_pipeline.extract",
+        description="Compute the musical features of all clips of a manifest.",
+    )
+    parser.add_argument("manifest", type=Path, help="table of audio files")
+    parser.add_argument("folder", type=Path, help="for the features and their manifest")
+    parser.add_argument("--root", type=Path, help="folder that the manifest's paths start from")
+    parser.add_argument("--allow_outside", action="store_true", help="allow paths out of it")
+    parser.add_argument("--processes", type=int, help="how many; by default one for each core")
+    try:
+        failed = prepare_all(**vars(parser.parse_args(arguments)))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+    if failed:
+        sys.exit(f"error: {failed} clips could not be read")
+
+
+if __name__ == "__main__":
+    main()
