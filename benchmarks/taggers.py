@@ -70,6 +70,7 @@ def _speed(model: Trained) -> float:
     noise = np.random.default_rng(0).normal(0, 0.1, (CLIPS, 1, samples))
     batch = {
         "waveform": noise.astype(np.float32),
+        "samples": np.full((CLIPS, 1), samples, np.int32),
         "segment_mask": np.ones((CLIPS, 1), np.float32),
         "token_ids": np.zeros((CLIPS, contract.max_tokens), np.int32),
         "token_mask": np.zeros((CLIPS, contract.max_tokens), np.float32),

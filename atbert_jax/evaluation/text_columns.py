@@ -57,7 +57,7 @@ def measure(
     values = {
         column: {
             view: {metric: entry.get(metric) for metric in shown}
-            for view, entry in on_split.views(metrics, task)
+            for view, entry in on_split.views(metrics["classification"], task)
         }
         for column, metrics in found.items()
     }

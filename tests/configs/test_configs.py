@@ -1,5 +1,6 @@
 """Every config builds, at every size, into a model that could be trained."""
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -33,6 +34,7 @@ from input_pipeline import dataset
 from input_pipeline.contract import Contract, Labels
 from input_pipeline.features import Augmentation
 from input_pipeline.tag_sets import TAG_SETS
+from input_pipeline.text import tokenizer_without_text
 
 FOLDER = Path(configs.__file__).parent
 SHARED = ("__init__", "defaults", "tagger_recipes")
@@ -68,7 +70,9 @@ def make_contract(config: ml_collections.ConfigDict) -> Contract:
         return Labels(kind, names, **(numbers if kind == "regression" else {}), name=name)
 
     tasks = tuple(labels(task.kind, name) for name, task in config.data.tasks.items())
-    return dataset.make_contract(config, config.text.vocabulary, labels(config.data.task), tasks)
+    tokenizer = tokenizer_without_text()
+    contract = dataset.make_contract(config, tokenizer, labels(config.data.task), tasks)
+    return dataclasses.replace(contract, vocabulary=config.text.vocabulary)
 
 
 def test_there_are_configs_for_both_stages():
