@@ -173,6 +173,7 @@ def draw(r: np.ndarray, dataset: Dataset) -> bytes:
         )
         axes.set_yticks(range(len(strongest)), [f"layer {n + 1}" for n in range(len(strongest))])
         starts = [where.start - 0.5 for where in blocks.values()]
-        axes.set_xticks(starts, [name.replace("_", " ") for name in blocks], fontsize=8, ha="left")
+        names = [name.replace("_", " ") for name in blocks]
+        axes.set_xticks(starts, names, fontsize=8, rotation=40, ha="right")
         figure.colorbar(image, ax=axes, label="r", pad=0.01)
         return encode(figure)
