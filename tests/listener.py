@@ -1,5 +1,6 @@
 """A model made by hand that knows high tones from low ones, and what texts say of them."""
 
+import types
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Tokenizer:
     """One token for each word."""
 
     pad_token_id = 0
+    backend_tokenizer = types.SimpleNamespace(model=None)  # which is not WordPiece
     words = ("<pad>", "<unk>", "[CLS]", "[SEP]", "low", "high", "a", "tone")
 
     def __call__(self, texts: Sequence[str], max_length: int, **_: object) -> dict:

@@ -197,10 +197,14 @@ class Checkpoints:
         )
 
     def _load(self, step: int, targets: dict[str, Any]) -> dict[str, Any]:
-        stored = self._stored(step)
+        stored, digests = self._stored(step), self._about(step)["digests"]
         empty = {name: tree for name, tree in targets.items() if not jax.tree.leaves(tree)}
+        lost = [
+            name
+            for name in targets
+            if not stored.get(name) and (name in digests or name not in empty)
+        ]
         targets = {name: tree for name, tree in targets.items() if name not in empty}
-        lost = [name for name in targets if not stored.get(name)]
         if lost:
             raise self._damaged(step, OSError(f"its {', '.join(lost)} are not there whole"))
         # Orbax itself loads arrays of another shape or type without a word.
@@ -217,7 +221,7 @@ class Checkpoints:
         except Exception as error:
             raise self._damaged(step, error) from error
         # Orbax keeps no checksums of its arrays.
-        for name, digest in self._about(step)["digests"].items():
+        for name, digest in digests.items():
             if name in loaded and int(_digest(loaded[name])) != digest:
                 raise self._damaged(step, OSError(f"its {name} have changed since they were saved"))
         return loaded | empty
