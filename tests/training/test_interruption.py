@@ -4,9 +4,8 @@ import os
 import random
 import signal
 import socket
-import subprocess
-import sys
 import time
+from multiprocessing import Process
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,8 @@ import pytest
 from atbert_jax.training import distributed
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.writers import read_metrics
-from tests import tiny
+from tests import commands, tiny
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 32
 PATIENCE = 240.0  # seconds
 TINY = {
@@ -38,41 +36,30 @@ TINY = {
 }
 
 
-def start(manifest: Path, workdir: Path, *more: str) -> subprocess.Popen:
+def start(manifest: Path, workdir: Path, *more: str) -> Process:
     """`python -m atbert_jax.train` in the background."""
-    options = [f"--config.{name}={value}" for name, value in TINY.items()]
     workdir.mkdir(exist_ok=True)
-    with (workdir / "said.txt").open("a", encoding="utf-8") as said:
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "atbert_jax.train"),
-                "--config=configs/atbert_pretrain.py:tiny",
-                f"--workdir={workdir}",
-                f"--config.data.manifest={manifest}",
-                *options,
-                *more,
-            ],
-            cwd=ROOT,
-            env=os.environ
-            | {
-                "JAX_PLATFORMS": "cpu",
-                "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
-            },
-            stdout=said,
-            stderr=said,
-        )
+    said = workdir / "said.txt"
+    command = (
+        "atbert_jax.train",
+        "--config=configs/atbert_pretrain.py:tiny",
+        f"--workdir={workdir}",
+        f"--config.data.manifest={manifest}",
+        *(f"--config.{name}={value}" for name, value in TINY.items()),
+        *more,
+    )
+    return commands.start(command, said, said)
 
 
-def finish(process: subprocess.Popen, workdir: Path, code: int = 0) -> None:
-    assert process.wait(PATIENCE) == code, (workdir / "said.txt").read_text(encoding="utf-8")[
-        -3000:
-    ]
+def finish(process: Process, workdir: Path, code: int = 0) -> None:
+    process.join(PATIENCE)
+    assert process.exitcode == code, (workdir / "said.txt").read_text(encoding="utf-8")[-3000:]
 
 
-def wait_for_step(process: subprocess.Popen, workdir: Path, step: int) -> None:
+def wait_for_step(process: Process, workdir: Path, step: int) -> None:
     """Returns when a step is logged, or the process is done."""
     end = time.monotonic() + PATIENCE
-    while process.poll() is None:
+    while process.is_alive():
         rows = read_metrics(workdir)
         if rows and rows[-1]["step"] >= step:
             return
@@ -117,11 +104,11 @@ def test_killed_then_asked_to_stop_then_started_again_is_the_same_run(manifest, 
     process = start(manifest, tmp_path)
     wait_for_step(process, tmp_path, random.Random(0).randrange(8, 15))
     process.kill()
-    process.wait()
+    process.join()
 
     process = start(manifest, tmp_path)
     wait_for_step(process, tmp_path, 18)
-    process.send_signal(signal.SIGTERM)
+    os.kill(process.pid, signal.SIGTERM)
     finish(process, tmp_path, distributed.STOPPED)
     stopped = Checkpoints(tmp_path).latest
     assert 18 <= stopped < STEPS
@@ -134,7 +121,7 @@ def test_killed_then_asked_to_stop_then_started_again_is_the_same_run(manifest, 
     assert_same_run(whole, tmp_path)
 
 
-def pair(manifest: Path, workdir: Path) -> list[subprocess.Popen]:
+def pair(manifest: Path, workdir: Path) -> list[Process]:
     """Two processes of one device each, over gloo on loopback."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -184,7 +171,7 @@ def test_two_processes_compute_what_one_does_and_stop_together(manifest, whole, 
     """And one goes on where they stopped: the rows of metrics are of both ways to compute."""
     both = pair(manifest, tmp_path)
     wait_for_step(both[0], tmp_path, 20)
-    both[1].send_signal(signal.SIGTERM)
+    os.kill(both[1].pid, signal.SIGTERM)
     for process in both:
         finish(process, tmp_path, distributed.STOPPED)
     assert 20 <= Checkpoints(tmp_path).latest < STEPS

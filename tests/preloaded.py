@@ -1,0 +1,7 @@
+"""What commands import, of all that takes long and starts nothing."""
+
+import tensorflow  # noqa: F401
+
+import atbert_jax.evaluation.run
+import atbert_jax.training.loop  # noqa: F401
+import input_pipeline.batches  # noqa: F401
