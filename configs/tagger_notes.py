@@ -24,6 +24,7 @@ def get_config(name: str = "musicnn") -> ml_collections.ConfigDict:
     # A few epochs in small batches underfit: what is meant against overfitting would hinder them.
     config.classification.update({"mixup": 0.0, "dropout": 0.1})
     config.tagger.update({"frequency_masks": 0, "time_masks": 0})
+    config.tagger.update({"dropout": 0.1, "attention_dropout": 0.0})
     config.train.batch_size = 8
     config.train.steps = STEPS.get(name, 400)
     config.train.evaluate_every = 80
