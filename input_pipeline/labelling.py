@@ -1,12 +1,13 @@
 """The labels of records: what they mean, and as arrays; of one task or of several."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
+from itertools import repeat
 
 import ml_collections
 import numpy as np
 
-from input_pipeline import sources
 from input_pipeline.contract import Contract, Labels
 from input_pipeline.sources import Record
 from input_pipeline.tables import ManifestError
@@ -92,7 +93,7 @@ def _new(task: str, splits: Splits, targets: Sequence[str], given: Sequence[str]
                 "config.data.task='regression' needs config.data.target_columns, the names of the"
                 " columns with numbers"
             )
-        values, mask = sources.target_matrix(splits["train"])
+        values, mask = target_matrix(splits["train"])
         if not mask.any():
             raise ManifestError(f"no record of the train split has all of {', '.join(targets)}")
         mean, std = values[mask > 0].mean(axis=0), values[mask > 0].std(axis=0)
@@ -100,7 +101,7 @@ def _new(task: str, splits: Splits, targets: Sequence[str], given: Sequence[str]
         return Labels(task, tuple(targets), tuple(mean.tolist()), tuple(std.tolist()))
     if task not in KINDS:
         raise ManifestError(f"config.data.task={task!r}; use {', '.join(map(repr, KINDS))} or ''")
-    found = sources.label_names(splits, task)
+    found = label_names(splits, task)
     if unknown := sorted(set(found) - set(given or found)):
         raise ManifestError(
             f"config.data.labels does not name {', '.join(unknown[:5])}, which the manifest has;"
@@ -115,7 +116,112 @@ def _arrays(records: Sequence[Record], labels: Labels) -> tuple[np.ndarray, np.n
         shape = len(records), len(labels.names)
         return np.zeros(shape, np.float32), np.zeros(len(records), np.float32)
     if labels.task != "regression":
-        return sources.label_matrix(records, labels.names)
-    values, mask = sources.target_matrix(records)
+        return label_matrix(records, labels.names)
+    values, mask = target_matrix(records)
     scaled = (values - np.array(labels.mean)) / np.array(labels.std)
     return np.where(mask[:, None] > 0, scaled, 0).astype(np.float32), mask
+
+
+def label_names(splits: Mapping[str, Sequence[Record]], task: str) -> list[str]:
+    """List the labels of the train split in natural order ("2" before "10").
+
+    Args:
+        splits: what `split_records` returned.
+        task: "single_label" or "multi_label".
+
+    Returns:
+        C label names; a label's place is its column in `label_matrix`.
+
+    Raises:
+        ManifestError: train has no labels, a label occurs outside train only, or a record has
+            several labels in a single-label task.
+        ValueError: another task.
+    """
+    if task not in ("single_label", "multi_label"):
+        raise ValueError(f"task '{task}' has no label names; use single_label or multi_label")
+    if task == "single_label":
+        for split, members in splits.items():
+            several = next((r for r in members if len(r.labels) > 1 and not r.shares), None)
+            if several:
+                raise ManifestError(
+                    f"record '{several.id}' of split '{split}', field 'labels': "
+                    f"{len(several.labels)} labels ({', '.join(several.labels)}) in a single_label "
+                    "task; keep one of them, or use the multi_label task"
+                )
+    known = {label for record in splits["train"] for label in record.labels}
+    if not known:
+        raise ManifestError(
+            f"none of the {len(splits['train'])} records of split 'train' has a label; add "
+            "a column 'label' or 'labels', or name the column with --config.data.label_column"
+        )
+    for split, members in splits.items():
+        for record in members:
+            for label in record.labels:
+                if label not in known:
+                    raise ManifestError(
+                        f"label '{label}' occurs in split '{split}' (record '{record.id}') but "
+                        "never in train; drop those rows, or move examples of it into train"
+                    )
+    return sorted(known, key=_natural)
+
+
+def label_matrix(records: Sequence[Record], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Write labels as zeros and ones, soft ones as their probabilities.
+
+    Args:
+        records: N records.
+        names: C label names (`label_names`).
+
+    Returns:
+        labels: (N, C) float32, 1 where the record has the label, or its probability.
+        mask: (N,) float32, 0 for a record without any label.
+
+    Raises:
+        ManifestError: a record has a label that is not among the names.
+    """
+    places = {name: column for column, name in enumerate(names)}
+    labels = np.zeros((len(records), len(names)), np.float32)
+    for row, record in enumerate(records):
+        shares = record.shares or repeat(1.0)
+        for label, share in zip(record.labels, shares, strict=False):
+            if label not in places:
+                raise ManifestError(
+                    f"record '{record.id}', field 'labels': '{label}' is none of the "
+                    f"{len(names)} known labels; drop the row, or correct its label"
+                )
+            labels[row, places[label]] = share
+    known = [bool(record.labels) for record in records]
+    return labels, np.array(known, np.float32)
+
+
+def target_matrix(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
+    """Write regression targets as an array.
+
+    Args:
+        records: N records with K targets each.
+
+    Returns:
+        targets: (N, K) float32, 0 where missing.
+        mask: (N,) float32, 0 for a record with a missing target.
+
+    Raises:
+        ManifestError: the records have no targets, or not all the same number.
+    """
+    widths = {len(record.targets) for record in records}
+    if len(widths) > 1 or 0 in widths:
+        raise ManifestError(
+            f"records have {' or '.join(map(str, sorted(widths)))} targets; read every manifest "
+            "with the same non-empty --config.data.target_columns"
+        )
+    targets = np.array([record.targets for record in records], np.float32)
+    targets = targets.reshape(len(records), max(widths, default=0))
+    mask = ~np.isnan(targets).any(axis=1)
+    return np.nan_to_num(targets, nan=0.0), mask.astype(np.float32)
+
+
+def _natural(label: str) -> tuple[list[str | tuple[int, str]], str]:
+    """Sort key that compares runs of digits as numbers, of any length."""
+    parts = re.split(r"([0-9]+)", label)
+    numbers = [part.lstrip("0") for part in parts[1::2]]
+    parts[1::2] = [(len(number), number) for number in numbers]
+    return parts, label

@@ -1,8 +1,7 @@
-"""Manifest tables to records: reading, checking, splitting, and labels as arrays."""
+"""Manifest tables to records: reading, checking and splitting."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +9,6 @@ from hashlib import blake2b
 from itertools import repeat
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from input_pipeline import columns
 from input_pipeline.perturbation import Perturbation
@@ -208,103 +205,6 @@ def require(splits: Mapping[str, list[Record]], name: str) -> list[Record]:
     )
 
 
-def label_names(splits: Mapping[str, Sequence[Record]], task: str) -> list[str]:
-    """List the labels of the train split in natural order ("2" before "10").
-
-    Args:
-        splits: what `split_records` returned.
-        task: "single_label" or "multi_label".
-
-    Returns:
-        C label names; a label's place is its column in `label_matrix`.
-
-    Raises:
-        ManifestError: train has no labels, a label occurs outside train only, or a record has
-            several labels in a single-label task.
-        ValueError: another task.
-    """
-    if task not in ("single_label", "multi_label"):
-        raise ValueError(f"task '{task}' has no label names; use single_label or multi_label")
-    if task == "single_label":
-        for split, members in splits.items():
-            several = next((r for r in members if len(r.labels) > 1 and not r.shares), None)
-            if several:
-                raise ManifestError(
-                    f"record '{several.id}' of split '{split}', field 'labels': "
-                    f"{len(several.labels)} labels ({', '.join(several.labels)}) in a single_label "
-                    "task; keep one of them, or use the multi_label task"
-                )
-    known = {label for record in splits["train"] for label in record.labels}
-    if not known:
-        raise ManifestError(
-            f"none of the {len(splits['train'])} records of split 'train' has a label; add "
-            "a column 'label' or 'labels', or name the column with --config.data.label_column"
-        )
-    for split, members in splits.items():
-        for record in members:
-            for label in record.labels:
-                if label not in known:
-                    raise ManifestError(
-                        f"label '{label}' occurs in split '{split}' (record '{record.id}') but "
-                        "never in train; drop those rows, or move examples of it into train"
-                    )
-    return sorted(known, key=_natural)
-
-
-def label_matrix(records: Sequence[Record], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Write labels as zeros and ones, soft ones as their probabilities.
-
-    Args:
-        records: N records.
-        names: C label names (`label_names`).
-
-    Returns:
-        labels: (N, C) float32, 1 where the record has the label, or its probability.
-        mask: (N,) float32, 0 for a record without any label.
-
-    Raises:
-        ManifestError: a record has a label that is not among the names.
-    """
-    places = {name: column for column, name in enumerate(names)}
-    labels = np.zeros((len(records), len(names)), np.float32)
-    for row, record in enumerate(records):
-        shares = record.shares or repeat(1.0)
-        for label, share in zip(record.labels, shares, strict=False):
-            if label not in places:
-                raise ManifestError(
-                    f"record '{record.id}', field 'labels': '{label}' is none of the "
-                    f"{len(names)} known labels; drop the row, or correct its label"
-                )
-            labels[row, places[label]] = share
-    known = [bool(record.labels) for record in records]
-    return labels, np.array(known, np.float32)
-
-
-def target_matrix(records: Sequence[Record]) -> tuple[np.ndarray, np.ndarray]:
-    """Write regression targets as an array.
-
-    Args:
-        records: N records with K targets each.
-
-    Returns:
-        targets: (N, K) float32, 0 where missing.
-        mask: (N,) float32, 0 for a record with a missing target.
-
-    Raises:
-        ManifestError: the records have no targets, or not all the same number.
-    """
-    widths = {len(record.targets) for record in records}
-    if len(widths) > 1 or 0 in widths:
-        raise ManifestError(
-            f"records have {' or '.join(map(str, sorted(widths)))} targets; read every manifest "
-            "with the same non-empty --config.data.target_columns"
-        )
-    targets = np.array([record.targets for record in records], np.float32)
-    targets = targets.reshape(len(records), max(widths, default=0))
-    mask = ~np.isnan(targets).any(axis=1)
-    return np.nan_to_num(targets, nan=0.0), mask.astype(np.float32)
-
-
 def _key(record: Record) -> str:
     """Return what decides a drawn split."""
     return record.group or record.id
@@ -343,11 +243,3 @@ def _refuse_other_names(
                 f"no record has the split '{wanted[key]}' (records per split: {present}); "
                 f"name yours, e.g. --config.data.{key}_split={others[0]}, or drop those rows"
             )
-
-
-def _natural(label: str) -> tuple[list[str | tuple[int, str]], str]:
-    """Sort key that compares runs of digits as numbers, of any length."""
-    parts = re.split(r"([0-9]+)", label)
-    numbers = [part.lstrip("0") for part in parts[1::2]]
-    parts[1::2] = [(len(number), number) for number in numbers]
-    return parts, label

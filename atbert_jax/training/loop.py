@@ -20,27 +20,16 @@ from atbert_jax.training import (
     freezing,
     optimizer,
     pictures,
-    sameness,
+    resuming,
     sharding,
     transfer,
 )
-from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.state import TrainState, initialize, lay_out
 from atbert_jax.training.step import make_evaluation_step, make_train_step
 from atbert_jax.training.writers import Writer, read_metrics
 from input_pipeline.dataset import Dataset
 from input_pipeline.progress import Meter
-
-# Fields that may change when a run goes on; any other would make it another run.
-CHANGEABLE = (
-    "train",
-    "evaluation",
-    "scratch_twin",
-    "sharding",
-    "data.memory_mb",
-    "data.threads",
-    "data.max_bad_share",
-)
 
 
 def train(
@@ -150,7 +139,7 @@ class Run:
         """The data; its contract is this run's, or that of another run, or new."""
         config, workdir = self.config, self.workdir
         if (workdir / checkpoint.CONFIG).exists():
-            _require_same(checkpoint.load_config(workdir), config, workdir)
+            resuming.require_same(checkpoint.load_config(workdir), config, workdir)
             preprocessing = workdir
         else:
             converted.find(config)  # says so if they do not fit, before the audio is measured
@@ -341,19 +330,3 @@ class Run:
         shown = {"loss": values["loss"], name: values[name]}
         text = ", ".join(f"{k} {v:.4f}" for k, v in shown.items() if v is not None)
         self.console.print(f"step {int(self.state.step)}: validation {text}", highlight=False)
-
-
-def _require_same(
-    old: ml_collections.ConfigDict, new: ml_collections.ConfigDict, workdir: Path
-) -> None:
-    """Refuses to go on with a run under another config.
-
-    Raises:
-        CheckpointError: naming the fields that differ.
-    """
-    differ = sameness.changes(sameness.fields(old), sameness.fields(new), CHANGEABLE)
-    if differ:
-        raise CheckpointError(
-            f"{workdir} holds a run with another config ({differ}); use another --workdir, or the"
-            " same config to go on"
-        )

@@ -17,7 +17,7 @@ import configs
 from atbert_jax.models import taggers
 from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
-from atbert_jax.training import freezing, loop, optimizer
+from atbert_jax.training import freezing, optimizer, resuming
 from atbert_jax.training.state import define
 from configs import (
     atbert_finetune,
@@ -134,7 +134,7 @@ def test_an_unknown_protocol_is_refused_with_the_choices():
 def test_a_config_survives_being_stored(name):
     config = get_config(name)()
     stored = ml_collections.ConfigDict(json.loads(config.to_json_best_effort()))
-    loop._require_same(stored, config, Path("run"))
+    resuming.require_same(stored, config, Path("run"))
     define(stored, make_contract(stored))
 
 

@@ -16,10 +16,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from input_pipeline.labelling import label_names
 from input_pipeline.sources import (
     ManifestError,
     Record,
-    label_names,
     read_manifest,
     split_records,
 )

@@ -6,16 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from input_pipeline.labelling import label_matrix, label_names, target_matrix
 from input_pipeline.sources import (
     ManifestError,
     Record,
-    label_matrix,
-    label_names,
     read_manifest,
     read_manifests,
     require,
     split_records,
-    target_matrix,
 )
 
 
