@@ -1,4 +1,4 @@
-"""Converted models compute what PyTorch's do, and PyTorch's what ours do.
+"""Converted text encoders compute what PyTorch's do, and PyTorch's what ours do.
 
 PyTorch runs in processes of its own: its compiler and TensorFlow crash when loaded together.
 """
@@ -6,6 +6,7 @@ PyTorch runs in processes of its own: its compiler and TensorFlow crash when loa
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,16 +39,15 @@ SIZES = {
     "base": {"hidden": 768, "heads": 12, "layers": 12, "ffn": 3072, "embedding": 128},
 }
 LENGTHS = (13, 7, 2)
-DEPTHS, WIDTH = (2, 1, 1, 1), 4
 
 
 def command(*arguments: object) -> None:
     subprocess.run([sys.executable, *map(str, arguments)], check=True)
 
 
-def in_pytorch(function: str, *arguments: object) -> None:
+def in_pytorch(function: Callable, *arguments: object) -> None:
     plain = tuple(str(each) if isinstance(each, Path) else each for each in arguments)
-    command("-c", f"from tests.conversion import test_parity as t; t.{function}{plain!r}")
+    command("-c", f"import {function.__module__} as t; t.{function.__name__}{plain!r}")
 
 
 def tokens(vocabulary: int) -> dict[str, np.ndarray]:
@@ -55,10 +55,6 @@ def tokens(vocabulary: int) -> dict[str, np.ndarray]:
     ids = np.random.default_rng(0).integers(5, vocabulary, (len(LENGTHS), max(LENGTHS)))
     mask = np.arange(max(LENGTHS)) < np.array(LENGTHS)[:, None]
     return {"token_ids": ids.astype(np.int32), "token_mask": mask.astype(np.float32)}
-
-
-def log_mels() -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(5, 16, 24)).astype(np.float32)
 
 
 def write_albert(folder: str, size: str, vocabulary: int, activation: str, suffix: str) -> None:
@@ -168,36 +164,6 @@ def load_albert(folder: str, model: str, missing: list[str]) -> None:
     run_albert(parts[0], f"{folder}/outputs.npz", parts[1])
 
 
-def write_resnet(folder: str, stem: str, suffix: str) -> None:
-    """A ResNet whose stem has no stride and no pooling, with what it computes."""
-    import torch
-    from transformers import ResNetConfig, ResNetForImageClassification
-
-    torch.manual_seed(0)
-    widths = [4 * WIDTH * 2**stage for stage in range(len(DEPTHS))]
-    config = ResNetConfig(embedding_size=WIDTH, hidden_sizes=widths, depths=list(DEPTHS))
-    model = ResNetForImageClassification(config).eval()
-    stage = model.resnet.embedder
-    stage.pooler = torch.nn.Identity()
-    if stem == "9x9":
-        stage.embedder.convolution = torch.nn.Conv2d(1, WIDTH, 9, padding=4, bias=False)
-        stage.num_channels = 1
-    stage.embedder.convolution.stride = (1, 1)
-    with torch.no_grad():
-        for name, array in model.state_dict().items():
-            if "normalization" in name and "num" not in name:
-                array += 0.3 * torch.rand_like(array)
-    if suffix == ".bin":
-        torch.save(model.state_dict(), Path(folder, "pytorch_model.bin"))
-        config.save_pretrained(folder)
-    else:
-        model.save_pretrained(folder)
-    pictures = torch.tensor(log_mels())[:, None].expand(-1, stage.num_channels, -1, -1)
-    with torch.no_grad():
-        features = model.resnet(pictures).pooler_output.flatten(1)
-    np.savez(f"{folder}/outputs.npz", features=features)
-
-
 def make_config(**changes: object):
     fields = {"objectives.correct_pair": 1.0, "text.max_tokens": max(LENGTHS)}
     return tiny.make_config(**(fields | changes))
@@ -234,7 +200,7 @@ def test_a_converted_albert_equals_transformers(tmp_path, size, vocabulary, acti
     config.model.activation = {"gelu": "gelu", "gelu_new": "gelu_tanh"}[activation]
     source, folder = tmp_path / "torch", tmp_path / "converted"
     source.mkdir()
-    in_pytorch("write_albert", source, size, vocabulary, activation, suffix)
+    in_pytorch(write_albert, source, size, vocabulary, activation, suffix)
     command("-m", "atbert_jax.convert", "albert", source, folder)
     config.init.text, config.text.tokenizer = str(folder), "the one of this ALBERT"
     batch = tokens(vocabulary)
@@ -257,7 +223,7 @@ def test_transformers_load_a_trained_text_encoder(tmp_path):
     checkpoints.close()
     folder = tmp_path / "torch"
     command("-m", "atbert_jax.convert", "albert", tmp_path / "run", folder, "--to_pytorch")
-    in_pytorch("load_albert", folder, "AlbertModel", ["pooler.bias", "pooler.weight"])
+    in_pytorch(load_albert, folder, "AlbertModel", ["pooler.bias", "pooler.weight"])
     batch = tokens(len(tokenizer))
     expected = np.load(folder / "outputs.npz")["hidden"]
     found = encode(learner.model, batch)
@@ -267,7 +233,7 @@ def test_transformers_load_a_trained_text_encoder(tmp_path):
 def test_transformers_load_the_head_of_masked_language_modelling(tmp_path):
     source, folder, back = (tmp_path / name for name in ("torch", "converted", "back"))
     source.mkdir()
-    in_pytorch("write_albert", source, "tiny", 50, "gelu_new", ".safetensors")
+    in_pytorch(write_albert, source, "tiny", 50, "gelu_new", ".safetensors")
     command("-m", "atbert_jax.convert", "albert", source, folder)
     arrays = {
         name.replace(albert.LAYER, "model/encoders/shared/layers/0/"): array
@@ -280,7 +246,7 @@ def test_transformers_load_the_head_of_masked_language_modelling(tmp_path):
         contract=tiny.make_contract(vocabulary=50),
     )
     files.write(back, albert.to_pytorch(trained), None, pytorch=True)
-    in_pytorch("load_albert", back, "AlbertForMaskedLM", [])
+    in_pytorch(load_albert, back, "AlbertForMaskedLM", [])
     expected, found = (np.load(name / "outputs.npz") for name in (source, back))
     for name in ("hidden", "logits"):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
@@ -298,7 +264,7 @@ def test_every_layer_of_a_converted_bert_equals_transformers(tmp_path, suffix):
     """Also of the oldest files, which have other names; and what is written back is the same."""
     source, folder, back = (tmp_path / name for name in ("torch", "converted", "back"))
     source.mkdir()
-    in_pytorch("write_bert", source, suffix)
+    in_pytorch(write_bert, source, suffix)
     command("-m", "atbert_jax.convert", "bert", source, folder)
     config = make_config(**{f"model.{name}": value for name, value in SIZES["tiny"].items()})
     config.model.activation = "gelu"
@@ -330,26 +296,7 @@ def test_every_layer_of_a_converted_bert_equals_transformers(tmp_path, suffix):
         contract=contract,
     )
     files.write(back, bert.to_pytorch(trained), None, pytorch=True)
-    in_pytorch("load_bert", back)
+    in_pytorch(load_bert, back)
     found = np.load(back / "outputs.npz")
     for name in ("hidden", "logits"):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("stem", "suffix"), [("9x9", ".safetensors"), ("9x9", ".bin"), ("7x7", ".safetensors")]
-)
-def test_a_converted_resnet_equals_transformers(tmp_path, stem, suffix):
-    """A stem of 9x9 is taken as it is; one of 7x7 sees a grey picture and is adapted."""
-    source, folder = tmp_path / "torch", tmp_path / "converted"
-    source.mkdir()
-    in_pytorch("write_resnet", source, stem, suffix)
-    command("-m", "atbert_jax.convert", "resnet", source, folder)
-    model = start(
-        make_config(**{"model.depths": DEPTHS, "model.width": WIDTH, "init.audio": str(folder)}),
-        tiny.VOCABULARY,
-    )
-    expected = np.load(source / "outputs.npz")["features"]
-    found = model.audio_cnn(log_mels(), np.ones(5, np.float32), None)
-    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
-    assert expected.std() > 0.01
