@@ -16,9 +16,17 @@ if TYPE_CHECKING:
 
 # By the name that people type: what the corpus' file is called.
 CORPORA = {
+    "common_voice": "common_voice",
     "esc50": "esc50",
     "folder": "folder",
+    "lp_musiccaps": "lp_musiccaps",
+    "m3bert": "m3bert",
     "manifest": "manifest",
+    "mulap": "mulap",
+    "music4all": "music4all",
+    "musiccaps": "musiccaps",
+    "ravdess": "ravdess",
+    "song_describer": "song_describer",
 }
 
 
