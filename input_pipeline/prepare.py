@@ -93,6 +93,17 @@ def train_command(corpus: Corpus, folder: Path, settings: Mapping[str, object]) 
     return f"{command} {shlex.join([f'runs/{folder.resolve().name}', *given])}"
 
 
+def _download(name: str, root: Path) -> None:
+    """Downloads a data set of TFDS into its folder; no other corpus can be downloaded."""
+    kind, _, variant = name.partition(":")
+    if kind != "tfds":
+        raise ManifestError(f"corpus '{name}' is got from its authors; --download is for tfds:NAME")
+    from input_pipeline.corpora import tfds  # brings TensorFlow
+
+    root.mkdir(parents=True, exist_ok=True)
+    tfds.download(variant, root)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; errors end it with one line and status 1."""
     parser = argparse.ArgumentParser(
@@ -102,9 +113,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("name", help=f"corpus or corpus/variant: {', '.join(corpora.CORPORA)}")
     parser.add_argument("--root", type=Path, required=True, help="its folder (or table)")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--download", action="store_true", help="of tfds:NAME, what is not there")
     given = parser.parse_args(arguments)
     try:
-        corpus = corpora.read(given.name, given.root)
+        if given.download:
+            _download(given.name, given.root)
+        corpus = corpora.read(given.name, given.root, given.output)
         is_outside = write(corpus, given.root, given.output)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")

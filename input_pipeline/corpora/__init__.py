@@ -1,6 +1,7 @@
 """Corpora in their official layouts -> the rows of a manifest, one file each.
 
-A corpus' file has `VARIANTS`, of which the first is the default, and `read(root, variant)`.
+A corpus' file has `VARIANTS`, of which the first is the default, and `read(root, variant)`; or,
+where its sound is no files yet, `unpack(root, variant, output)`, which makes them.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ CORPORA = {
     "common_voice": "common_voice",
     "esc50": "esc50",
     "folder": "folder",
+    "huggingface": "huggingface",
     "lp_musiccaps": "lp_musiccaps",
     "m3bert": "m3bert",
     "manifest": "manifest",
@@ -27,21 +29,23 @@ CORPORA = {
     "musiccaps": "musiccaps",
     "ravdess": "ravdess",
     "song_describer": "song_describer",
+    "tfds": "tfds",
 }
 
 
-def read(name: str, root: Path) -> Corpus:
+def read(name: str, root: Path, output: Path | None = None) -> Corpus:
     """Reads a corpus.
 
     Args:
-        name: Of the corpus, or `name/variant`.
+        name: Of the corpus, or `name/variant`, or `tfds:name`.
         root: Its folder; of 'manifest' the table.
+        output: Where files are made of sound that is none; used by these alone.
 
     Raises:
         ManifestError: if there is no such corpus or variant, or its files are not as they should
             be.
     """
-    corpus, _, variant = name.partition("/")
+    corpus, _, variant = name.replace("tfds:", "tfds/", 1).partition("/")
     if corpus not in CORPORA:
         raise ManifestError(f"no corpus {corpus!r}; use one of {', '.join(CORPORA)}")
     module = import_module(f"{__name__}.{CORPORA[corpus]}")
@@ -53,4 +57,8 @@ def read(name: str, root: Path) -> Corpus:
         )
     if not root.exists():
         raise ManifestError(f"{root}: no such file or folder; give that of the corpus with --root")
-    return module.read(root, variant)
+    if not hasattr(module, "unpack"):
+        return module.read(root, variant)
+    if output is None:
+        raise ManifestError(f"corpus '{corpus}' makes audio files; say where to with --output")
+    return module.unpack(root, variant, output)
