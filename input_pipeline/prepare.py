@@ -61,8 +61,8 @@ def _write_or_remove(file: Path, content: str) -> None:
 
 def describe(corpus: Corpus) -> list[str]:
     """Lines with the counts, and with what is left out and why."""
-    sizes = ", ".join(f"{split or '(no split)'} {size}" for split, size in corpus.sizes.items())
-    lines = [f"{len(corpus.rows)} records ({sizes})"]
+    sizes = ", ".join(f"{split} {size}" for split, size in corpus.sizes.items() if split)
+    lines = [f"{len(corpus.rows)} records ({sizes or 'no splits'})"]
     if corpus.labels:
         lines.append(f"{len(corpus.labels)} labels, in the order of {LABELS}")
     by_reason: dict[str, list[str]] = {}

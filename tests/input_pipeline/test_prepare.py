@@ -34,7 +34,7 @@ def test_what_it_writes_and_says(capsys, tmp_path, root):
     assert (tmp_path / "out/left_out.csv").read_text() == (
         "path,reason\naudio/9.wav,no such file\n"
     )
-    assert "9 records (test 2, train 7)\n2 labels, in the order of labels.txt\n" in said
+    assert "9 records (train 7, test 2)\n2 labels, in the order of labels.txt\n" in said
     assert "left out: 1 (no such file): audio/9.wav\n" in said
     assert "warning: split 'test' has 2 records, a complete copy has 400\n" in said
     command = shlex.split(said.partition("train with: ")[2])
