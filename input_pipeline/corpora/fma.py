@@ -64,6 +64,8 @@ def read(root: Path, variant: str) -> Corpus:
     if not table["set", "split"].isin(SPLITS).all():
         names = ", ".join(SPLITS)
         raise ManifestError(f"{root / TABLE}: has splits other than {names}; get it from {SOURCE}")
+    if not table.index.str.isdecimal().all():
+        raise ManifestError(f"{root / TABLE}: a track's id is no number; get it from {SOURCE}")
     tracks = table.index.astype(int)
     rows = pd.DataFrame(
         {
