@@ -85,6 +85,8 @@ def train_command(corpus: Corpus, folder: Path, settings: Mapping[str, object]) 
     fields: dict[str, object] = {"data.manifest": folder / MANIFEST}
     if corpus.task:
         fields["data.task"] = corpus.task
+    if corpus.task not in ("", "single_label"):
+        fields["evaluation.best_metric"] = "loss"  # for there is no accuracy
     if corpus.targets:
         fields["data.target_columns"] = repr(corpus.targets)
     given = [f"--config.{name}={value}" for name, value in (fields | dict(settings)).items()]
