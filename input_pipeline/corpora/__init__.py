@@ -1,7 +1,12 @@
 """Corpora in their official layouts -> the rows of a manifest, one file each.
 
+<<<<<<< HEAD
 A corpus' file has `VARIANTS`, of which the first is the default, and `read(root, variant)`; or,
 where its sound is no files yet, `unpack(root, variant, output)`, which makes them.
+=======
+A corpus' file has `VARIANTS`, of which the first is the default, and `read(root, variant)`. Without
+any in the list it takes whatever is given, and checks that itself.
+>>>>>>> adapters
 """
 
 from __future__ import annotations
@@ -18,16 +23,26 @@ if TYPE_CHECKING:
 # By the name that people type: what the corpus' file is called.
 CORPORA = {
     "common_voice": "common_voice",
+    "deam": "deam",
+    "emomusic": "emomusic",
     "esc50": "esc50",
+    "extended_ballroom": "extended_ballroom",
+    "fma": "fma",
     "folder": "folder",
+    "gtzan": "gtzan",
     "huggingface": "huggingface",
     "lp_musiccaps": "lp_musiccaps",
     "m3bert": "m3bert",
+    "magnatagatune": "magnatagatune",
     "manifest": "manifest",
+    "million_song": "million_song",
+    "mtg_jamendo": "mtg_jamendo",
     "mulap": "mulap",
     "music4all": "music4all",
     "musiccaps": "musiccaps",
+    "nsynth": "nsynth",
     "ravdess": "ravdess",
+    "rwc": "rwc",
     "song_describer": "song_describer",
     "tfds": "tfds",
 }
@@ -49,12 +64,11 @@ def read(name: str, root: Path, output: Path | None = None) -> Corpus:
     if corpus not in CORPORA:
         raise ManifestError(f"no corpus {corpus!r}; use one of {', '.join(CORPORA)}")
     module = import_module(f"{__name__}.{CORPORA[corpus]}")
-    variant = variant or module.VARIANTS[0]
-    # What a corpus without a list of them takes, such as a language, it checks itself.
-    if len(module.VARIANTS) > 1 and variant not in module.VARIANTS:
-        raise ManifestError(
-            f"corpus '{corpus}' has no variant {variant!r}; use one of {', '.join(module.VARIANTS)}"
-        )
+    if module.VARIANTS:
+        variant = variant or module.VARIANTS[0]
+        if variant not in module.VARIANTS:
+            known = ", ".join(filter(None, module.VARIANTS)) or f"'{corpus}' alone"
+            raise ManifestError(f"corpus '{corpus}' has no variant {variant!r}; use {known}")
     if not root.exists():
         raise ManifestError(f"{root}: no such file or folder; give that of the corpus with --root")
     if not hasattr(module, "unpack"):

@@ -19,7 +19,7 @@ from input_pipeline.corpora.corpus import Corpus
 from input_pipeline.corpora.folder import SPLITS
 from input_pipeline.tables import ManifestError
 
-VARIANTS = ("",)
+VARIANTS = ()
 # Rows that are read at once; a row can have minutes of sound.
 BATCH = 64
 SHARD = re.compile(r"(?:.+-)?([\w.]+)-\d{5}-of-\d{5}")

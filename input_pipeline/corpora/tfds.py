@@ -19,7 +19,7 @@ from input_pipeline.corpora import embedded
 from input_pipeline.corpora.corpus import Corpus
 from input_pipeline.tables import ManifestError
 
-VARIANTS = ("",)
+VARIANTS = ()
 features = tensorflow_datasets.features
 
 
