@@ -1,12 +1,8 @@
 """Corpora in their official layouts -> the rows of a manifest, one file each.
 
-<<<<<<< HEAD
-A corpus' file has `VARIANTS`, of which the first is the default, and `read(root, variant)`; or,
-where its sound is no files yet, `unpack(root, variant, output)`, which makes them.
-=======
 A corpus' file has `VARIANTS`, of which the first is the default, and `read(root, variant)`. Without
-any in the list it takes whatever is given, and checks that itself.
->>>>>>> adapters
+any in the list it takes whatever is given, and checks that itself. Where the sound is no files yet,
+it has `unpack(root, variant, output)` instead, which makes them.
 """
 
 from __future__ import annotations

@@ -132,9 +132,11 @@ def _columns(
 
 
 def _batches(file: Path) -> Iterator[pyarrow.RecordBatch]:
-    """A few rows at a time; Arrow files are mapped, in either of their two formats."""
+    """A few rows at a time, of files that are mapped; Arrow has two formats of them."""
     if file.suffix == ".parquet":
-        yield from parquet.ParquetFile(file).iter_batches(BATCH)
+        # Or else all of the file is fetched at once.
+        table = parquet.ParquetFile(file, memory_map=True, pre_buffer=False)
+        yield from table.iter_batches(BATCH)
         return
     with pyarrow.memory_map(str(file)) as source:
         try:

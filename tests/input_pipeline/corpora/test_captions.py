@@ -102,7 +102,7 @@ def test_music4all(lay_out):
     assert corpus.rows["group"].tolist() == ["Ann", "Bob"]
     assert corpus.rows["song"].tolist() == ['"Heroes', "Song"]
     assert (corpus.labels, corpus.task) == (("folk", "pop", "rock"), "multi_label")
-    assert corpus.deviations == ["split '' has 2 records, a complete copy has 109269"]
+    assert corpus.deviations == ["the corpus has 2 records, a complete copy has 109269"]
     assert corpora.read("music4all/tags", root).labels == ("80s", "acoustic", "post-punk")
     moods = corpora.read("music4all/emotion", root)
     assert (moods.task, moods.targets, moods.labels) == ("regression", ("valence", "energy"), ())

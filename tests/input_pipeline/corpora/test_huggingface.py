@@ -121,7 +121,7 @@ def test_shards_of_parquet(tmp_path):
     parquet.write_table(table(range(5), sounds), folder / "train-00000-of-00001-94781ef88f.parquet")
     parquet.write_table(table([5]), folder / "other.clean-00000-of-00001.parquet")
     corpus = corpora.read("huggingface/label=genre", root, tmp_path / "out")
-    assert corpus.sizes == {"other.clean": 1, "train": 2}
+    assert corpus.sizes == {"": 3, "other.clean": 1, "train": 2}
     assert [path.rpartition("/")[2] for path in corpus.rows["path"]] == [
         *("00000000.wav", "00000000.flac", "there.ogg")
     ]

@@ -54,7 +54,7 @@ def test_what_a_name_tells_and_what_is_left_out(lay_out):
         again: f"is {path} again",
         "Actor_12/01-01-06-01-02-01-12.wav": "is not named as a recording of sound",
     }
-    assert corpus.deviations == ["split '' has 1 records, a complete copy has 1440"]
+    assert corpus.deviations == ["the corpus has 1 records, a complete copy has 1440"]
     with pytest.raises(ManifestError, match=r"unpack Audio_Song_Actors_01-24\.zip \(of https"):
         corpora.read("ravdess/song", root)
 
