@@ -15,7 +15,8 @@ def audio_files(root: Path) -> list[str]:
         os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")  # noqa: PTH118
         for folder, _, names in os.walk(root, followlinks=True)
         for name in names
-        if name.lower().endswith(EXTENSIONS)
+        # Archives of macOS have files as ._name.mp3, which are no audio.
+        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
     )
 
 

@@ -1,11 +1,11 @@
 """A folder per class: `rock/any/name.mp3`; or within a folder per split: `train/rock/name.mp3`."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
 
 from input_pipeline.audio import EXTENSIONS
+from input_pipeline.corpora.clips import audio_files
 from input_pipeline.corpora.corpus import Corpus
 from input_pipeline.tables import ManifestError
 
@@ -29,13 +29,7 @@ def read(root: Path, variant: str) -> Corpus:
     Raises:
         ManifestError: if there is none, or one lies in no class' folder.
     """
-    found = sorted(
-        os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")  # noqa: PTH118
-        for folder, _, names in os.walk(root, followlinks=True)
-        for name in names
-        # Archives of macOS have files as ._name.mp3, which are no audio.
-        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-    )
+    found = audio_files(root)
     if not found:
         raise ManifestError(f"{root}: no audio files in it ({', '.join(EXTENSIONS)})")
     parts = [path.split("/") for path in found]

@@ -22,7 +22,7 @@ EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "s
 SUNG = EMOTIONS[:6]
 STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
 CHANNELS, INTENSITIES = ("speech", "song"), ("normal", "strong")
-NAME = re.compile(r"03-0([12])-0([1-8])-0([12])-0([12])-0([12])-(0[1-9]|1\d|2[0-4])\.wav")
+NAME = re.compile(r"03-0([12])-0([1-8])-0([12])-0([12])-0([12])-(0[1-9]|1\d|2[0-4])")
 
 
 def read(root: Path, variant: str) -> Corpus:
@@ -34,13 +34,13 @@ def read(root: Path, variant: str) -> Corpus:
     rows: dict[str, dict[str, str]] = {}
     left_out = {}
     for path in clips.audio_files(root):
-        name = path.rpartition("/")[2]
+        name = Path(path).stem
         if not (found := NAME.fullmatch(name)):
             left_out[path] = "is not named as a recording of sound"
         elif name in rows:
             left_out[path] = f"is {rows[name]['path']} again"
         elif variant in ("all", CHANNELS[int(found[1]) - 1]):
-            rows[name] = {"id": name.removesuffix(".wav"), "path": path, **_describe(found)}
+            rows[name] = {"id": name, "path": path, **_describe(found)}
     if not rows:
         raise ManifestError(
             f"{root}: no recording such as Actor_01/03-01-01-01-01-01-01.wav below it; unpack"

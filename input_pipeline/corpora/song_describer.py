@@ -15,33 +15,33 @@ VARIANTS = ("full", "valid")
 PUBLISHED = {"full": 1106, "valid": 746}
 SOURCE = "of https://doi.org/10.5281/zenodo.10072001"
 TABLE = "song_describer.csv"
-TAGS = ("genre", "instrument", "mood/theme")
+COLUMNS = ("caption_id", "track_id", "caption", "is_valid_subset", "artist_id", "path", "duration")
 
 
 def read(root: Path, variant: str) -> Corpus:
-    """Reads `song_describer.csv`; the audio lies in `audio/18/1001418.2min.mp3`."""
+    """Reads `song_describer.csv`; the audio lies in `audio/18/1001418.2min.mp3`, or one deeper.
+
+    One deeper is where the command of its authors unpacks it.
+    """
     require(root, {TABLE: SOURCE, "audio": f"audio.zip {SOURCE}"})
-    columns = ("caption_id", "track_id", "caption", "is_valid_subset", "artist_id", "path")
-    table = read_table(root / TABLE, (*columns, "duration"))
+    table = read_table(root / TABLE, COLUMNS)
     if variant == "valid":
         table = table[table["is_valid_subset"] == "True"]
+    found = clips.by_name(root / "audio")
+    names = table["track_id"] + ".2min"
+    usual = table["path"].str.removesuffix(".mp3") + ".2min.mp3"
+    paths = [found.get(name, path) for name, path in zip(names, usual, strict=True)]
     rows = pd.DataFrame(
         {
             "id": table["caption_id"],
-            "path": "audio/" + table["path"].str.removesuffix(".mp3") + ".2min.mp3",
+            "path": [f"audio/{path}" for path in paths],
             "text": table["caption"],
             "split": "test",
             "group": table["artist_id"],
         }
     )
-    for tag in TAGS:
-        if tag in table:
-            rows[tag] = [
-                "|".join(clips.items(cell, f"{root / TABLE}, row {row + 2}"))
-                for row, cell in table[tag].items()
-            ]
-    # Of the whole track, while the files have two minutes of it.
+    # The duration is that of the whole track, while the files have two minutes of it.
     rest = table.rename(columns={"duration": "track_duration_s"}).drop(
-        columns=["caption_id", "path", "caption", "artist_id", *TAGS], errors="ignore"
+        columns=["caption_id", "path", "caption", "artist_id"]
     )
     return Corpus.of_files(root, rows.join(rest), published={"test": PUBLISHED[variant]})

@@ -55,16 +55,14 @@ def test_a_table_that_is_not_there_or_not_whole(lay_out):
         corpora.read("musiccaps", root)
 
 
-def test_the_official_table(tmp_path):
+def test_the_official_table(tmp_path, imagine):
     file = DATA / "metadata" / "musiccaps" / "musiccaps-public.csv.gz"
     if not file.exists():
         pytest.skip(f"no {file}: it is not distributed")
     shutil.copy(file, tmp_path)
     with gzip.open(file, "rt", encoding="utf-8") as opened:
         videos = [line.split(",")[0] for line in opened.read().splitlines()[1:]]
-    (tmp_path / "wav").mkdir()
-    for video in videos:
-        (tmp_path / "wav" / f"{video}.wav").touch()
+    imagine(f"{video}.wav" for video in videos)
     corpus = corpora.read("musiccaps", tmp_path)
     assert corpus.sizes == {"": 5521, "test": 2858, "train": 2663}
     assert (corpus.deviations, corpus.left_out) == ([], {})

@@ -18,11 +18,11 @@ def names(channel, emotions, actors):
     ]
 
 
-def test_a_complete_copy(lay_out):
+def test_a_complete_copy(tmp_path, imagine):
     singers = [actor for actor in range(1, 25) if actor != 18]
-    root = lay_out(audio=names(1, 8, range(1, 25)) + names(2, 6, singers))
+    imagine(names(1, 8, range(1, 25)) + names(2, 6, singers))
     speech, song, both = (
-        corpora.read(f"ravdess/{channel}", root) for channel in ("speech", "song", "all")
+        corpora.read(f"ravdess/{channel}", tmp_path) for channel in ("speech", "song", "all")
     )
     assert (len(speech.rows), len(song.rows), len(both.rows)) == (1440, 1012, 2452)
     assert speech.deviations == song.deviations == both.deviations == []

@@ -16,7 +16,7 @@ def samples(number):
     return np.arange(-400, 400, dtype=np.int64) * (number + 1)
 
 
-class TinyTones(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class TinyTones(tfds.core.GeneratorBasedBuilder):
     """Sound in each of the ways that TFDS' own data sets have it, and labels likewise."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -67,9 +67,10 @@ class TinyTones(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tensorflow_datasets")
-    TinyTones(data_dir=folder).download_and_prepare()
-    return folder
+    folder = tmp_path_factory.mktemp("data")
+    arguments = ["tfds:tiny_tones", "--root", folder / "tensorflow_datasets", "--output", folder]
+    prepare.main([*map(str, arguments), "--download"])
+    return folder / "tensorflow_datasets"
 
 
 def test_a_data_set_becomes_a_manifest(data_dir, tmp_path, capsys):
@@ -114,7 +115,7 @@ def test_floats_and_the_sample_rate(data_dir, tmp_path):
 
 
 def test_what_is_not_there(data_dir, tmp_path):
-    with pytest.raises(ManifestError, match=r"has no data set 'gtzan' of TFDS; prepare it there"):
-        corpora.read("tfds:gtzan", data_dir, tmp_path / "out")
+    with pytest.raises(ManifestError, match=r"has no data set 'tiny_tones' of TFDS; prepare"):
+        corpora.read("tfds:tiny_tones", tmp_path, tmp_path / "out")
     with pytest.raises(SystemExit, match="error: corpus 'esc50' is got from its authors"):
         prepare.main(["esc50", "--root", str(data_dir), "--output", str(tmp_path), "--download"])
