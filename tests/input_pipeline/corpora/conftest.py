@@ -1,6 +1,5 @@
 """Replicas of official layouts: the tables as they are published, and empty files for audio."""
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -45,15 +44,3 @@ def real(monkeypatch) -> Callable[[str], Path]:
         return folder
 
     return find
-
-
-@pytest.fixture
-def imagine(monkeypatch) -> Callable[[Iterable[str]], None]:
-    """Lets a folder seem to have these files, for to make thousands of them takes seconds."""
-
-    def show(names: Iterable[str]) -> None:
-        names = list(names)
-        monkeypatch.setattr(os, "walk", lambda folder, **_: [(folder, [], names)])
-        monkeypatch.setattr(os, "listdir", lambda folder: names)
-
-    return show

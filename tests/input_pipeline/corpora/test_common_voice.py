@@ -1,10 +1,12 @@
 """Common Voice: today's tables and old ones, their quotes, splits, speakers and labels."""
 
+import re
+
 import pytest
 
 from input_pipeline import corpora, prepare
+from input_pipeline.corpora import common_voice
 from input_pipeline.sources import ManifestError, read_manifest
-from tests.conftest import DATA
 
 HEADER = (
     "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents"
@@ -121,8 +123,11 @@ def test_a_release_of_several_languages(lay_out):
         corpora.read("common_voice", root / "en")
 
 
-def test_columns_as_published():
-    file = DATA / "metadata" / "common_voice" / "FORMAT.txt"
-    if not file.exists():
-        pytest.skip(f"no {file}: it is not distributed")
-    assert HEADER in " ".join(file.read_text(encoding="utf-8").split())
+def test_columns_and_counts_as_published(real):
+    folder = real("common_voice")
+    columns = (folder / "FORMAT.txt").read_text(encoding="utf-8")
+    assert HEADER in " ".join(columns.split())
+    sheet = (folder / "sv-SE_datasheet_v24.md").read_text(encoding="utf-8")
+    counts = re.findall(r"^ \| (Train|Dev|Test) \| (\d+) \|", sheet, re.MULTILINE)
+    published = common_voice.PUBLISHED["24.0", "sv-SE"]
+    assert {common_voice.SPLITS[split.lower()]: int(n) for split, n in counts} == published

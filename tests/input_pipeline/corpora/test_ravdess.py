@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from input_pipeline import corpora
+from input_pipeline.corpora import clips
 from input_pipeline.sources import ManifestError
 from tests.conftest import DATA
 
@@ -18,9 +19,10 @@ def names(channel, emotions, actors):
     ]
 
 
-def test_a_complete_copy(tmp_path, imagine):
+def test_a_complete_copy(tmp_path, monkeypatch):
     singers = [actor for actor in range(1, 25) if actor != 18]
-    imagine(names(1, 8, range(1, 25)) + names(2, 6, singers))
+    files = names(1, 8, range(1, 25)) + names(2, 6, singers)
+    monkeypatch.setattr(clips, "audio_files", lambda root: files)
     speech, song, both = (
         corpora.read(f"ravdess/{channel}", tmp_path) for channel in ("speech", "song", "all")
     )
