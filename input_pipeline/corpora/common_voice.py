@@ -64,7 +64,8 @@ def read(root: Path, variant: str) -> Corpus:
     bad = {}
     if (folder / "clip_durations.tsv").exists():
         times = _read(folder / "clip_durations.tsv", ("clip", "duration[ms]"))
-        times = dict(zip(times["clip"], times["duration[ms]"].astype(float) / 1000, strict=True))
+        seconds = pd.to_numeric(times["duration[ms]"], "coerce") / 1000
+        times = dict(zip(times["clip"], seconds, strict=True))
         rows["duration_s"] = (names + ".mp3").map(times)
         bad = dict.fromkeys(rows["path"][rows["duration_s"] == 0], "lasts 0 ms")
     rest = table.drop(columns=["path", "sentence", "split", "client_id"])

@@ -23,12 +23,12 @@ KINDS = ("writing", "summary", "paraphrase")
 VARIANTS = ("captions", *KINDS, "attribute_prediction", "ground_truth")
 SPLITS = {"train": "train", "valid": "val", "test": "test"}
 EXTENSIONS = (".parquet", ".json", ".jsonl", ".csv")
-# The column that only this set has: tags of it, and tracks of each split. The card of the Million
-# Songs' set gives none.
+# By the column that only this set has: those of the ids, of the tags and others that it must have,
+# and how many tracks each split has. The card of the Million Songs' set does not tell.
 SETS = {
-    "ytid": ("aspect_list", {"train": 2663, "test": 2858}),
-    "tag_top188": ("tag_top188", {"train": 18706, "val": 1825, "test": 5329}),
-    "release": ("tag", {}),
+    "ytid": (("ytid", "aspect_list", "start_s", "end_s"), {"train": 2663, "test": 2858}),
+    "tag_top188": (("track_id", "tag_top188"), {"train": 18706, "val": 1825, "test": 5329}),
+    "release": (("track_id", "tag"), {}),
 }
 
 
@@ -40,13 +40,14 @@ def read(root: Path, variant: str) -> Corpus:
     """
     tables = pd.concat([_read(file, split) for file, split in _tables(root)], ignore_index=True)
     kinds = KINDS if variant == "captions" else (variant,)
-    if missing := [f"caption_{kind}" for kind in kinds if f"caption_{kind}" not in tables]:
-        raise ManifestError(f"{root}: its tables have no '{missing[0]}'; use another variant")
     own = next((column for column in SETS if column in tables), "release")
-    tags, published = SETS[own]
-    if tags not in tables:
-        raise ManifestError(f"{root}: its tables have no column '{tags}'; get the official ones")
-    key = "ytid" if own == "ytid" else "track_id"
+    (key, tags, *others), published = SETS[own]
+    for column in (key, tags, *others, *(f"caption_{kind}" for kind in kinds)):
+        if column not in tables:
+            raise ManifestError(
+                f"{root}: its tables have no column '{column}'; use another variant, or get the"
+                " official ones"
+            )
     found = clips.by_name(root)
     tracks = pd.DataFrame(
         {

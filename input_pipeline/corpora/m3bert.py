@@ -25,16 +25,20 @@ TARGETS = ("arousal", "valence")
 
 
 def read(root: Path, variant: str) -> Corpus:
-    """Reads all CSV files in the folder; the split is what the file's name begins or ends with.
+    """Reads the folder's CSV files with `file_path`; their names begin or end with the split.
 
     Raises:
         ManifestError: if there is none, or none has the task.
     """
-    files = sorted(root.glob("*.csv"))
-    if not files:
+    tables = {file: read_table(file) for file in sorted(root.glob("*.csv"))}
+    sets = [
+        table.assign(split=_split(file.stem))
+        for file, table in tables.items()
+        if "file_path" in table
+    ]
+    if not sets:
         raise ManifestError(f"{root}: has no CSV file with file_path and the tasks' columns")
-    tables = [read_table(file, ("file_path",)).assign(split=_split(file.stem)) for file in files]
-    table = pd.concat(tables, ignore_index=True).fillna("")
+    table = pd.concat(sets, ignore_index=True).fillna("")
     table = table.drop_duplicates("file_path", ignore_index=True)
     if variant != "tasks" and variant not in table:
         raise ManifestError(f"{root}: none of its CSV files has the column '{variant}' of the task")

@@ -12,7 +12,13 @@ import pandas as pd
 from input_pipeline.corpora.corpus import Corpus, read_table, require
 
 VARIANTS = ("genres", "tags", "emotion")
-TABLES = ("id_information", "id_genres", "id_tags", "id_lang", "id_metadata")
+TABLES = {
+    "id_information": ("id", "artist"),
+    "id_genres": ("id", "genres"),
+    "id_tags": ("id", "tags"),
+    "id_lang": ("id", "lang"),
+    "id_metadata": ("id", "valence", "energy"),
+}
 SOURCE = "of Music4All, which its authors send on request"
 PUBLISHED = 109_269
 
@@ -20,12 +26,12 @@ PUBLISHED = 109_269
 def read(root: Path, variant: str) -> Corpus:
     """Reads the tables `id_*.csv`, which have tabs; the audio lies in `audios/`."""
     require(root, {f"{name}.csv": SOURCE for name in TABLES} | {"audios": SOURCE})
-    table = None
-    for name in TABLES:
-        options = {"sep": "\t", "quoting": csv.QUOTE_NONE}
-        part = read_table(root / f"{name}.csv", ("id",), **options)
-        table = part if table is None else table.merge(part, "left", "id", validate="1:1")
-    table = table.fillna("")
+    parts = [
+        read_table(root / f"{name}.csv", columns, sep="\t", quoting=csv.QUOTE_NONE)
+        for name, columns in TABLES.items()
+    ]
+    parts = [part.drop_duplicates("id").set_index("id") for part in parts]
+    table = parts[0].join(parts[1:]).fillna("").reset_index()
     rows = pd.DataFrame(
         {
             "id": table["id"],

@@ -49,6 +49,12 @@ def read(root: Path, variant: str) -> Corpus:
             " https://huggingface.co/datasets/google/MusicCaps); put it there, beside the clips"
         )
     table = read_table(file, (*COLUMNS, "is_balanced_subset", "is_audioset_eval"))
+    for row, times in enumerate(zip(table["start_s"], table["end_s"], strict=True), 2):
+        if not all(time.isdecimal() for time in times):
+            raise ManifestError(
+                f"{file}, row {row}: start_s and end_s are {' and '.join(times)}, no whole seconds;"
+                " get the official table anew"
+            )
     found = clips.by_name(root)
     paths = [
         clips.first(found, [video] if variant == "videos" else names(video, start, end))

@@ -48,6 +48,10 @@ TAGATUNE = [
 ]
 
 
+VIDEO = {"ytid": "x-y", "start_s": 30, "end_s": 40, "aspect_list": ["sad"], **captions()}
+LP_MUSICCAPS = {"train.json": json.dumps([VIDEO])}
+
+
 def test_lp_musiccaps_of_magnatagatune(lay_out):
     root = lay_out(audio=["mp3/f/a-0-29.mp3", "mp3/f/b-30-59.mp3"])
     (root / "data").mkdir()
@@ -65,14 +69,13 @@ def test_lp_musiccaps_of_magnatagatune(lay_out):
     assert corpus.published == {"train": 18706 * 3 - 3, "val": 1825 * 3 - 3, "test": 5329 * 3}
     one = corpora.read("lp_musiccaps/summary", root)
     assert one.rows["text"].tolist() == ["A summary."] * 2
-    with pytest.raises(ManifestError, match=r"have no 'caption_ground_truth'; use another"):
+    with pytest.raises(ManifestError, match=r"have no column 'caption_ground_truth'; use another"):
         corpora.read("lp_musiccaps/ground_truth", root)
 
 
 def test_lp_musiccaps_of_musiccaps_and_of_the_million_songs(lay_out):
-    video = {"ytid": "x-y", "start_s": 30, "end_s": 40, "aspect_list": ["sad"]}
     song = {"track_id": "TRAAA", "release": "Zing", "tag": ["rap"], "path": "3/0/303.clip.mp3"}
-    root = lay_out({"train.json": json.dumps([video | captions()])}, ["[x-y]-[30-40].wav"])
+    root = lay_out(LP_MUSICCAPS, ["[x-y]-[30-40].wav"])
     rows = corpora.read("lp_musiccaps/writing", root).rows
     assert rows[["id", "path", "labels"]].values.tolist() == [
         ["x-y#writing", "[x-y]-[30-40].wav", "sad"]

@@ -8,14 +8,18 @@ import pytest
 from input_pipeline import corpora, prepare
 from input_pipeline.corpora import corpus
 from tests.input_pipeline.corpora import (
+    test_captions,
+    test_common_voice,
     test_emotion,
     test_esc50,
     test_extended_ballroom,
     test_fma,
     test_gtzan,
+    test_layouts_of_papers,
     test_magnatagatune,
     test_million_song,
     test_mtg_jamendo,
+    test_musiccaps,
     test_nsynth,
 )
 from tests.input_pipeline.corpora.conftest import Anything
@@ -24,12 +28,15 @@ CLIPS = test_magnatagatune.annotations(test_magnatagatune.CLIPS)
 TRACKS, TRACK = test_million_song.TRAIN, test_million_song.TEST
 # The tables of each corpus, by path.
 TABLES = {
+    "common_voice/accent": test_common_voice.TABLES,
     "deam": {f"annotations/{name}": table for name, table in test_emotion.DEAM.items()},
     "emomusic": test_emotion.EMOMUSIC,
     "esc50": {"meta/esc50.csv": test_esc50.TABLE},
     "extended_ballroom": {"extendedballroom_v1.1.xml": test_extended_ballroom.TABLE},
     "fma": {"fma_metadata/tracks.csv": test_fma.TABLE},
     "gtzan": test_gtzan.LISTS,
+    "lp_musiccaps": test_captions.LP_MUSICCAPS,
+    "m3bert": test_layouts_of_papers.M3BERT,
     "magnatagatune/21k": {
         f"MTAT_split/{split}_list_pub.cP": pickle.dumps([path], 0)
         for split, path in (("train", "f/f.mp3"), ("valid", "c/c.mp3"), ("test", "d/d.mp3"))
@@ -43,14 +50,22 @@ TABLES = {
         ),
     },
     "mtg_jamendo": test_mtg_jamendo.tables("top50tags", 0),
+    "mulap": test_layouts_of_papers.MULAP,
+    "music4all": {f"{name}.csv": table for name, table in test_captions.MUSIC4ALL.items()},
+    "musiccaps/videos": {"musiccaps-public.csv": test_musiccaps.TABLE},
     "nsynth": test_nsynth.layout(test_nsynth.NOTE)[0],
+    "song_describer": {"song_describer.csv": test_captions.DESCRIBER},
 }
 # What else must be there.
 OTHERS = {
+    "common_voice/accent": ["clips/1.mp3"],
     "deam": ["MEMD_audio/1.mp3"],
     "emomusic": ["clips_45seconds/1.mp3"],
     "esc50": ["audio/1.wav"],
     "fma": ["fma_small/1.mp3"],
+    "mulap": ["audio/1.npy"],
+    "music4all": ["audios/1.mp3"],
+    "song_describer": ["audio/1.mp3"],
 }
 MUTANTS = 10
 

@@ -9,15 +9,16 @@ from input_pipeline import corpora, prepare
 from input_pipeline.sources import ManifestError, read_manifest
 from input_pipeline.tasks import Task
 
+TRAIN = [
+    {"audio_id": 7, "caption": "Slow, sad.", "audio_path": "00/7.npy"},
+    {"audio_id": 8, "caption": "Gone.", "audio_path": "00/8.npy"},
+]
+TEST = [{"audio_id": 7, "caption": "Again.", "audio_path": "00/7.npy"}]
+MULAP = {"dataset_train.json": json.dumps(TRAIN), "dataset_test.json": json.dumps(TEST)}
+
 
 def test_mulap(lay_out, tmp_path):
-    train = [
-        {"audio_id": 7, "caption": "Slow, sad.", "audio_path": "00/7.npy"},
-        {"audio_id": 8, "caption": "Gone.", "audio_path": "00/8.npy"},
-    ]
-    test = [{"audio_id": 7, "caption": "Again.", "audio_path": "00/7.npy"}]
-    files = {"dataset_train.json": json.dumps(train), "dataset_test.json": json.dumps(test)}
-    root = lay_out(files, ["audio/00/7.npy"])
+    root = lay_out(MULAP, ["audio/00/7.npy"])
     corpus = corpora.read("mulap", root)
     assert corpus.left_out == {str(root / "audio/00/8.npy"): "no such file"}
     prepare.write(corpus, root, tmp_path / "out")
