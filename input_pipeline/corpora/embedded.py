@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -81,21 +81,24 @@ class Roles:
     rate: str = ""
 
     @classmethod
-    def choose(cls, words: str, columns: Mapping[str, Column], sounds: Iterable[str]) -> Self:
+    def choose(
+        cls, words: str, columns: Mapping[str, Column], sounds: Sequence[str], where: Path | str
+    ) -> Self:
         """Takes the roles that are asked for, and finds the others.
 
         Args:
             words: As in 'label=genre,text=caption'; 'label=' is for no label.
             columns: Those of the data set, but for its sounds.
             sounds: The columns with sound.
+            where: The data set, for errors.
 
         Raises:
             ManifestError: if there is no sound, no such role or no such column.
         """
-        sounds = tuple(sounds)
         if not sounds:
+            known = ", ".join(columns) or "none"
             raise ManifestError(
-                f"the data set has no column of audio (columns: {', '.join(columns)})"
+                f"{where}: has no column of audio (columns: {known}); give a data set with sound"
             )
         classes = [name for name, column in columns.items() if column.names]
         texts = [name for name in TEXTS if name in columns and columns[name].is_text]
@@ -111,7 +114,7 @@ class Roles:
             there = {"audio": sounds, "rate": (column,)}.get(role, ("", *columns))
             if role not in cls.__annotations__ or column not in there:
                 raise ManifestError(
-                    f"{word!r} gives no column a role, as label=genre would; roles are"
+                    f"{where}: {word!r} gives no column a role, as label=genre would; roles are"
                     f" {', '.join(cls.__annotations__)}, columns {', '.join((*sounds, *columns))}"
                 )
             found[role] = column

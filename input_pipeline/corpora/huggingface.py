@@ -34,22 +34,19 @@ def unpack(root: Path, variant: str, output: Path) -> Corpus:
     files = _files(root)
     schema, features = _describe(files[0][1])
     columns, sounds = _columns(schema, features)
-    try:
-        roles = embedded.Roles.choose(variant, columns, sounds)
-        total = sum(_count(file) for _, file in files)
-        examples = _examples(files, root, roles.audio, tuple(columns))
-        return embedded.unpack(examples, total, columns, roles, output)
-    except (ManifestError, pyarrow.ArrowException, KeyError) as error:
-        raise ManifestError(f"{root}: {error}") from None
+    roles = embedded.Roles.choose(variant, columns, sounds, where=root)
+    total = sum(_count(file) for _, file in files)
+    examples = _examples(files, root, roles.audio, tuple(columns))
+    return embedded.unpack(examples, total, columns, roles, output)
 
 
 def _files(root: Path) -> list[tuple[str, Path]]:
     """The tables with their splits, in order."""
     if (root / "dataset_dict.json").exists():
-        splits = _json(root / "dataset_dict.json")["splits"]
+        splits = _json(root / "dataset_dict.json", "splits")
         return [(split, file) for split in splits for file in _saved(root / split)]
     if (root / "state.json").exists():
-        split = _json(root / "state.json").get("_split") or ""
+        split = _json(root / "state.json", "_split") or ""
         # One that was put together or cut has no name.
         return [(split if re.fullmatch(r"[\w.]+", split) else "", file) for file in _saved(root)]
     found = sorted(
@@ -68,13 +65,16 @@ def _files(root: Path) -> list[tuple[str, Path]]:
 
 def _saved(folder: Path) -> list[Path]:
     """The files of a folder that `save_to_disk` wrote, in the order of their rows."""
-    state = _json(folder / "state.json")
-    if state.get("_indices_data_files"):
+    file = folder / "state.json"
+    if _json(file, "_indices_data_files"):
         raise ManifestError(
             f"{folder}: has a selection of its rows in a file of its own; save it again after"
             " `flatten_indices()`"
         )
-    return [folder / entry["filename"] for entry in state["_data_files"]]
+    try:
+        return [folder / entry["filename"] for entry in _json(file, "_data_files")]
+    except (TypeError, KeyError):
+        raise ManifestError(f"{file}: names no files; save the data set again") from None
 
 
 def _split(path: Path) -> str:
@@ -85,28 +85,23 @@ def _split(path: Path) -> str:
     return next((word for word in words if word in SPLITS), "")
 
 
-def _json(file: Path) -> Any:
+def _json(file: Path, key: str) -> Any:
+    """What a file has under a key; None if nothing."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        return json.loads(file.read_text(encoding="utf-8")).get(key)
+    except (ValueError, OSError, AttributeError) as error:
         raise ManifestError(f"{file}: not readable ({error}); save the data set again") from None
 
 
 def _describe(file: Path) -> tuple[pyarrow.Schema, Mapping[str, Any]]:
     """The Arrow columns of a table, and the features that `datasets` wrote of them."""
-    try:
-        if file.suffix == ".parquet":
-            schema = parquet.read_schema(file)
-        else:
-            schema = next(_batches(file)).schema
-    except (pyarrow.ArrowException, OSError) as error:
-        raise ManifestError(f"{file}: not readable ({error}); get it anew") from None
-    except StopIteration:
-        raise ManifestError(f"{file}: has no rows; save the data set again") from None
+    batch = next(_batches(file), None)
+    if batch is None:
+        raise ManifestError(f"{file}: has no rows; save the data set again")
     if (file.parent / "dataset_info.json").exists():
-        return schema, _json(file.parent / "dataset_info.json").get("features") or {}
-    written = json.loads((schema.metadata or {}).get(b"huggingface", "{}"))
-    return schema, written.get("info", {}).get("features") or {}
+        return batch.schema, _json(file.parent / "dataset_info.json", "features") or {}
+    written = json.loads((batch.schema.metadata or {}).get(b"huggingface", "{}"))
+    return batch.schema, written.get("info", {}).get("features") or {}
 
 
 def _columns(
@@ -132,21 +127,36 @@ def _columns(
 
 
 def _batches(file: Path) -> Iterator[pyarrow.RecordBatch]:
-    """A few rows at a time, of files that are mapped; Arrow has two formats of them."""
-    if file.suffix == ".parquet":
-        # Or else all of the file is fetched at once.
-        table = parquet.ParquetFile(file, memory_map=True, pre_buffer=False)
-        yield from table.iter_batches(BATCH)
-        return
+    """A few rows at a time.
+
+    Raises:
+        ManifestError: if the file is not what its name says, or not whole.
+    """
+    try:
+        yield from _read_parquet(file) if file.suffix == ".parquet" else _read_arrow(file)
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ManifestError(f"{file}: not readable ({reason}); get it anew") from None
+
+
+def _read_parquet(file: Path) -> Iterator[pyarrow.RecordBatch]:
+    # Or else all of the file is fetched at once.
+    yield from parquet.ParquetFile(file, memory_map=True, pre_buffer=False).iter_batches(BATCH)
+
+
+def _read_arrow(file: Path) -> Iterator[pyarrow.RecordBatch]:
+    """Arrow has two formats of files; `datasets` writes streams."""
     with pyarrow.memory_map(str(file)) as source:
         try:
-            yield from ipc.open_stream(source)
+            reader = ipc.open_stream(source)
         except pyarrow.ArrowInvalid:
-            reader = ipc.open_file(source)
-            yield from map(reader.get_batch, range(reader.num_record_batches))
+            table = ipc.open_file(source)
+            reader = map(table.get_batch, range(table.num_record_batches))
+        yield from reader
 
 
 def _count(file: Path) -> int:
+    """The rows of a file, of which only the places are read."""
     if file.suffix == ".parquet":
         return parquet.read_metadata(file).num_rows
     return sum(batch.num_rows for batch in _batches(file))
@@ -157,6 +167,11 @@ def _examples(
 ) -> Iterator[tuple[str, embedded.Sound, Mapping[str, Any]]]:
     for split, file in files:
         for batch in _batches(file):
+            if missing := {audio, *names}.difference(batch.schema.names):
+                raise ManifestError(
+                    f"{file}: has no column '{missing.pop()}', which others have; give the folder"
+                    " of one data set"
+                )
             cells = batch.select(names).to_pylist()
             for sound, row in zip(batch.column(audio), cells, strict=True):
                 yield split, _sound(sound.as_py(), root), row

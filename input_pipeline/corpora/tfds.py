@@ -48,7 +48,7 @@ def unpack(root: Path, variant: str, output: Path) -> Corpus:
     columns = {
         name: column for name, feature in found.items() if (column := _column(feature)) is not None
     }
-    roles = embedded.Roles.choose(words, columns, sounds)
+    roles = embedded.Roles.choose(words, columns, sounds, where=f"tfds:{name}")
     rate = roles.rate or found[roles.audio].sample_rate or (info.metadata or {}).get("sample_rate")
     if not rate:
         raise ManifestError(

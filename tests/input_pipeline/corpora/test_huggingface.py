@@ -147,8 +147,12 @@ def test_what_is_no_data_set_with_audio(saved, tmp_path):
     with pytest.raises(ManifestError, match="texts: no data set of Hugging Face"):
         corpora.read("huggingface", texts, tmp_path / "out")
     parquet.write_table(pyarrow.table({"text": ["a"]}), texts / "train.parquet")
-    with pytest.raises(ManifestError, match=r"texts: the data set has no column of audio \(col"):
+    with pytest.raises(ManifestError, match=r"texts: has no column of audio \(col"):
         corpora.read("huggingface", texts, tmp_path / "out")
+    shard = saved / "train/data-00001-of-00002.arrow"
+    shard.write_bytes(shard.read_bytes()[:-9000])
+    with pytest.raises(ManifestError, match=r"data-00001-of-00002\.arrow: not readable \(.*; get"):
+        corpora.read("huggingface", saved, tmp_path / "out")
     state = saved / "train/state.json"
     state.write_text(json.dumps(json.loads(state.read_text()) | {"_indices_data_files": ["x"]}))
     with pytest.raises(ManifestError, match=r"save it again after `flatten_indices\(\)`"):
