@@ -69,8 +69,11 @@ def read(root: Path, variant: str) -> Corpus:
         rows["duration_s"] = (names + ".mp3").map(times)
         bad = dict.fromkeys(rows["path"][rows["duration_s"] == 0], "lasts 0 ms")
     rest = table.drop(columns=["path", "sentence", "split", "client_id"])
+    column = "accents" if choice == "accent" else choice
     if choice != "transcript":
-        rows["labels"] = rest["accents" if choice == "accent" else choice]
+        if column not in rest:
+            raise ManifestError(f"{folder}: its tables have no column '{column}'; get them anew")
+        rows["labels"] = rest[column]
     labels = _labels(choice, rows)
     return Corpus.of_files(
         root,

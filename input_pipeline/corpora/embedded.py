@@ -1,6 +1,7 @@
 """Sound that lies within a data set's own files becomes audio files, and its columns a table."""
 
 import dataclasses
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -126,11 +127,10 @@ Sound = bytes | Wave | Path | None
 
 def unpack(
     examples: Iterable[tuple[str, Sound, Mapping[str, Any]]],
-    total: int,
+    sizes: Mapping[str, int],
     columns: Mapping[str, Column],
     roles: Roles,
     folder: Path,
-    published: Mapping[str, int] | None = None,
 ) -> Corpus:
     """Writes the sound of all examples into files, one at a time.
 
@@ -138,18 +138,17 @@ def unpack(
 
     Args:
         examples: Split, sound and cells by column, of each; a path is of a file elsewhere.
-        total: How many they are.
+        sizes: How many each split has, as the data set calls it; '' of examples without one.
         columns: Those that become columns of the manifest.
         roles: Which of them is what.
         folder: Gets `audio/SPLIT/PART/NUMBER.EXTENSION`.
-        published: How many a complete copy has, by split as the data set calls it.
 
     Raises:
         ManifestError: if there is no sound that can be used.
     """
     folder, renamed = folder.resolve(), _renamed(columns, roles)
-    rows, left_out, counts = [], {}, Counter()
-    for split, sound, cells in track(examples, "audio files", total, "files"):
+    rows, left_out, counts, splits = [], {}, Counter(), _splits(sizes)
+    for split, sound, cells in track(examples, "audio files", sum(sizes.values()), "files"):
         number = counts[split]
         counts[split] += 1
         place = f"{split or 'all'}/{number // FILES_IN_A_FOLDER:04}/{number:08}"
@@ -159,20 +158,32 @@ def unpack(
             left_out[place] = str(error)
             continue
         row = {"id": f"{split or 'all'}-{number:08}", "path": str(file)}
-        row |= {"split": SPLITS.get(split, split)} if split else {}
+        row |= {"split": splits[split], "official_split": split} if split else {}
         rows.append(row | {new: columns[old].read(cells[old]) for old, new in renamed.items()})
     if not rows:
         reason = next(iter(left_out.values()), "it is empty")
         raise ManifestError(f"the data set has no audio that can be used: {reason}")
+    published: Counter[str] = Counter()
+    for split, size in sizes.items():
+        published[splits[split]] += size
     label = columns.get(roles.label, Column())
     task = "multi_label" if label.several else "single_label"
     return Corpus(
         pd.DataFrame(rows),
         labels=label.names,
         task=task if roles.label else "",
-        published={SPLITS.get(split, split): count for split, count in (published or {}).items()},
+        published={split: size for split, size in published.items() if split},
         left_out=left_out,
     )
+
+
+def _splits(names: Iterable[str]) -> dict[str, str]:
+    """What splits are in a manifest, by their first words, as in 'train_clean100'."""
+    found = {name: SPLITS.get(re.split(r"[-_.]", name.lower())[0], name) for name in names}
+    if {"dev", "validation"} <= set(found):
+        # Of TFDS' Common Voice, where it is all that listeners found valid, test among it.
+        found["validation"] = "validated"
+    return found
 
 
 def _renamed(columns: Mapping[str, Column], roles: Roles) -> dict[str, str]:
@@ -202,7 +213,7 @@ def _save(sound: Sound, stem: Path) -> Path:
     if isinstance(sound, Wave):
         return _save_wave(sound, stem)
     file = stem.with_suffix(_extension(sound))
-    if not file.exists() or file.stat().st_size != len(sound):
+    if not file.exists() or file.read_bytes() != sound:
         part = stem.with_suffix(".part")
         part.write_bytes(sound)
         part.replace(file)
@@ -227,8 +238,15 @@ def _save_wave(wave: Wave, stem: Path) -> Path:
         samples = samples.astype(np.int16 if is_short else np.int32)
         kind, extension = ("PCM_16", ".flac") if is_short else ("PCM_32", ".wav")
     file = stem.with_suffix(extension)
-    if not file.exists() or soundfile.info(file).frames != len(samples):
+    if not _holds(file, samples):
         part = stem.with_suffix(".part")
         soundfile.write(part, samples, wave.rate, kind, format=extension[1:].upper())
         part.replace(file)
     return file
+
+
+def _holds(file: Path, samples: np.ndarray) -> bool:
+    try:
+        return np.array_equal(soundfile.read(file, dtype=samples.dtype.name)[0], samples)
+    except soundfile.LibsndfileError:  # not there, or not whole
+        return False

@@ -7,6 +7,7 @@ plain, as in `huggingface/label=genre,text=caption` (see `embedded.Roles`).
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,11 @@ def unpack(root: Path, variant: str, output: Path) -> Corpus:
     schema, features = _describe(files[0][1])
     columns, sounds = _columns(schema, features)
     roles = embedded.Roles.choose(variant, columns, sounds, where=root)
-    total = sum(_count(file) for _, file in files)
+    sizes: Counter[str] = Counter()
+    for split, file in files:
+        sizes[split] += _count(file)
     examples = _examples(files, root, roles.audio, tuple(columns))
-    return embedded.unpack(examples, total, columns, roles, output)
+    return embedded.unpack(examples, sizes, columns, roles, output)
 
 
 def _files(root: Path) -> list[tuple[str, Path]]:

@@ -95,9 +95,10 @@ def _tables(root: Path) -> list[tuple[Path, str]]:
 def _read(file: Path, split: str) -> pd.DataFrame:
     """Reads a table; all cells are text, lists with '|' between their items."""
     table = Table(file).as_text()
-    if "aspect_list" in table and file.suffix == ".csv":
-        cells = [clips.items(cell, str(file)) for cell in table["aspect_list"]]
-        table["aspect_list"] = ["|".join(cell) for cell in cells]
+    for tags in {columns[1] for columns, _ in SETS.values()}.intersection(table.columns):
+        if file.suffix == ".csv":
+            cells = [clips.items(cell, str(file)) for cell in table[tags]]
+            table[tags] = list(map("|".join, cells))
     return table.fillna("").astype(str).assign(split=split)
 
 

@@ -56,7 +56,7 @@ def unpack(root: Path, variant: str, output: Path) -> Corpus:
         )
     sizes = {split: part.num_examples for split, part in info.splits.items()}
     examples = _examples(builder, roles.audio, columns, int(rate))
-    return embedded.unpack(examples, sum(sizes.values()), columns, roles, output, sizes)
+    return embedded.unpack(examples, sizes, columns, roles, output)
 
 
 def _builder(name: str, root: Path) -> DatasetBuilder:

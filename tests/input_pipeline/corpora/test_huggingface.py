@@ -119,12 +119,15 @@ def test_shards_of_parquet(tmp_path):
     (root / "wav").mkdir()
     (root / "wav/there.ogg").touch()
     parquet.write_table(table(range(5), sounds), folder / "train-00000-of-00001-94781ef88f.parquet")
-    parquet.write_table(table([5]), folder / "other.clean-00000-of-00001.parquet")
+    parquet.write_table(table([5]), folder / "test.clean-00000-of-00001.parquet")
+    parquet.write_table(table([6]), folder / "spare-00000-of-00001.parquet")
     corpus = corpora.read("huggingface/label=genre", root, tmp_path / "out")
-    assert corpus.sizes == {"": 3, "other.clean": 1, "train": 2}
+    assert corpus.sizes == {"": 4, "spare": 1, "test": 1, "train": 2}
     assert [path.rpartition("/")[2] for path in corpus.rows["path"]] == [
-        *("00000000.wav", "00000000.flac", "there.ogg")
+        *("00000000.wav", "00000000.wav", "00000000.flac", "there.ogg")
     ]
+    assert corpus.rows["official_split"].tolist() == ["spare", "test.clean", "train", "train"]
+    assert corpus.deviations == ["split 'train' has 2 records, a complete copy has 5"]
     assert corpus.left_out == {
         "train/0000/00000002": f"has no sound in it, and there is no file {root}/gone.wav",
         "train/0000/00000003": "is neither WAV, FLAC, Ogg, MP3, AIFF nor AU",

@@ -1,5 +1,7 @@
 """Data sets of TFDS, one of which is made here."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import soundfile
@@ -9,7 +11,7 @@ from input_pipeline import corpora, prepare
 from input_pipeline.sources import ManifestError, read_manifest
 
 RATE = 8000
-SPLITS = {"train": 3, "validation": 2}
+SPLITS = {"train_clean": 3, "train_other": 1, "dev": 2, "validation": 1}
 
 
 def samples(number):
@@ -76,12 +78,12 @@ def data_dir(tmp_path_factory):
 def test_a_data_set_becomes_a_manifest(data_dir, tmp_path, capsys):
     arguments = ["tfds:tiny_tones", "--root", data_dir, "--output", tmp_path / "out"]
     prepare.main(list(map(str, arguments)))
-    assert "train 3, val 2" in (said := capsys.readouterr().out)
+    assert "train 4, val 2, validated 1" in (said := capsys.readouterr().out)
     assert "warning" not in said
     assert (tmp_path / "out/labels.txt").read_text() == "low\nhigh\n"
     records = read_manifest(tmp_path / "out/manifest.csv")
     numbers = [int(record.group) - 10 for record in records]
-    assert sorted(numbers[:3]) == [0, 1, 2]
+    assert sorted(numbers[:4]) == [0, 0, 1, 2]
     for number, record in zip(numbers, records, strict=True):
         assert record.labels == (("low", "high")[number % 2],)
         assert record.text == f"Tön {number}."
@@ -91,15 +93,30 @@ def test_a_data_set_becomes_a_manifest(data_dir, tmp_path, capsys):
         assert rate == RATE
 
 
+def test_what_was_interrupted_goes_on(data_dir, tmp_path):
+    name = "tfds:tiny_tones,audio=notes,rate=8000"
+    paths = corpora.read(name, data_dir, tmp_path / "out").rows["path"]
+    whole, other, cut = (Path(path) for path in paths[:3])
+    sounds = [soundfile.read(file)[0].tolist() for file in (whole, other, cut)]
+    before = whole.stat().st_mtime_ns
+    soundfile.write(other, np.full(80, -1.0), 8000, "FLOAT")
+    cut.write_bytes(cut.read_bytes()[:50])
+    corpora.read(name, data_dir, tmp_path / "out")
+    assert whole.stat().st_mtime_ns == before
+    assert [soundfile.read(file)[0].tolist() for file in (whole, other, cut)] == sounds
+
+
 def test_columns_of_other_kinds(data_dir, tmp_path):
     corpus = corpora.read("tfds:tiny_tones,label=tags,audio=speech", data_dir, tmp_path / "out")
-    by_number = corpus.rows.assign(number=corpus.rows["group"] - 10).set_index(["split", "number"])
-    assert by_number.loc[("train", 2), "labels"] == "a|b"
+    by_number = corpus.rows.assign(number=corpus.rows["group"] - 10).set_index(
+        ["official_split", "number"]
+    )
+    assert by_number.loc[("train_clean", 2), "labels"] == "a|b"
     assert (corpus.task, corpus.labels) == ("multi_label", ("a", "b", "c"))
     assert set(corpus.rows["instrument/family"]) == {"brass"}
-    assert by_number.loc[("val", 1), "source_id"] == "tone1"
+    assert by_number.loc[("dev", 1), "source_id"] == "tone1"
     assert "f0" not in corpus.rows
-    found, _ = soundfile.read(by_number.loc[("val", 1), "path"], dtype="int16")
+    found, _ = soundfile.read(by_number.loc[("dev", 1), "path"], dtype="int16")
     np.testing.assert_array_equal(found, samples(1))
 
 
