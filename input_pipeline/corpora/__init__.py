@@ -1,0 +1,74 @@
+"""Corpora in their official layouts -> the rows of a manifest, one file each.
+
+A corpus' file has `VARIANTS`, of which the first is the default, and `read(root, variant)`. Without
+any in the list it takes whatever is given, and checks that itself. Where the sound is no files yet,
+it has `unpack(root, variant, output)` instead, which makes them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from input_pipeline.tables import ManifestError
+
+if TYPE_CHECKING:
+    from input_pipeline.corpora.corpus import Corpus
+
+# By the name that people type: what the corpus' file is called.
+CORPORA = {
+    "common_voice": "common_voice",
+    "deam": "deam",
+    "emomusic": "emomusic",
+    "esc50": "esc50",
+    "extended_ballroom": "extended_ballroom",
+    "fma": "fma",
+    "folder": "folder",
+    "gtzan": "gtzan",
+    "huggingface": "huggingface",
+    "lp_musiccaps": "lp_musiccaps",
+    "m3bert": "m3bert",
+    "magnatagatune": "magnatagatune",
+    "manifest": "manifest",
+    "million_song": "million_song",
+    "mtg_jamendo": "mtg_jamendo",
+    "mulap": "mulap",
+    "music4all": "music4all",
+    "musiccaps": "musiccaps",
+    "nsynth": "nsynth",
+    "ravdess": "ravdess",
+    "rwc": "rwc",
+    "song_describer": "song_describer",
+    "tfds": "tfds",
+}
+
+
+def read(name: str, root: Path, output: Path | None = None) -> Corpus:
+    """Reads a corpus.
+
+    Args:
+        name: Of the corpus, or `name/variant`, or `tfds:name`.
+        root: Its folder; of 'manifest' the table.
+        output: Where files are made of sound that is none; used by these alone.
+
+    Raises:
+        ManifestError: if there is no such corpus or variant, or its files are not as they should
+            be.
+    """
+    corpus, _, variant = name.replace("tfds:", "tfds/", 1).partition("/")
+    if corpus not in CORPORA:
+        raise ManifestError(f"no corpus {corpus!r}; use one of {', '.join(CORPORA)}")
+    module = import_module(f"{__name__}.{CORPORA[corpus]}")
+    if module.VARIANTS:
+        variant = variant or module.VARIANTS[0]
+        if variant not in module.VARIANTS:
+            known = ", ".join(filter(None, module.VARIANTS)) or f"'{corpus}' alone"
+            raise ManifestError(f"corpus '{corpus}' has no variant {variant!r}; use {known}")
+    if not root.exists():
+        raise ManifestError(f"{root}: no such file or folder; give that of the corpus with --root")
+    if not hasattr(module, "unpack"):
+        return module.read(root, variant)
+    if output is None:
+        raise ManifestError(f"corpus '{corpus}' makes audio files; say where to with --output")
+    return module.unpack(root, variant, output)

@@ -1,0 +1,55 @@
+"""Audio files of which a corpus does not say where they lie, and lists in the cells of a CSV."""
+
+import ast
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from input_pipeline.audio import EXTENSIONS
+from input_pipeline.tables import ManifestError
+
+
+def audio_files(root: Path) -> list[str]:
+    """The paths of all audio files below a folder, relative to it, in order."""
+    return sorted(
+        os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")  # noqa: PTH118
+        for folder, _, names in os.walk(root, followlinks=True)
+        for name in names
+        # Archives of macOS have files as ._name.mp3, which are no audio.
+        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+    )
+
+
+def by_name(root: Path) -> dict[str, str]:
+    """The paths of all audio files below a folder by their names without extension."""
+    return {os.path.basename(path).rpartition(".")[0]: path for path in audio_files(root)}  # noqa: PTH119
+
+
+def first(found: Mapping[str, str], names: Iterable[str]) -> str:
+    """The path of the first name that is there, or what it would be of the first name.
+
+    Args:
+        found: Paths by name (see `by_name`).
+        names: What the file may be called, without extension; the most usual first.
+    """
+    names = tuple(names)
+    return next((found[name] for name in names if name in found), f"{names[0]}.wav")
+
+
+def items(cell: str, where: str) -> list[str]:
+    """The strings of a list as Python writes it, of which a cell may be empty.
+
+    Args:
+        cell: As in "['slow', 'sad']".
+        where: The file and the row, for errors.
+
+    Raises:
+        ManifestError: if the cell holds anything else.
+    """
+    try:
+        found = ast.literal_eval(cell) if cell.strip() else []
+    except (ValueError, SyntaxError):
+        found = None
+    if not isinstance(found, list):
+        raise ManifestError(f"{where}: {cell[:60]!r} is no list; get the official table anew")
+    return [str(item).strip() for item in found]
