@@ -69,8 +69,8 @@ def _mulap(learn: Run, measure: Run) -> None:
     config.data.manifest = NOTES.value
     config.segmenting.segments = CHUNKS_OF_NOTES
     config.text.update({"vocabulary": 200, "max_tokens": 24})
-    config.train.update({"steps": 400, "batch_size": 16, "evaluate_every": 100})
-    config.optimizer.update({"learning_rate": 1e-3, "warmup_steps": 40})
+    config.train.update({"steps": 200, "batch_size": 16, "evaluate_every": 50})
+    config.optimizer.update({"learning_rate": 1e-3, "warmup_steps": 20})
     whole = config.copy_and_resolve_references()
     pretrained = learn(config, "mulap_pretrain")
     for backbone in ("pretrained", "random"):
@@ -78,7 +78,7 @@ def _mulap(learn: Run, measure: Run) -> None:
             config = mulap_downstream.get_config(f"nsynth,{backbone},{mode}")
             config.data.manifest = NOTES.value
             config.init.audio = str(pretrained) if backbone == "pretrained" else ""
-            config.train.update({"steps": 400, "batch_size": 16, "evaluate_every": 100})
+            config.train.update({"steps": 200, "batch_size": 16, "evaluate_every": 50})
             measure(config, f"mulap_{backbone}_{mode}")
     whole.objectives = ml_collections.ConfigDict({"classification": 1.0})
     whole.data.task = "single_label"
