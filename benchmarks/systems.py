@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def _mulap(learn: Run, measure: Run) -> None:
-    """Pre-trained on the captions; then what it hears with, and all of it, tell the instrument."""
+    """Pre-trained on the captions; then its frozen ears, and all of it, tell the instrument."""
     config = mulap_pretrain.get_config("tiny")
     config.data.manifest = NOTES.value
     config.segmenting.segments = CHUNKS_OF_NOTES
@@ -74,12 +74,11 @@ def _mulap(learn: Run, measure: Run) -> None:
     whole = config.copy_and_resolve_references()
     pretrained = learn(config, "mulap_pretrain")
     for backbone in ("pretrained", "random"):
-        for mode in mulap_downstream.MODES:
-            config = mulap_downstream.get_config(f"nsynth,{backbone},{mode}")
-            config.data.manifest = NOTES.value
-            config.init.audio = str(pretrained) if backbone == "pretrained" else ""
-            config.train.update({"steps": 200, "batch_size": 16, "evaluate_every": 50})
-            measure(config, f"mulap_{backbone}_{mode}")
+        config = mulap_downstream.get_config(f"nsynth,{backbone}")
+        config.data.manifest = NOTES.value
+        config.init.audio = str(pretrained) if backbone == "pretrained" else ""
+        config.train.update({"steps": 200, "batch_size": 16, "evaluate_every": 50})
+        measure(config, f"mulap_{backbone}")
     whole.objectives = ml_collections.ConfigDict({"classification": 1.0})
     whole.data.task = "single_label"
     whole.init_from = str(pretrained)
