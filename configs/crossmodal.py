@@ -52,7 +52,7 @@ def get_config(given: str = "audio_text") -> ml_collections.ConfigDict:
     config.scratch_twin = False
     learn(config)
     if size:
-        config.train.update({"steps": 600, "batch_size": 16, "evaluate_every": 60})
+        config.train.update({"steps": 300, "batch_size": 16, "evaluate_every": 60})
         config.optimizer.warmup_steps = 60
     elif view == "text":
         fine_tune(config)
