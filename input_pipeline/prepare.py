@@ -61,8 +61,8 @@ def _write_or_remove(file: Path, content: str) -> None:
 
 def describe(corpus: Corpus) -> list[str]:
     """Lines with the counts, and with what is left out and why."""
-    sizes = ", ".join(f"{split or '(no split)'} {size}" for split, size in corpus.sizes.items())
-    lines = [f"{len(corpus.rows)} records ({sizes})"]
+    sizes = ", ".join(f"{split} {size}" for split, size in corpus.sizes.items() if split)
+    lines = [f"{len(corpus.rows)} records ({sizes or 'no splits'})"]
     if corpus.labels:
         lines.append(f"{len(corpus.labels)} labels, in the order of {LABELS}")
     by_reason: dict[str, list[str]] = {}
@@ -85,6 +85,8 @@ def train_command(corpus: Corpus, folder: Path, settings: Mapping[str, object]) 
     fields: dict[str, object] = {"data.manifest": folder / MANIFEST}
     if corpus.task:
         fields["data.task"] = corpus.task
+    if corpus.task not in ("", "single_label"):
+        fields["evaluation.best_metric"] = "loss"  # for there is no accuracy
     if corpus.targets:
         fields["data.target_columns"] = repr(corpus.targets)
     given = [f"--config.{name}={value}" for name, value in (fields | dict(settings)).items()]

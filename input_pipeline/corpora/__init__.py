@@ -16,9 +16,19 @@ if TYPE_CHECKING:
 
 # By the name that people type: what the corpus' file is called.
 CORPORA = {
+    "deam": "deam",
+    "emomusic": "emomusic",
     "esc50": "esc50",
+    "extended_ballroom": "extended_ballroom",
+    "fma": "fma",
     "folder": "folder",
+    "gtzan": "gtzan",
+    "magnatagatune": "magnatagatune",
     "manifest": "manifest",
+    "million_song": "million_song",
+    "mtg_jamendo": "mtg_jamendo",
+    "nsynth": "nsynth",
+    "rwc": "rwc",
 }
 
 

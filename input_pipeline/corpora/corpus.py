@@ -23,7 +23,8 @@ class Corpus:
         labels: Names in the official order; empty if there is none.
         task: 'single_label', 'multi_label', 'regression', or '' where nothing is to be predicted.
         targets: Columns with the numbers of a regression.
-        published: How many records of each split a complete copy has, where that is known.
+        published: How many records of each split a complete copy has, where that is known; under
+            '' of all splits.
         left_out: Why, by path of the files that the corpus names and `rows` does not.
     """
 
@@ -36,7 +37,14 @@ class Corpus:
 
     @classmethod
     def of_files(
-        cls, root: Path, rows: pd.DataFrame, *, bad: Mapping[str, str] | None = None, **fields: Any
+        cls,
+        root: Path,
+        rows: pd.DataFrame,
+        *,
+        suffixes: Sequence[str] = ("",),
+        bad: Mapping[str, str] | None = None,
+        published: Mapping[str, int] | None = None,
+        **fields: Any,
     ) -> Self:
         """A corpus without the records whose file is known to be bad, or is not there.
 
@@ -45,44 +53,56 @@ class Corpus:
         Args:
             root: What the paths are relative to.
             rows: All records that the corpus names.
+            suffixes: What its paths can end with, as copies differ: the first that is there.
             bad: Why a file cannot be used, by path.
-            fields: As above.
+            published: As above, with the bad ones.
+            fields: The others as above.
 
         Raises:
             ManifestError: if none of the files is there.
         """
-        paths, bad = rows["path"].tolist(), bad or {}
-        places = [path.rpartition("/") for path in paths]
-        held = {folder: _names(root / folder) for folder in {folder for folder, _, _ in places}}
-        left_out = {
-            path: bad.get(path, "no such file")
-            for path, (folder, _, name) in zip(paths, places, strict=True)
-            if path in bad or name not in held[folder]
-        }
-        kept = rows[~rows["path"].isin(left_out)].reset_index(drop=True)
+        bad, held, reasons, paths = bad or {}, {}, {}, []
+        for path in rows["path"]:
+            folder, _, name = path.rpartition("/")
+            if folder not in held:
+                held[folder] = _names(root / folder)
+            suffix = next((s for s in suffixes if name + s in held[folder]), None)
+            paths.append(path + (suffixes[0] if suffix is None else suffix))
+            if paths[-1] in bad or suffix is None:
+                reasons[paths[-1]] = bad.get(paths[-1], "no such file")
+        rows = rows.assign(path=paths)
+        kept = rows[~rows["path"].isin(reasons)].reset_index(drop=True)
         if kept.empty:
             example = root / paths[0] if paths else root
             raise ManifestError(
                 f"{root}: none of the {len(paths)} audio files that the corpus names is there, such"
                 f" as {example}; unpack its audio there"
             )
-        return cls(kept, left_out=left_out, **fields)
+        sizes, bad_sizes = dict(published or {}), _sizes(rows[rows["path"].isin(bad)])
+        complete = {split: size - bad_sizes.get(split, 0) for split, size in sizes.items()}
+        return cls(kept, left_out=reasons, published=complete, **fields)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """How many records each split has; '' counts those without one."""
-        if "split" not in self.rows:
-            return {"": len(self.rows)}
-        return self.rows["split"].value_counts(sort=False).to_dict()
+        """How many records each split has, and under '' all together."""
+        return _sizes(self.rows)
 
     @property
     def deviations(self) -> list[str]:
         """Where the sizes of the splits are not the published ones, with both numbers."""
-        return [
-            f"split '{split}' has {self.sizes.get(split, 0)} records, a complete copy has {count}"
-            for split, count in self.published.items()
-            if self.sizes.get(split, 0) != count
-        ]
+        sizes, found = self.sizes, []
+        for split, count in self.published.items():
+            if sizes.get(split, 0) != count:
+                which = f"split '{split}'" if split else "the corpus"
+                found.append(
+                    f"{which} has {sizes.get(split, 0)} records, a complete copy has {count}"
+                )
+        return found
+
+
+def _sizes(rows: pd.DataFrame) -> dict[str, int]:
+    splits = rows["split"].value_counts().to_dict() if "split" in rows else {}
+    return {"": len(rows)} | splits
 
 
 def _names(folder: Path) -> set[str]:
@@ -90,6 +110,15 @@ def _names(folder: Path) -> set[str]:
         return set(os.listdir(folder))  # noqa: PTH208  (a Path for each takes long)
     except OSError:
         return set()
+
+
+def folder_of(root: Path, *folders: str) -> str:
+    """The first of the folders that is there, as what paths within it begin with; else the first.
+
+    Copies of a corpus differ in what its archives are unpacked into.
+    """
+    found = next((folder for folder in folders if (root / folder).is_dir()), folders[0])
+    return f"{found}/" if found else ""
 
 
 def require(root: Path, files: Mapping[str, str]) -> None:

@@ -2,9 +2,11 @@
 
 import shlex
 
+import pandas as pd
 import pytest
 
 from input_pipeline import prepare
+from input_pipeline.corpora.corpus import Corpus
 from input_pipeline.sources import read_manifest
 
 TABLE = "filename,fold,target,category,esc10,src_file,take\n" + "".join(
@@ -34,7 +36,7 @@ def test_what_it_writes_and_says(capsys, tmp_path, root):
     assert (tmp_path / "out/left_out.csv").read_text() == (
         "path,reason\naudio/9.wav,no such file\n"
     )
-    assert "9 records (test 2, train 7)\n2 labels, in the order of labels.txt\n" in said
+    assert "9 records (train 7, test 2)\n2 labels, in the order of labels.txt\n" in said
     assert "left out: 1 (no such file): audio/9.wav\n" in said
     assert "warning: split 'test' has 2 records, a complete copy has 400\n" in said
     command = shlex.split(said.partition("train with: ")[2])
@@ -43,6 +45,22 @@ def test_what_it_writes_and_says(capsys, tmp_path, root):
     assert "--config.data.allow_outside=True" in command
     records = read_manifest(tmp_path / "out/manifest.csv", allow_outside=True)
     assert [record.path for record in records] == [root / f"audio/{n}.wav" for n in range(9)]
+
+
+def test_the_command_of_a_regression(tmp_path):
+    corpus = Corpus(pd.DataFrame(), task="regression", targets=("arousal", "valence"))
+    command = prepare.train_command(corpus, tmp_path / "my songs", {"data.allow_outside": True})
+    assert shlex.split(command)[3:] == [
+        "--config",
+        "configs/atbert_finetune.py",
+        "--workdir",
+        "runs/my songs",
+        f"--config.data.manifest={tmp_path}/my songs/manifest.csv",
+        "--config.data.task=regression",
+        "--config.evaluation.best_metric=loss",
+        "--config.data.target_columns=('arousal', 'valence')",
+        "--config.data.allow_outside=True",
+    ]
 
 
 def test_paths_within_the_folder_are_relative(capsys, root):

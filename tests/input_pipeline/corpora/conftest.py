@@ -5,6 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from input_pipeline.corpora import corpus
+from tests.conftest import DATA
+
+
+class Anything:
+    """A folder that holds whatever is asked for."""
+
+    def __contains__(self, name: str) -> bool:
+        return True
+
 
 @pytest.fixture
 def lay_out(tmp_path) -> Callable[..., Path]:
@@ -20,3 +30,17 @@ def lay_out(tmp_path) -> Callable[..., Path]:
         return root
 
     return write
+
+
+@pytest.fixture
+def real(monkeypatch) -> Callable[[str], Path]:
+    """Finds the official metadata of a corpus; all of its audio seems to be there."""
+
+    def find(name: str) -> Path:
+        folder = DATA / "metadata" / name
+        if not folder.is_dir():
+            pytest.skip(f"no metadata at {folder}: it is not distributed")
+        monkeypatch.setattr(corpus, "_names", lambda folder: Anything())
+        return folder
+
+    return find
