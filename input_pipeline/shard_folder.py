@@ -67,7 +67,7 @@ def prepare(
     sharding.end(folder)
     kept = len(records) - len(lost)
     console.print(
-        f"{kept} of {len(records)} records are in {len(plan)} shards, see {folder / data_card.FILE}",
+        f"{kept} of {len(records)} records in {len(plan)} shards, see {folder / data_card.FILE}",
         highlight=False,
         soft_wrap=True,
     )
