@@ -112,7 +112,7 @@ def train_sentencepiece(
         seeds.unlink()
     path = Path(model_path)
     proto = ModelProto.FromString(model.getvalue())
-    proto.trainer_spec.ClearField("seed_sentencepieces_file")  # where it was is nobody's business
+    proto.DiscardUnknownFields()  # such as where the seeds were, which is nobody's business
     path.write_bytes(proto.SerializeToString(deterministic=True))
     return path
 

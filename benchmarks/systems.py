@@ -1,0 +1,128 @@
+"""MuLaP, M3BERT and the cross-modal transformer on small data sets, beside the MFCC baseline.
+
+python benchmarks/systems.py --notes notes.csv --speech speech.csv --workdir runs/systems
+
+Each system is pre-trained where it can be, fine-tuned and evaluated on the validation split, as the
+commands of its page do. The same command again goes on where it was stopped. `systems.json` and
+`systems.md` get the table.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import ml_collections
+from absl import flags
+from rich.console import Console
+
+from atbert_jax import command
+from atbert_jax.evaluation.run import evaluate
+from atbert_jax.evaluation.tables import Table, markdown, print_table
+from atbert_jax.training.loop import train
+from configs import (
+    crossmodal,
+    m3bert_finetune,
+    m3bert_pretrain,
+    mulap_downstream,
+    mulap_pretrain,
+)
+from input_pipeline.preparation import MANIFEST, prepare_all
+
+NOTES = flags.DEFINE_string("notes", None, "Table of single notes with captions and labels.")
+SPEECH = flags.DEFINE_string("speech", None, "Table of spoken sentences with emotions.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs.")
+ONLY = flags.DEFINE_list("only", ["mulap", "m3bert", "crossmodal"], "Which systems.")
+
+COLUMNS = ("run", "system", "accuracy", "macro F1")
+# Notes last a few seconds; chunks of three seconds are MuLaP's.
+CHUNKS_OF_NOTES, SECONDS_OF_NOTES, SECONDS_OF_SPEECH = 2, 2.5, 4.0
+
+Run = Callable[[ml_collections.ConfigDict, str], Path]
+
+
+def main() -> None:
+    """Trains and evaluates the systems."""
+    console, workdir = Console(), Path(WORKDIR.value)
+    rows = []
+
+    def learn(config: ml_collections.ConfigDict, name: str) -> Path:
+        console.rule(name)
+        train(config, workdir / name, console)
+        return workdir / name
+
+    def measure(config: ml_collections.ConfigDict, name: str) -> Path:
+        folder = learn(config, name)
+        measured = evaluate(folder, "val", folder / "report", console=console)
+        for system, entry in measured["systems"].items():
+            rows.append([name, system, entry["accuracy"], entry["macro_f1"]])
+        _write(rows, workdir, console)
+        return folder
+
+    steps = {"mulap": _mulap, "m3bert": _m3bert, "crossmodal": _crossmodal}
+    for system in ONLY.value:
+        steps[system](learn, measure)
+
+
+def _mulap(learn: Run, measure: Run) -> None:
+    """Pre-trained on the captions; then what it hears with, and all of it, tell the instrument."""
+    config = mulap_pretrain.get_config("tiny")
+    config.data.manifest = NOTES.value
+    config.segmenting.segments = CHUNKS_OF_NOTES
+    config.text.update({"vocabulary": 200, "max_tokens": 24})
+    config.train.update({"steps": 400, "batch_size": 16, "evaluate_every": 100})
+    config.optimizer.update({"learning_rate": 1e-3, "warmup_steps": 40})
+    whole = config.copy_and_resolve_references()
+    pretrained = learn(config, "mulap_pretrain")
+    for backbone in ("pretrained", "random"):
+        for mode in mulap_downstream.MODES:
+            config = mulap_downstream.get_config(f"nsynth,{backbone},{mode}")
+            config.data.manifest = NOTES.value
+            config.init.audio = str(pretrained) if backbone == "pretrained" else ""
+            config.train.update({"steps": 400, "batch_size": 16, "evaluate_every": 100})
+            measure(config, f"mulap_{backbone}_{mode}")
+    whole.objectives = ml_collections.ConfigDict({"classification": 1.0})
+    whole.data.task = "single_label"
+    whole.init_from = str(pretrained)
+    whole.evaluation.best_metric = "classification/audio/accuracy"
+    measure(whole, "mulap_views")
+
+
+def _m3bert(learn: Run, measure: Run) -> None:
+    """Pre-trained on the features of the notes; fine-tuned with all its parameters, or frozen."""
+    features = Path(WORKDIR.value) / "features"
+    prepare_all(Path(NOTES.value), features)
+    config = m3bert_pretrain.get_config("tiny")
+    config.data.manifest = str(features / MANIFEST)
+    config.segmenting.seconds = SECONDS_OF_NOTES
+    config.train.update({"steps": 1000, "evaluate_every": 200})
+    pretrained = learn(config, "m3bert_pretrain")
+    for words in ("", ",frozen"):
+        config = m3bert_finetune.get_config(f"tiny{words}")
+        config.data.manifest = str(features / MANIFEST)
+        config.segmenting.seconds = SECONDS_OF_NOTES
+        config.init_from = str(pretrained)
+        config.train.update({"steps": 600, "batch_size": 16, "evaluate_every": 100})
+        config.optimizer.learning_rate = 4e-3 if words else 1e-3
+        config.optimizer.warmup_steps = 60
+        measure(config, f"m3bert_finetune{words.replace(',', '_')}")
+
+
+def _crossmodal(learn: Run, measure: Run) -> None:
+    """Each half, and both; the speakers of the validation split were never heard."""
+    for view in crossmodal.MODALITIES:
+        config = crossmodal.get_config(f"{view},small")
+        config.data.manifest = SPEECH.value
+        config.segmenting.seconds = SECONDS_OF_SPEECH
+        measure(config, f"crossmodal_{view}")
+
+
+def _write(rows: list[list], workdir: Path, console: Console) -> None:
+    """The table so far, as JSON, as Markdown and for people."""
+    table = Table("Systems", COLUMNS, rows)
+    (workdir / "systems.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    (workdir / "systems.md").write_text(markdown(table), encoding="utf-8")
+    print_table(table, console)
+
+
+if __name__ == "__main__":
+    command.run(main, required=("notes", "speech", "workdir"))
