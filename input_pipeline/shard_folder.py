@@ -12,6 +12,7 @@ from input_pipeline.band_statistics import BandSums
 from input_pipeline.shard_writer import Summary, features
 from input_pipeline.sharding import Plan, Sharding
 from input_pipeline.sources import Record, read_manifest
+from input_pipeline.storage import Storage
 from input_pipeline.tables import ManifestError, Table
 
 MANIFEST = "manifest.parquet"
@@ -26,6 +27,7 @@ def prepare(
     left_out: Mapping[str, str] | None = None,
     processes: int | None = None,
     flags: Sequence[str] = (),
+    storage: Storage = sharding.HERE,
     console: Console | None = None,
 ) -> None:
     """Writes the records of a manifest as shards, or goes on with that.
@@ -38,6 +40,7 @@ def prepare(
         left_out: Why, by path of what the corpus names and the manifest does not.
         processes: How many, on this machine; by default one for each core.
         flags: For Beam, with `--runner` among them, to work on others.
+        storage: Where those find the files.
         console: Where to talk.
 
     Raises:
@@ -50,7 +53,14 @@ def prepare(
     plans = sharding.make_plan(records, settings)
     plan = {name: rows for part in plans.values() for name, rows in part.items()}
     summaries = sharding.write(
-        folder, records, plan, settings, processes=processes, flags=flags, console=console
+        folder,
+        records,
+        plan,
+        settings,
+        processes=processes,
+        flags=flags,
+        storage=storage,
+        console=console,
     )
     lost = _lost(summaries, records)
     for reason in lost.values():

@@ -24,9 +24,11 @@ from input_pipeline.progress import Meter
 from input_pipeline.shard_writer import WORK, ShardSettings, Summary, summary_of, write_shard
 from input_pipeline.shards import EXTENSION
 from input_pipeline.sources import Record, split_records
+from input_pipeline.storage import Storage
 from input_pipeline.tables import ManifestError
 
 SETTINGS = "preparation.json"
+HERE = Storage()
 SECONDS_BETWEEN_LOOKS = 0.5
 
 # Rows of the corpus in each shard, by its file's name.
@@ -135,6 +137,7 @@ def write(
     *,
     processes: int | None = None,
     flags: Sequence[str] = (),
+    storage: Storage = HERE,
     console: Console | None = None,
 ) -> dict[str, Summary]:
     """Writes all shards that are not there yet.
@@ -146,6 +149,7 @@ def write(
         sharding: How.
         processes: How many, on this machine; by default one for each core.
         flags: For Beam, with `--runner` among them, to work on others.
+        storage: Where those find the files.
         console: Where to talk.
 
     Returns:
@@ -160,13 +164,13 @@ def write(
     options = {"processes": processes, "flags": flags, "log": folder / WORK / "beam.log"}
 
     def do(todo: Sequence[tuple], what: str) -> None:
-        items = [(*item, folder, sharding.shards) for item in todo]
+        items = [(*item, folder.absolute(), sharding.shards, storage) for item in todo]
         with _shown(folder, plan, [name for name, _ in todo], what, console):
             beam_pipeline.run(write_shard, items, **options)
 
     if todo := [(name, ()) for name in plan if not summary_of(folder / name).exists()]:
         do(todo, "shards")
-    summaries = {name: Summary.load(folder / name) for name in plan}
+    summaries = {name: Summary.load(folder / name, HERE) for name in plan}
     if sharding.deduplicate:
         copies = find_copies(summaries.values(), records)
         wanted = {
@@ -176,7 +180,7 @@ def write(
         todo = [(name, rows) for name, rows in wanted.items() if rows != summaries[name].copies]
         if todo:
             do(todo, "shards without copies")
-            summaries |= {name: Summary.load(folder / name) for name, _ in todo}
+            summaries |= {name: Summary.load(folder / name, HERE) for name, _ in todo}
     return summaries
 
 

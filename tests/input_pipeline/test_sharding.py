@@ -260,6 +260,18 @@ def test_without_beam_there_is_a_way_out(table, tmp_path, monkeypatch):
         run(table, tmp_path / "x")
 
 
+def test_workers_elsewhere_find_all_in_a_bucket(table, shards, tmp_path):
+    """The folders of this test stand for what is mounted, and a link to them for the bucket."""
+    mounted, bucket = table.parent.parent, tmp_path / "bucket"
+    bucket.symlink_to(mounted)
+    folder = mounted / "there" / "noises"
+    runner = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+    run(table, folder, runner, "--direct_running_mode=in_memory", f"--mount={mounted}={bucket}")
+    assert contents(folder) == contents(shards)
+    with pytest.raises(SystemExit, match="--mount=there; use the form /mounted/folder=gs://bucket"):
+        run(table, tmp_path / "x", "--mount=there")
+
+
 def full_disk(*_: object) -> None:
     raise OSError(28, "No space left on device")
 
