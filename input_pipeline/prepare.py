@@ -146,10 +146,15 @@ def spectrogram_of(experiment: str | None, sample_rate: int | None) -> Spectrogr
     Args:
         experiment: As training has it after `--config`: a file, with ':' and more if need be.
         sample_rate: In Hz.
+
+    Raises:
+        ValueError: if the file is no experiment, or a setting is out of its range.
     """
     if experiment:
         file, _, preset = experiment.partition(":")
-        get_config = runpy.run_path(file)["get_config"]
+        get_config = runpy.run_path(file).get("get_config")
+        if not get_config:
+            raise ValueError(f"--config={file} has no function get_config; give one of configs/")
         config = get_config(preset) if preset else get_config()
     else:
         config = defaults.get_config()

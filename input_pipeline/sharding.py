@@ -29,7 +29,7 @@ from input_pipeline.tables import ManifestError
 
 SETTINGS = "preparation.json"
 HERE = Storage()
-SECONDS_BETWEEN_LOOKS = 0.5
+SECONDS_BETWEEN_LOOKS = 2.0
 
 # Rows of the corpus in each shard, by its file's name.
 Plan = Mapping[str, Sequence[int]]
@@ -60,17 +60,17 @@ class Sharding:
 
 
 def splits_of(records: Sequence[Record]) -> dict[str, list[int]]:
-    """The rows of each split: those that training draws by default, or the records' own."""
-    rows = {record.id: row for row, record in enumerate(records)}
+    """The rows of each split: of those that training draws by default, else the records' own."""
     try:
-        splits = split_records(records)
-    except ManifestError:  # other names, which training is told
-        splits = {}
-        for record in records:
-            splits.setdefault(
-                re.sub(r"[^A-Za-z0-9]+", "_", record.split).strip("_") or "other", []
-            ).append(record)
-    return {name: [rows[r.id] for r in members] for name, members in splits.items() if members}
+        drawn = split_records(records)
+    except ManifestError:  # for there are other names, which training must be told
+        drawn = {}
+    names = {record.id: split for split, members in drawn.items() for record in members}
+    splits: dict[str, list[int]] = {}
+    for row, record in enumerate(records):
+        own = re.sub(r"[^A-Za-z0-9]+", "_", record.split).strip("_") or "other"
+        splits.setdefault(names.get(record.id, own), []).append(row)
+    return splits
 
 
 def make_plan(records: Sequence[Record], sharding: Sharding) -> dict[str, Plan]:
@@ -103,7 +103,8 @@ def begin(folder: Path, records: Sequence[Record], plan: Plan, sharding: Shardin
     if not file.exists():
         if stranger := next(folder.glob(f"*{EXTENSION}*"), None):
             raise ManifestError(f"{stranger}: is of another data set; give another --output")
-        file.write_text(json.dumps(given, indent=1) + "\n", encoding="utf-8")
+        with HERE.created(file) as part:
+            part.write_text(json.dumps(given, indent=1) + "\n", encoding="utf-8")
     there = json.loads(file.read_text(encoding="utf-8"))
     for field, value in given.items():
         if there.get(field) != value:
