@@ -348,7 +348,7 @@ def test_a_killed_worker_loses_nothing(table, shards, tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         os.kill(workers(command.pid)[0], signal.SIGKILL)
-        command.join(60)
+        command.join(120)
     finally:
         clip.unlink()
         clip.write_bytes(sound)
