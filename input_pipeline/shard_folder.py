@@ -64,7 +64,7 @@ def prepare(
     )
     lost = _lost(summaries, records)
     for reason in lost.values():
-        console.print(f"left out: {reason}", highlight=False, soft_wrap=True)
+        console.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
     if len(lost) == len(records):
         raise ManifestError(f"{table}: none of its {len(records)} records could be read")
     _write_manifest(folder, Table(table), records, summaries, settings.shards.sample_rate)
@@ -78,6 +78,7 @@ def prepare(
     kept = len(records) - len(lost)
     console.print(
         f"{kept} of {len(records)} records in {len(plan)} shards, see {folder / data_card.FILE}",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )
@@ -86,8 +87,9 @@ def prepare(
 def _lost(summaries: Mapping[str, Summary], records: Sequence[Record]) -> dict[str, str]:
     """Why a record is not in the shards, by its id, in the order of the records."""
     reasons = {row: reason for summary in summaries.values() for row, reason in summary.bad.items()}
-    copies = sharding.find_copies(summaries.values(), records)
-    for row in (row for summary in summaries.values() for row in summary.copies):
+    left_out = [row for summary in summaries.values() for row in summary.copies]
+    copies = sharding.find_copies(summaries.values(), records) if left_out else {}
+    for row in left_out:
         reasons[row] = f"{records[row].id}: sounds exactly as {records[copies[row]].id}"
     return {records[row].id: reasons[row] for row in sorted(reasons)}
 
