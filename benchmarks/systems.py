@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _mulap(learn: Run, measure: Run) -> None:
-    """Pre-trained on the captions; then its frozen ears, and all of it, tell the instrument."""
+    """Pre-trained on the captions; then what it hears with tells the instrument, then all of it."""
     config = mulap_pretrain.get_config("tiny")
     config.data.manifest = NOTES.value
     config.segmenting.segments = 1  # three seconds, which most notes do not last
@@ -72,12 +72,12 @@ def _mulap(learn: Run, measure: Run) -> None:
     config.optimizer.update({"learning_rate": 1e-3, "warmup_steps": 30})
     whole = config.copy_and_resolve_references()
     pretrained = learn(config, "mulap_pretrain")
-    for backbone in ("pretrained", "random"):
-        config = mulap_downstream.get_config(f"nsynth,{backbone}")
+    for given in ("pretrained", "pretrained,finetune", "random,finetune"):
+        config = mulap_downstream.get_config(f"nsynth,{given}")
         config.data.manifest = NOTES.value
-        config.init.audio = str(pretrained) if backbone == "pretrained" else ""
-        config.train.update({"steps": 200, "batch_size": 16, "evaluate_every": 50})
-        measure(config, f"mulap_{backbone}")
+        config.init.audio = str(pretrained) if given.startswith("pretrained") else ""
+        config.train.update({"steps": 300, "batch_size": 8, "evaluate_every": 100})
+        measure(config, f"mulap_{given.replace(',', '_')}")
     whole.objectives = ml_collections.ConfigDict({"classification": 1.0})
     whole.data.task = "single_label"
     whole.init_from = str(pretrained)
