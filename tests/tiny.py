@@ -108,6 +108,26 @@ def make_module(build: Callable[[], nnx.Module], seed: int = 0) -> nnx.Module:
     return module
 
 
+def compiled(objective: nnx.Module) -> nnx.Module:
+    """The objective with each of its calls as one program, whose answers are numpy's.
+
+    Called as it is, every operation would be compiled by itself, and again for every shape. Its
+    parameters are constants of the programs: they are not to be changed from here on.
+    """
+    for name, static in (("corrupt", ()), ("loss", 0), ("predict", 0)):
+        setattr(objective, name, one_program(getattr(objective, name), static))
+    return objective
+
+
+def one_program(call: Callable, static: int | tuple[int, ...] = ()) -> Callable:
+    """The call as one program for each shape, whose answers are numpy's.
+
+    The arguments at the places `static` are no arrays.
+    """
+    run = jax.jit(call, static_argnums=static)
+    return lambda *given: jax.device_get(run(*given))
+
+
 def save_run(workdir: Path, config: ml_collections.ConfigDict, seed: int = 0) -> None:
     """A run's folder as training leaves it, of a network with random weights."""
     data = dataset.load(config, workdir)

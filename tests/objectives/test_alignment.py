@@ -8,7 +8,15 @@ from flax import nnx
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.alignment import Alignment
 from atbert_jax.training.learner import Learner, Once
-from tests.tiny import Widths, make_batch, make_config, make_contract, make_module
+from tests.tiny import (
+    Widths,
+    compiled,
+    make_batch,
+    make_config,
+    make_contract,
+    make_module,
+    one_program,
+)
 
 ROWS, WIDTH = 5, 7
 
@@ -32,7 +40,7 @@ class GivenTrunk:
 @pytest.fixture
 def objective():
     config = ml_collections.ConfigDict({"temperature": 0.5})
-    return Alignment(config, make_contract(), Widths(WIDTH), rngs=nnx.Rngs(0))
+    return compiled(Alignment(config, make_contract(), Widths(WIDTH), rngs=nnx.Rngs(0)))
 
 
 @pytest.fixture
@@ -115,10 +123,15 @@ def test_two_objectives_move_running_statistics_once():
             config.objectives[name] = 1.0
         contract = make_contract()
         learner = make_module(lambda c=config, k=contract: Learner(c, k, rngs=nnx.Rngs(0)))
-        batch = {name: jnp.asarray(x) for name, x in make_batch(4).items()}
         nnx.update(learner.model, nnx.state(make_module(lambda k=contract: _trunk(k))))
-        learner.losses(learner.prepare(batch, jax.random.key(0)), jax.random.key(1))
-        moved.append(jax.tree.leaves(nnx.state(learner.model, nnx.BatchStat)))
+        definition, state = nnx.split(learner)
+
+        def move(state, batch, definition=definition):
+            learner = nnx.merge(definition, state)
+            learner.losses(learner.prepare(batch, jax.random.key(0)), jax.random.key(1))
+            return jax.tree.leaves(nnx.state(learner.model, nnx.BatchStat))
+
+        moved.append(one_program(move)(state, make_batch(4)))
     for alone, together in zip(*moved, strict=True):
         np.testing.assert_array_equal(alone, together)
 

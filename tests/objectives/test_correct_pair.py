@@ -33,20 +33,27 @@ class Trunk:
         )
 
 
-def make_batch(rows: int, seed: int = 0) -> dict[str, jax.Array]:
+TRUNK = Trunk()
+derangements = tiny.one_program(jax.vmap(derangement, (None, 0)))
+
+
+def make_batch(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     batch = tiny.make_batch(rows, seed)
     batch["audio_states"] = rng.normal(size=(rows, tiny.SEGMENTS + 1, HIDDEN)).astype(np.float32)
     batch["text_states"] = rng.normal(size=(rows, tiny.TOKENS, HIDDEN)).astype(np.float32)
-    return {name: jnp.asarray(value) for name, value in batch.items()}
+    return batch
+
+
+def build(**changes: object) -> CorrectPair:
+    """`changes` are fields of `config.correct_pair`."""
+    config = tiny.make_config(**{f"correct_pair.{name}": x for name, x in changes.items()})
+    return CorrectPair(config.correct_pair, tiny.make_contract(), Widths(HIDDEN), rngs=nnx.Rngs(0))
 
 
 @pytest.fixture(scope="module")
 def objective() -> CorrectPair:
-    config, contract = tiny.make_config(), tiny.make_contract()
-    return tiny.make_module(
-        lambda: CorrectPair(config.correct_pair, contract, Widths(HIDDEN), rngs=nnx.Rngs(0))
-    )
+    return tiny.compiled(tiny.make_module(build))
 
 
 def test_the_head_has_the_size_of_atbert():
@@ -66,7 +73,7 @@ def test_the_head_has_the_size_of_atbert():
     ids=str,
 )
 def test_derangement_has_no_fixed_point_and_stays_among_the_valid(valid):
-    orders = np.asarray(jax.vmap(derangement, (None, 0))(jnp.asarray(valid), KEYS))
+    orders = derangements(valid, KEYS)
     rows = np.arange(len(valid))
     np.testing.assert_array_equal(np.sort(orders, axis=1), np.broadcast_to(rows, orders.shape))
     assert (orders[:, valid > 0] != rows[valid > 0]).all()
@@ -77,24 +84,23 @@ def test_derangement_has_no_fixed_point_and_stays_among_the_valid(valid):
 
 @pytest.mark.parametrize("valid", [[1], [0, 1, 0], [0, 0]])
 def test_derangement_of_fewer_than_two_rows_changes_nothing(valid):
-    order = derangement(jnp.array(valid), KEYS[0])
+    (order,) = derangements(np.array(valid), KEYS[:1])
     np.testing.assert_array_equal(order, np.arange(len(valid)))
 
 
 def test_derangement_favours_no_row():
     keys = jax.random.split(jax.random.key(1), 6000)
-    orders = np.asarray(jax.vmap(derangement, (None, 0))(jnp.ones(4), keys))
+    orders = derangements(np.ones(4), keys)
     counts = np.array([(orders == other).sum(axis=0) for other in range(4)])
     np.testing.assert_allclose(counts, 2000 * (1 - np.eye(4)), atol=200)
 
 
 def test_position_is_valid_behind_the_summary_and_uniform():
-    mask = jnp.array([[1, 1, 0, 1, 0, 1], [1, 0, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1]])
+    mask = np.array([[1, 1, 0, 1, 0, 1], [1, 0, 1, 1, 1, 1], [0, 0, 0, 0, 1, 1]])
     real = [[1, 3, 5], [2, 3, 4, 5], [4, 5]]
     draws = (np.arange(1200) + 0.5) / 1200
-    positions = np.asarray(
-        jax.vmap(take_valid, (None, 0))(mask, jnp.asarray(draws)[:, None].repeat(3, axis=1))
-    )
+    take = tiny.one_program(jax.vmap(take_valid, (None, 0)))
+    positions = take(mask, draws[:, None].repeat(3, axis=1).astype(np.float32))
     for row, expected in enumerate(real):
         values, counts = np.unique(positions[:, row], return_counts=True)
         assert values.tolist() == expected
@@ -109,17 +115,17 @@ def test_position_at_the_ends_of_the_draw_and_without_any():
 
 def test_half_of_the_pairs_are_mismatched(objective):
     batch = objective.corrupt(make_batch(6), KEYS[0])
-    assert objective.predict(Trunk(), batch)["weight"].tolist() == [[1.0, 1.0]] * 6
+    assert objective.predict(TRUNK, batch)["weight"].tolist() == [[1.0, 1.0]] * 6
 
 
 def test_equal_texts_and_missing_modalities_are_no_pairs(objective):
     batch = make_batch(5)
-    batch["token_ids"] = batch["token_ids"].at[1].set(batch["token_ids"][0])
-    batch["negative"] = jnp.array([1, 2, 3, 4, 0])
-    batch["position_draw"] = jnp.full((5, 2), 0.5)
-    batch["segment_mask"] = batch["segment_mask"].at[3].set(0)
-    batch["token_mask"] = batch["token_mask"].at[4].set(0)
-    weight = objective.predict(Trunk(), batch)["weight"]
+    batch["token_ids"][1] = batch["token_ids"][0]
+    batch["negative"] = np.array([1, 2, 3, 4, 0])
+    batch["position_draw"] = np.full((5, 2), 0.5, np.float32)
+    batch["segment_mask"][3] = 0
+    batch["token_mask"][4] = 0
+    weight = objective.predict(TRUNK, batch)["weight"]
     # Row 0 draws its own words; 2 and 3 lack a side of theirs or of the other's; 4 has no text.
     assert weight[:, 0].tolist() == [1, 1, 1, 0, 0]
     assert weight[:, 1].tolist() == [0, 1, 0, 0, 0]
@@ -127,19 +133,19 @@ def test_equal_texts_and_missing_modalities_are_no_pairs(objective):
 
 def test_a_single_clip_is_its_own_negative_of_no_weight(objective):
     batch = objective.corrupt(make_batch(1), KEYS[0])
-    assert objective.predict(Trunk(), batch)["weight"].tolist() == [[1, 0]]
-    (total, weight), _ = objective.loss(Trunk(), batch, None)
+    assert objective.predict(TRUNK, batch)["weight"].tolist() == [[1, 0]]
+    (total, weight), _ = objective.loss(TRUNK, batch, None)
     assert weight == 1
     assert np.isfinite(total)
 
 
 def test_incomplete_rows_are_no_negatives(objective):
     batch = make_batch(6)
-    batch["token_mask"] = batch["token_mask"].at[2].set(0)
-    batch["valid"] = batch["valid"].at[4].set(0)
+    batch["token_mask"][2] = 0
+    batch["valid"][4] = 0
     for key in KEYS[:20]:
         negative = objective.corrupt(batch, key)["negative"]
-        assert not set(negative[jnp.array([0, 1, 3, 5])].tolist()) & {2, 4}
+        assert not set(negative[[0, 1, 3, 5]].tolist()) & {2, 4}
 
 
 def test_positions_in_evaluation_depend_on_the_record_alone(objective):
@@ -148,17 +154,14 @@ def test_positions_in_evaluation_depend_on_the_record_alone(objective):
     np.testing.assert_array_equal(
         batch["position_draw"], objective.corrupt(make_batch(6), key)["position_draw"]
     )
-    other = make_batch(3, seed=1) | {"record": jnp.array([5, 99, 2])}
+    other = make_batch(3, seed=1) | {"record": np.array([5, 99, 2])}
     draws = objective.corrupt(other, key)["position_draw"]
-    np.testing.assert_array_equal(
-        draws[jnp.array([0, 2])], batch["position_draw"][jnp.array([5, 2])]
-    )
+    np.testing.assert_array_equal(draws[[0, 2]], batch["position_draw"][[5, 2]])
     assert len(np.unique(batch["position_draw"])) == 12
 
 
 def _expected_loss(objective, batch) -> tuple[float, float, float]:
     """Sum, weight and hits by numpy, pair by pair."""
-    batch = {name: np.asarray(value) for name, value in batch.items()}
     dense, output = (
         [np.asarray(x[...], np.float64) for x in (layer.kernel, layer.bias)]
         for layer in (objective.heads[0].dense, objective.heads[0].output)
@@ -184,29 +187,28 @@ def _expected_loss(objective, batch) -> tuple[float, float, float]:
 
 def test_loss_and_accuracy_equal_numpy(objective):
     batch = make_batch(6)
-    batch["valid"] = batch["valid"].at[3].set(0)
-    batch["token_ids"] = batch["token_ids"].at[jnp.array([0, 4])].set(5)
-    batch["token_ids"] = batch["token_ids"].at[jnp.array([1, 2, 5])].set(6)
+    batch["valid"][3] = 0
+    batch["token_ids"][[0, 4]] = 5
+    batch["token_ids"][[1, 2, 5]] = 6
     batch = objective.corrupt(batch, KEYS[3])
-    (total, weight), metrics = objective.loss(Trunk(), batch, None)
+    (total, weight), metrics = objective.loss(TRUNK, batch, None)
     expected, count, hits = _expected_loss(objective, batch)
     assert float(total) == pytest.approx(expected, rel=1e-5)
     assert float(weight) == count < 10
     assert [float(x) for x in metrics["accuracy"]] == [hits, count]
-    score = objective.predict(Trunk(), batch)
+    score = objective.predict(TRUNK, batch)
     match = np.array([1.0, -1.0])
     by_score = np.log1p(np.exp(-score["score"] * match)) * score["weight"]
     assert float(by_score.sum()) == pytest.approx(expected, rel=1e-5)
 
 
 def test_logits_that_know_nothing_cost_ln_2(objective):
-    config, contract = tiny.make_config(), tiny.make_contract()
-    fresh = CorrectPair(config.correct_pair, contract, Widths(HIDDEN), rngs=nnx.Rngs(0))
+    fresh = tiny.compiled(nnx.jit(build)())
     batch = fresh.corrupt(make_batch(256), KEYS[0])
-    (total, weight), _ = fresh.loss(Trunk(), batch, None)
+    (total, weight), _ = fresh.loss(TRUNK, batch, None)
     assert float(total / weight) == pytest.approx(np.log(2), rel=1e-6)
     # Random ones cost a little more: they are sure of themselves, and half of the time wrong.
-    (total, weight), metrics = objective.loss(Trunk(), batch, None)
+    (total, weight), metrics = objective.loss(TRUNK, batch, None)
     assert np.log(2) < float(total / weight) < np.log(2) + 0.3
     assert float(metrics["accuracy"][0] / weight) == pytest.approx(0.5, abs=0.1)
 
@@ -217,26 +219,22 @@ def test_logits_that_know_nothing_cost_ln_2(objective):
 )
 def test_the_inputs_of_the_heads(inputs, heads):
     """Every head sees its states and no others, and heads are added."""
-    config = tiny.make_config(**{"correct_pair.inputs": inputs})
-    objective = tiny.make_module(
-        lambda: CorrectPair(
-            config.correct_pair, tiny.make_contract(), Widths(HIDDEN), rngs=nnx.Rngs(0)
-        )
-    )
+    objective = tiny.compiled(tiny.make_module(lambda: build(inputs=inputs)))
     batch = objective.corrupt(make_batch(4), KEYS[1])
-    batch["segment_mask"] = jnp.ones_like(batch["segment_mask"])
-    batch["position_draw"] = jnp.zeros((4, 2))  # the first segment, both times
+    batch["segment_mask"] = np.ones_like(batch["segment_mask"])
+    batch["position_draw"] = np.zeros((4, 2), np.float32)  # the first segment, both times
     states = np.asarray(batch["audio_states"][:, :2])
     logits = 0.0
     losses = np.zeros(4)
     for head, parts in zip(objective.heads, heads, strict=True):
-        each = np.asarray(head(jnp.concatenate([states[:, part] for part in parts], axis=1)))
+        ask = tiny.one_program(head)
+        each = ask(np.concatenate([states[:, part] for part in parts], axis=1))
         logits = logits + each
         losses += np.log(np.exp(each).sum(axis=1)) - each[:, 1]
-    outputs = objective.predict(Trunk(), batch)
+    outputs = objective.predict(TRUNK, batch)
     np.testing.assert_allclose(outputs["score"][:, 0], logits[:, 1] - logits[:, 0], atol=1e-5)
-    only_matches = batch | {"negative": jnp.arange(4)}
-    (total, weight), _ = objective.loss(Trunk(), only_matches, None)
+    only_matches = batch | {"negative": np.arange(4)}
+    (total, weight), _ = objective.loss(TRUNK, only_matches, None)
     assert float(weight) == 4
     assert float(total) == pytest.approx(losses.sum(), rel=1e-5)
 
@@ -251,12 +249,13 @@ def test_a_linear_head_is_one_map_of_the_summary():
         )
 
     assert tiny.count(nnx.eval_shape(lambda: make(1024))) == 2050
-    objective = tiny.make_module(lambda: make(HIDDEN))
+    objective = tiny.compiled(tiny.make_module(lambda: make(HIDDEN)))
     batch = objective.corrupt(make_batch(4), KEYS[1])
-    batch["segment_mask"] = jnp.ones_like(batch["segment_mask"])
+    batch["segment_mask"] = np.ones_like(batch["segment_mask"])
     output = objective.heads[0].output
-    logits = batch["audio_states"][:, 0] @ output.kernel[...] + output.bias[...]
-    found = objective.predict(Trunk(), batch)["score"][:, 0]
+    kernel, bias = np.asarray(output.kernel[...]), np.asarray(output.bias[...])
+    logits = batch["audio_states"][:, 0] @ kernel + bias
+    found = objective.predict(TRUNK, batch)["score"][:, 0]
     np.testing.assert_allclose(found, logits[:, 1] - logits[:, 0], atol=1e-5)
     config.correct_pair.head = "deep"
     with pytest.raises(ValueError, match=r"head='deep'; use 'mlp' or 'linear'"):
@@ -271,17 +270,21 @@ def test_unknown_inputs_are_refused():
 
 def test_padding_rows_change_nothing(objective):
     batch = objective.corrupt(make_batch(4), KEYS[5])
-    garbage = make_batch(2, seed=9) | {"valid": jnp.zeros(2)}
-    garbage |= {"negative": jnp.array([4, 5]), "position_draw": jnp.full((2, 2), 0.9)}
-    padded = {name: jnp.concatenate([batch[name], garbage[name]]) for name in batch}
-    (total, weight), metrics = objective.loss(Trunk(), padded, None)
-    (expected, count), accuracy = objective.loss(Trunk(), batch, None)
+    garbage = make_batch(2, seed=9) | {"valid": np.zeros(2, np.float32)}
+    garbage |= {
+        "negative": np.array([4, 5]),
+        "position_draw": np.full((2, 2), 0.9, np.float32),
+    }
+    padded = {name: np.concatenate([batch[name], garbage[name]]) for name in batch}
+    (total, weight), metrics = objective.loss(TRUNK, padded, None)
+    (expected, count), accuracy = objective.loss(TRUNK, batch, None)
     assert float(total) == pytest.approx(float(expected), rel=1e-6)
     assert weight == count
     assert metrics["accuracy"][0] == accuracy["accuracy"][0]
     # Their negatives too: what is in the padding does not matter to the draw.
-    padded = make_batch(4) | {"valid": jnp.array([1.0, 1, 1, 0])}
-    other = padded | {"token_ids": padded["token_ids"].at[3].set(7), "record": jnp.arange(4) * 5}
+    padded = make_batch(4) | {"valid": np.float32([1, 1, 1, 0])}
+    other = padded | {"token_ids": padded["token_ids"].copy(), "record": np.arange(4) * 5}
+    other["token_ids"][3] = 7
     first, second = (objective.corrupt(x, KEYS[5])["negative"] for x in (padded, other))
     assert first.tolist() == second.tolist()
 

@@ -1,7 +1,6 @@
 """Masked acoustic modelling: what is masked, how much of it, and the loss in closed form."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -21,8 +20,8 @@ FIRST = 6  # of them can be masked as channels
 HIDDEN = 4
 
 
-def real(length: int, total: int) -> jax.Array:
-    return (jnp.arange(total) < length).astype(jnp.float32)
+def real(length: int, total: int) -> np.ndarray:
+    return (np.arange(total) < length).astype(np.float32)
 
 
 def runs(mask: np.ndarray) -> list[int]:
@@ -47,6 +46,9 @@ class Trunk:
         return audio
 
 
+TRUNK = Trunk()
+
+
 def make(
     features: MusicFeatures = FEATURES, downsample: int = 1, **changes: object
 ) -> MaskedAcoustic:
@@ -54,10 +56,12 @@ def make(
     config = tiny.make_config(**named).masked_acoustic
     contract = tiny.make_contract(features=features)
     trunk = Trunk(downsample)
-    return tiny.make_module(lambda: MaskedAcoustic(config, contract, trunk, rngs=nnx.Rngs(0)))
+    return tiny.compiled(
+        tiny.make_module(lambda: MaskedAcoustic(config, contract, trunk, rngs=nnx.Rngs(0)))
+    )
 
 
-def make_batch(*lengths: int, frames: int = 40) -> dict[str, jax.Array]:
+def make_batch(*lengths: int, frames: int = 40) -> dict[str, np.ndarray]:
     """Each cell of a row is told from all others, and none is 0."""
     rows, mask = len(lengths), np.arange(frames) < np.array(lengths)[:, None]
     values = 1 + np.arange(rows * frames * FEATURES.size).reshape(rows, frames, FEATURES.size)
@@ -67,8 +71,8 @@ def make_batch(*lengths: int, frames: int = 40) -> dict[str, jax.Array]:
         "segment_mask": np.ones((rows, 1)),
         "valid": np.ones(rows),
     }
-    batch = {name: jnp.asarray(value, jnp.float32) for name, value in batch.items()}
-    return batch | {"record": jnp.arange(rows)}
+    batch = {name: value.astype(np.float32) for name, value in batch.items()}
+    return batch | {"record": np.arange(rows)}
 
 
 @pytest.mark.parametrize("span", ["geometric", "constant"])
@@ -104,7 +108,8 @@ def test_lengths_of_runs_are_geometric_within_bounds():
 @pytest.mark.parametrize("side", [1, 7])
 def test_patches_reach_the_budget_of_distinct_cells_in_clips_of_any_length(length, side):
     total = max(length, 200)
-    mask = np.asarray(patches(real(length, total), 324, jax.random.key(1), 0.15, side))
+    draw = tiny.one_program(lambda real, key: patches(real, 324, key, 0.15, side))
+    mask = draw(real(length, total), jax.random.key(1))
     assert mask.shape == (total, 324)
     assert not mask[length:].any()
     assert 0.15 * length * 324 <= mask.sum() <= 0.15 * length * 324 + side**2
@@ -121,8 +126,8 @@ def test_patches_are_squares_within_the_clip():
 
 
 def test_runs_of_columns_lie_in_the_mel_and_constant_q_columns():
-    draw = jax.vmap(lambda key: channel_span(52, 324, key))
-    masks = np.asarray(draw(jax.random.split(jax.random.key(0), 3000)))
+    draw = tiny.one_program(jax.vmap(lambda key: channel_span(52, 324, key)))
+    masks = draw(jax.random.split(jax.random.key(0), 3000))
     assert not masks[:, :52].any()
     assert masks[:, 53:320].any(axis=0).all()
     widths = masks.sum(axis=1)
@@ -134,7 +139,7 @@ def test_runs_of_columns_lie_in_the_mel_and_constant_q_columns():
 def test_a_die_for_each_sequence_says_what_becomes_of_its_cells():
     rows = 600
     batch = make_batch(*[30] * rows)
-    found = jax.jit(make(mask="frames").corrupt)(batch, jax.random.key(0))
+    found = make(mask="frames").corrupt(batch, jax.random.key(0))
     seen, cells = np.asarray(found["masked_frames"]), np.asarray(found["masked_cells"]) > 0
     frames = np.asarray(batch["frames"])
     np.testing.assert_array_equal(seen[~cells], frames[~cells])
@@ -156,7 +161,7 @@ def test_a_die_for_each_sequence_says_what_becomes_of_its_cells():
 
 def test_columns_become_0_whatever_the_die_says_and_count():
     batch = make_batch(*[30] * 200)
-    found = jax.jit(make(mask="frames_channels").corrupt)(batch, jax.random.key(0))
+    found = make(mask="frames_channels").corrupt(batch, jax.random.key(0))
     seen, cells = np.asarray(found["masked_frames"]), np.asarray(found["masked_cells"]) > 0
     whole = cells[:, :30].all(axis=1)
     assert whole.any()
@@ -172,7 +177,10 @@ def test_draws_follow_the_record_and_rows_that_are_not_valid_have_none():
     other = objective.corrupt({name: rows[::-1] for name, rows in batch.items()}, key)
     np.testing.assert_array_equal(one["masked_cells"], other["masked_cells"][::-1])
     assert not np.array_equal(one["masked_cells"][0], one["masked_cells"][2])
-    lost = batch | {"valid": jnp.array([1.0, 0, 1]), "segment_mask": jnp.array([[1.0], [1], [0]])}
+    lost = batch | {
+        "valid": np.float32([1, 0, 1]),
+        "segment_mask": np.float32([[1], [1], [0]]),
+    }
     assert objective.corrupt(lost, key)["masked_cells"].any(axis=(1, 2)).tolist() == [1, 0, 0]
 
 
@@ -180,8 +188,9 @@ def test_the_loss_is_hubers_on_masked_cells_alone():
     objective, batch = make(mask="frames", consecutive=3), make_batch(30, 20, 40)
     batch |= {"frames": 10 * batch["frames"]}  # errors on both sides of 1
     batch = objective.corrupt(batch, jax.random.key(3))
-    (total, weight), metrics = objective.loss(Trunk(), batch, None)
-    told = np.asarray(objective._told(Trunk(), batch, None), np.float64)
+    (total, weight), metrics = objective.loss(TRUNK, batch, None)
+    tell = tiny.one_program(lambda batch: objective._told(TRUNK, batch, None))
+    told = tell(batch).astype(np.float64)
     cells, error = np.asarray(batch["masked_cells"]), np.abs(told - np.asarray(batch["frames"]))
     huber = np.where(error <= 1, error**2 / 2, error - 0.5)
     assert (error[cells > 0] < 1).any()
@@ -191,8 +200,8 @@ def test_the_loss_is_hubers_on_masked_cells_alone():
     masked, of_all = map(float, metrics["masked"])
     assert (masked, of_all) == (cells.sum(), (30 + 20 + 40) * FEATURES.size)
     # What is not masked has no say, nor has what is behind the end.
-    changed = jnp.where(batch["masked_cells"] > 0, batch["frames"], 7.0)
-    (again, _), _ = objective.loss(Trunk(), batch | {"frames": changed}, None)
+    changed = np.where(batch["masked_cells"] > 0, batch["frames"], np.float32(7))
+    (again, _), _ = objective.loss(TRUNK, batch | {"frames": changed}, None)
     assert float(again) == float(total)
 
 
@@ -201,12 +210,17 @@ def test_all_frames_that_are_stacked_into_one_state_are_masked_and_told():
     batch = objective.corrupt(batch, jax.random.key(3))
     rows = np.asarray(batch["masked_cells"])[0].any(axis=1)
     assert all(rows[place::3].any() for place in range(3))
-    told = np.asarray(objective._told(trunk, batch, None))
+    told = tiny.one_program(lambda batch: objective._told(trunk, batch, None))(batch)
     assert told.shape == batch["frames"].shape
     # 40 frames are 14 states; of the last one, two frames are behind the end.
-    states = trunk.encode_audio(batch | {"frames": batch["masked_frames"]}, None).hidden[0, 1:]
-    inner = objective.norm(nnx.gelu(objective.dense(states), approximate=False))
-    of_states = np.asarray(objective.output(inner)).reshape(14, 3, FEATURES.size)
+
+    @tiny.one_program
+    def head(batch):
+        states = trunk.encode_audio(batch, None).hidden[0, 1:]
+        inner = objective.norm(nnx.gelu(objective.dense(states), approximate=False))
+        return objective.output(inner)
+
+    of_states = head(batch | {"frames": batch["masked_frames"]}).reshape(14, 3, FEATURES.size)
     for frame in range(40):
         expected = of_states[frame // 3, frame % 3]
         np.testing.assert_allclose(told[0, frame], expected, atol=1e-5)
@@ -215,15 +229,15 @@ def test_all_frames_that_are_stacked_into_one_state_are_masked_and_told():
 def test_a_split_is_summed_up_and_drawn():
     objective, batch = make(mask="frames"), make_batch(30, 20, 40)
     batch = objective.corrupt(batch, jax.random.key(0))
-    (total, weight), _ = objective.loss(Trunk(), batch, None)
-    outputs = jax.device_get(objective.predict(Trunk(), batch))
+    (total, weight), _ = objective.loss(TRUNK, batch, None)
+    outputs = objective.predict(TRUNK, batch)
     summary = objective.summarize(outputs, "mean")
     assert summary["huber"] == pytest.approx(float(total / weight), rel=1e-5)
     values, cells = np.asarray(batch["frames"]), np.asarray(batch["masked_cells"])
     assert summary["mean_huber"] == pytest.approx((values**2 / 2 * cells).sum() / cells.sum(), 1e-4)
     ((table,), _) = objective.report(outputs, summary, "mean")
     assert table.rows == [[int(cells.sum()), summary["huber"], summary["mean_huber"]]]
-    pictures = objective.pictures(Trunk(), batch)
+    pictures = tiny.one_program(objective.pictures, 0)(TRUNK, batch)
     assert {name: x.shape for name, x in pictures.items()} == dict.fromkeys(
         ("original", "masked", "reconstructed"), (3, FEATURES.size, 40)
     )

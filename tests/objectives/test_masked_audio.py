@@ -35,21 +35,26 @@ class Trunk:
         return audio, text
 
 
+TRUNK = Trunk()
+
+
 def make(**changes) -> MaskedAudio:
     config = tiny.make_config(**{f"masked_audio.{name}": x for name, x in changes.items()})
     widths = tiny.Widths(WIDTH, {"audio": WIDTH})
-    return tiny.make_module(
-        lambda: MaskedAudio(config.masked_audio, tiny.make_contract(), widths, rngs=nnx.Rngs(0))
+    return tiny.compiled(
+        tiny.make_module(
+            lambda: MaskedAudio(config.masked_audio, tiny.make_contract(), widths, rngs=nnx.Rngs(0))
+        )
     )
 
 
-def make_batch(rows: int = ROWS) -> dict[str, jax.Array]:
+def make_batch(rows: int = ROWS) -> dict[str, np.ndarray]:
     batch = tiny.make_batch(rows)
     rng = np.random.default_rng(1)
     batch["features"] = rng.normal(size=(rows, tiny.SEGMENTS, WIDTH)).astype(np.float32)
     batch["words"] = np.ones((rows, 1, WIDTH), np.float32)
     batch["valid"][-1] = 0
-    return {name: jnp.asarray(value) for name, value in batch.items()}
+    return batch
 
 
 def test_each_segment_is_masked_with_the_given_probability():
@@ -85,38 +90,40 @@ def test_loss_equals_numpy(kind):
     """In evaluation, too: the targets are the features before masking, and no zeros."""
     objective, batch = make(rate=0.4, loss=kind), make_batch()
     batch = objective.corrupt(batch, jax.random.key(0))
-    (total, weight), _ = objective.loss(Trunk(), batch, None)
-    features, masked = np.asarray(batch["features"]), np.asarray(batch["masked_segments"])
-    expected = 0.0
-    for row, place in np.argwhere(masked):
-        state = np.zeros((1, WIDTH)) + 1.0  # nothing but the words
-        state = objective.norm(nnx.gelu(objective.dense(jnp.asarray(state))))
-        predicted = np.asarray(objective.output(state)[0], np.float64)
-        expected += closed_form(kind, predicted, features[row, place])
+    (total, weight), _ = objective.loss(TRUNK, batch, None)
+    features, masked = batch["features"], batch["masked_segments"]
+    head = tiny.one_program(
+        lambda state: objective.output(objective.norm(nnx.gelu(objective.dense(state))))
+    )
+    state = np.ones((1, WIDTH), np.float32)  # nothing but the words
+    predicted = head(state)[0].astype(np.float64)
+    expected = sum(
+        closed_form(kind, predicted, features[row, place]) for row, place in np.argwhere(masked)
+    )
     assert weight == masked.sum() > 10
     assert float(total) == pytest.approx(expected, rel=1e-4)
-    outputs = objective.predict(Trunk(), batch)
-    summary = objective.summarize(jax.tree.map(np.asarray, outputs), "mean")
+    outputs = objective.predict(TRUNK, batch)
+    summary = objective.summarize(outputs, "mean")
     assert summary["distance"] == pytest.approx(expected / masked.sum(), rel=1e-4)
 
 
 def test_where_the_prediction_is_the_truth_nothing_is_lost():
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, WIDTH)))
-    for distance in LOSSES.values():
+    x = np.random.default_rng(0).normal(size=(3, WIDTH)).astype(np.float32)
+    distances = {kind: tiny.one_program(distance) for kind, distance in LOSSES.items()}
+    for distance in distances.values():
         np.testing.assert_allclose(distance(x, x), 0, atol=1e-6)
     # Of distributions: what is added to all features is no difference.
-    np.testing.assert_allclose(LOSSES["kl"](x + 5, x), 0, atol=1e-5)
-    assert (LOSSES["kl"](2 * x, x) > 0.01).all()
+    np.testing.assert_allclose(distances["kl"](x + 5, x), 0, atol=1e-5)
+    assert (distances["kl"](2 * x, x) > 0.01).all()
 
 
 def test_a_batch_of_which_nothing_is_masked_weighs_nothing():
     objective, batch = make(rate=0.0), make_batch()
     batch = objective.corrupt(batch, jax.random.key(0))
-    pair, _ = objective.loss(Trunk(), batch, None)
+    pair, _ = objective.loss(TRUNK, batch, None)
     assert [float(x) for x in pair] == [0, 0]
     assert float(mean({"loss": pair})["loss"]) == 0
-    outputs = jax.tree.map(np.asarray, objective.predict(Trunk(), batch))
-    assert objective.summarize(outputs, "mean") == {"distance": 0.0}
+    assert objective.summarize(objective.predict(TRUNK, batch), "mean") == {"distance": 0.0}
 
 
 def test_the_text_is_in_view_where_it_shall_be():
@@ -125,7 +132,7 @@ def test_the_text_is_in_view_where_it_shall_be():
         objective = make(rate=0.4, with_text=with_text)
         batch = objective.corrupt(batch, jax.random.key(0))
         losses = [
-            float(objective.loss(Trunk(), batch | {"words": batch["words"] * x}, None)[0][0])
+            float(objective.loss(TRUNK, batch | {"words": batch["words"] * x}, None)[0][0])
             for x in (1, -3)
         ]
         assert (losses[0] != losses[1]) == with_text
@@ -155,14 +162,14 @@ def test_nothing_of_a_masked_chunk_reaches_its_prediction(learner):
     objective.distance = lambda predicted, target: predicted.mean(axis=-1)
     batch, other = ear.make_batch(3), ear.make_batch(3, seed=5)
     batch["segment_mask"][:] = 1
-    batch = {name: jnp.asarray(x) for name, x in batch.items()}
-    batch["masked_segments"] = jnp.zeros((3, tiny.SEGMENTS)).at[:, 1].set(1)
+    batch["masked_segments"] = np.float32([[0, 1, 0]] * 3)
+    losses = tiny.one_program(lambda batch: objective._losses(learner.model, batch, None))
 
     def predicted(place: int | None) -> np.ndarray:
-        waveform = batch["waveform"]
+        waveform = batch["waveform"].copy()
         if place is not None:
-            waveform = waveform.at[:, place].set(other["waveform"][:, 0] * 3)
-        return np.asarray(objective._losses(learner.model, batch | {"waveform": waveform}, None))
+            waveform[:, place] = other["waveform"][:, 0] * 3
+        return losses(batch | {"waveform": waveform})
 
     np.testing.assert_array_equal(predicted(1), predicted(None))
     assert (np.abs(predicted(0) - predicted(None))[:, 1] > 1e-6).all()
@@ -192,8 +199,9 @@ def test_the_cnn_learns_nothing_from_the_targets(learner):
 @pytest.mark.parametrize("name", ["masked_language", "masked_audio", "correct_pair"])
 def test_each_objective_can_be_had_alone(learner, name):
     learner = learner(**{f"objectives.{name}": 1.0, "masked_audio.rate": 0.5})
-    batch = {n: jnp.asarray(x) for n, x in ear.make_batch(4).items()}
-    losses, _ = learner.losses(learner.prepare(batch, jax.random.key(0)), None)
+    losses, _ = tiny.one_program(
+        lambda batch: learner.losses(learner.prepare(batch, jax.random.key(0)), None)
+    )(ear.make_batch(4))
     assert list(losses) == [name]
     total, weight = losses[name]
     assert np.isfinite(total)

@@ -1,11 +1,11 @@
 """The samplers: their weights in closed form, and what is drawn with them."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from atbert_jax.objectives import negatives
+from tests import tiny
 
 QUERIES, WIDTH, LENGTH, ROWS = 3, 4, 5, 6
 N = LENGTH * ROWS
@@ -65,28 +65,29 @@ def test_the_band_leaves_out_the_nearest_and_the_farthest():
     # 38 candidates at distances around 10, a duplicate and one far away.
     queries = np.zeros((1, 1), np.float32)
     embeddings = np.concatenate([[0.001, 100.0], 10 + np.linspace(-1, 1, 38)])[:, None]
-    distance = negatives.normalized(queries, jnp.asarray(embeddings), np.ones((1, 40), bool))
+    normalized = tiny.one_program(negatives.normalized)
+    distance = normalized(queries, embeddings, np.ones((1, 40), bool))
     same_row = np.ones((1, 40), bool)
     for sampler in (negatives.cans_similar, negatives.cans_dissimilar):
-        weights = np.asarray(sampler(distance, same_row))[0]
+        weights = tiny.one_program(sampler)(distance, same_row)[0]
         assert weights[1] == 0
         assert (weights[2:] > 0).all()
     far = np.concatenate([[0.001], 10 + np.linspace(-1, 1, 38)])[:, None]
-    distance = negatives.normalized(queries, jnp.asarray(far), np.ones((1, 39), bool))
-    assert negatives.cans_similar(distance, same_row[:, :39])[0, 0] == 0
+    distance = normalized(queries, far, np.ones((1, 39), bool))
+    assert tiny.one_program(negatives.cans_similar)(distance, same_row[:, :39])[0, 0] == 0
 
 
 def test_draws_are_without_replacement_and_end_with_what_there_is():
-    weights = jnp.array([[1.0, 0.0, 2.0, 3.0], [0.0, 0.0, 0.0, 0.0]])
-    index, there = negatives.sample(weights, 4, jax.random.key(1))
+    weights = np.float32([[1, 0, 2, 3], [0, 0, 0, 0]])
+    index, there = tiny.one_program(negatives.sample, 1)(weights, 4, jax.random.key(1))
     assert there.tolist() == [[True] * 3 + [False], [False] * 4]
     assert sorted(index[0, :3].tolist()) == [0, 2, 3]
 
 
 def test_equal_distances_are_all_candidates():
     """As at the start of training, when the CNN says the same of everything."""
-    same = jnp.ones((4, 3))
+    same = np.ones((4, 3), np.float32)
     candidates = ~np.eye(4, dtype=bool)
-    distance = negatives.normalized(same, same, candidates)
-    weights = np.asarray(negatives.cans_similar(distance, candidates))
+    distance = tiny.one_program(negatives.normalized)(same, same, candidates)
+    weights = tiny.one_program(negatives.cans_similar)(distance, candidates)
     assert (weights[candidates] == 1).all()
