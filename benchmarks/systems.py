@@ -18,7 +18,7 @@ from rich.console import Console
 from atbert_jax import command
 from atbert_jax.evaluation.run import evaluate
 from atbert_jax.evaluation.tables import Table, markdown, print_table
-from atbert_jax.training.loop import train
+from atbert_jax.train import train_with_twin
 from configs import (
     crossmodal,
     m3bert_finetune,
@@ -46,7 +46,7 @@ def main() -> None:
 
     def learn(config: ml_collections.ConfigDict, name: str) -> Path:
         console.rule(name)
-        train(config, workdir / name, console)
+        train_with_twin(config, workdir / name, console)
         return workdir / name
 
     def measure(config: ml_collections.ConfigDict, name: str) -> Path:
