@@ -32,7 +32,7 @@ def quickstart(output: Path, console: Console) -> None:
         console: Where to talk.
     """
     from atbert_jax.evaluation.run import evaluate
-    from atbert_jax.train import train_with_twin
+    from atbert_jax.training.twin import train_with_twin
     from configs import quickstart_finetune, quickstart_pretrain
     from input_pipeline import synthetic
 

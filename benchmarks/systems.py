@@ -18,7 +18,7 @@ from rich.console import Console
 from atbert_jax import command
 from atbert_jax.evaluation.run import evaluate
 from atbert_jax.evaluation.tables import Table, markdown, print_table
-from atbert_jax.train import train_with_twin
+from atbert_jax.training.twin import train_with_twin
 from configs import (
     crossmodal,
     m3bert_finetune,

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.train import train_with_twin
-from atbert_jax.training import checkpoint, loop
+from atbert_jax.training import checkpoint, loop, twin
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.writers import read_metrics
 from input_pipeline import bad_records
@@ -207,18 +206,19 @@ def test_a_linear_probe_goes_on_and_leaves_trunk_and_statistics(make_config, tmp
 def test_all_of_the_twin_from_scratch_is_trained(make_config, tmp_path, monkeypatch):
     configs = {}
     monkeypatch.setattr(
-        loop, "train", lambda config, workdir, *_, **__: configs.update({workdir.name: config})
+        twin, "train", lambda config, workdir, *_, **__: configs.update({workdir.name: config})
     )
     changes = {
         "init_from": "elsewhere",
         "optimizer.frozen": ("model",),
         "optimizer.trunk_rate": 0.1,
     }
-    train_with_twin(make_config(**changes), tmp_path / "run", Console(quiet=True))
+    twin.train_with_twin(make_config(**changes), tmp_path / "run", Console(quiet=True))
     assert configs.keys() == {"run", "scratch"}
     assert tuple(configs["run"].optimizer.frozen) == ("model",)
-    twin = configs["scratch"]
-    assert (twin.init_from, twin.optimizer.frozen, twin.optimizer.trunk_rate) == ("", (), 1.0)
+    scratch = configs["scratch"]
+    found = (scratch.init_from, scratch.optimizer.frozen, scratch.optimizer.trunk_rate)
+    assert found == ("", (), 1.0)
 
 
 def test_another_config_is_refused_by_its_fields(make_config, tmp_path):
