@@ -1,5 +1,7 @@
 """Masked Embedding Prediction: its loss in closed form, its masks, and that it learns."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives import negatives
 from atbert_jax.objectives.masked_embedding import MaskedEmbedding, choose
 from atbert_jax.training.learner import Learner
-from atbert_jax.training.state import split
+from atbert_jax.training.state import define, split
 from tests import tiny
 
 WIDTH, ROWS = 7, 8
@@ -37,56 +39,59 @@ class Trunk:
         return audio, text
 
 
-def make(**changes) -> MaskedEmbedding:
+TRUNK = Trunk()
+
+
+def build(**changes) -> MaskedEmbedding:
     """`changes` are fields of `config.masked_embedding`."""
     config = tiny.make_config(**{f"masked_embedding.{name}": x for name, x in changes.items()})
     widths = tiny.Widths(WIDTH, {"audio": WIDTH, "text": WIDTH})
-    return tiny.make_module(
-        lambda: MaskedEmbedding(
-            config.masked_embedding, tiny.make_contract(), widths, rngs=nnx.Rngs(0)
-        )
-    )
+    return MaskedEmbedding(config.masked_embedding, tiny.make_contract(), widths, rngs=nnx.Rngs(0))
 
 
-def make_batch(rows: int = ROWS) -> dict[str, jax.Array]:
+def make(**changes) -> MaskedEmbedding:
+    """One of random arrays."""
+    return tiny.compiled(tiny.make_module(lambda: build(**changes)))
+
+
+def make_batch(rows: int = ROWS) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(3)
     batch = tiny.make_batch(rows)
     batch["segments"] = rng.normal(size=(rows, tiny.SEGMENTS, WIDTH)).astype(np.float32)
     batch["words"] = rng.normal(size=(rows, tiny.TOKENS, WIDTH)).astype(np.float32)
     batch["token_ids"][:, 0] = 2
     batch["valid"][2] = 0
-    return {name: jnp.asarray(value) for name, value in batch.items()}
+    return batch
 
 
 @pytest.mark.parametrize("rate", [0.15, 0.5])
 def test_a_share_of_the_valid_positions_is_chosen_and_one_at_least(rate):
     maskable = np.arange(20) < np.array([[20], [11], [1], [0]])
-    positions, weights = choose(maskable, rate, jax.random.uniform(jax.random.key(0), (4, 20)))
+    draw = jax.random.uniform(jax.random.key(0), (4, 20))
+    positions, weights = tiny.one_program(choose, 1)(maskable, rate, draw)
     assert weights.sum(axis=1).tolist() == [
         max(count and 1, round(rate * count + 1e-9)) for count in (20, 11, 1, 0)
     ]
     for row in range(4):
-        chosen = np.asarray(positions[row])[np.asarray(weights[row]) > 0]
+        chosen = positions[row][weights[row] > 0]
         assert maskable[row, chosen].all()
         assert len(set(chosen.tolist())) == len(chosen)
 
 
 def test_scores_that_know_nothing_cost_ln_k_plus_1():
     objective = make(streams=("audio",), negatives="current_minibatch", count=5)
-    objective.streams["audio"].bilinear.kernel[...] = 0.0
+    objective.streams["audio"].bilinear.kernel[...] = 0.0  # before the first call
     batch = objective.corrupt(make_batch(), jax.random.key(0))
-    (total, weight), metrics = objective.loss(Trunk(), batch, None)
+    (total, weight), metrics = objective.loss(TRUNK, batch, None)
     assert weight == ROWS - 1  # one segment of each clip but the invalid one
     assert float(total / weight) == pytest.approx(np.log(6), rel=1e-6)
     assert metrics["audio_accuracy"][0] == 0  # a tie is no hit
 
 
 def test_fresh_heads_know_nothing():
-    config = tiny.make_config(**{"masked_embedding.negatives": "current_minibatch"})
-    config.masked_embedding.count = 4
-    widths = tiny.Widths(WIDTH, {"audio": WIDTH, "text": WIDTH})
-    fresh = MaskedEmbedding(config.masked_embedding, tiny.make_contract(), widths, rngs=nnx.Rngs(0))
-    (total, weight), _ = fresh.loss(Trunk(), fresh.corrupt(make_batch(), jax.random.key(0)), None)
+    objective = tiny.compiled(nnx.jit(lambda: build(negatives="current_minibatch", count=4))())
+    batch = objective.corrupt(make_batch(), jax.random.key(0))
+    (total, weight), _ = objective.loss(TRUNK, batch, None)
     assert float(total / weight) == pytest.approx(np.log(5), rel=1e-6)
 
 
@@ -95,18 +100,20 @@ def test_loss_equals_numpy_with_all_negatives(stream):
     """With more negatives asked for than there are, all are used, and the loss is a closed form."""
     objective = make(streams=(stream,), negatives="current_minibatch", count=1000)
     batch = objective.corrupt(make_batch(), jax.random.key(4))
-    (total, weight), metrics = objective.loss(Trunk(), batch, None)
-    losses, hits, weights = map(np.asarray, objective._of_stream(stream, Trunk(), batch, None))
+    (total, weight), metrics = objective.loss(TRUNK, batch, None)
+    of_stream = tiny.one_program(lambda batch: objective._of_stream(stream, TRUNK, batch, None))
+    losses, hits, weights = of_stream(batch)
     assert weights.sum() == weight
     compatibility = objective.streams[stream]
     name, mask = {"audio": ("segments", "segment_mask"), "text": ("words", "token_mask")}[stream]
-    x, there = np.asarray(batch[name]), np.asarray(batch[mask] * batch["valid"][:, None]) > 0
+    x, there = batch[name], batch[mask] * batch["valid"][:, None] > 0
     ids = np.arange(there.size).reshape(there.shape)
     if stream == "text":
-        ids = np.asarray(batch["token_ids"])
+        ids = batch["token_ids"]
         there &= ids >= 5
     # Masked positions look the same to this trunk: their state is the mask's.
-    query = np.asarray(compatibility(compatibility.mask[...][None], jnp.asarray(x[there])))[0]
+    scores = tiny.one_program(lambda x: compatibility(compatibility.mask[...][None], x))
+    query = scores(x[there])[0]
     possible = []
     for masked in np.flatnonzero(there.reshape(-1)):
         own = ids.reshape(-1)[masked]
@@ -122,10 +129,10 @@ def test_loss_equals_numpy_with_all_negatives(stream):
 def test_evaluation_asks_the_same_questions():
     objective = make()
     batch = objective.corrupt(make_batch(), jax.random.key(0))
-    first, second = (objective.loss(Trunk(), batch, None)[0] for _ in range(2))
+    first, second = (objective.loss(TRUNK, batch, None)[0] for _ in range(2))
     assert first == second
     other = objective.corrupt(make_batch(), jax.random.key(1))
-    assert objective.loss(Trunk(), other, None)[0] != first
+    assert objective.loss(TRUNK, other, None)[0] != first
 
 
 def test_detached_targets_leave_the_embeddings_alone():
@@ -134,21 +141,17 @@ def test_detached_targets_leave_the_embeddings_alone():
         batch = objective.corrupt(make_batch(), jax.random.key(0))
 
         def loss(segments):
-            return objective.loss(Trunk(), batch | {"segments": segments}, None)[0][0]
+            return objective.loss(TRUNK, batch | {"segments": segments}, None)[0][0]
 
-        return np.abs(jax.grad(loss)(batch["segments"])).max()
+        return np.abs(tiny.one_program(jax.grad(loss))(batch["segments"])).max()
 
     # This trunk's masked states do not depend on the other positions.
     assert gradient(detach_targets=True) == 0
     assert gradient() > 1e-3
 
 
-@pytest.mark.parametrize(
-    ("name", "fusion"),
-    [(name, "mid") for name in negatives.SAMPLERS] + [("cans_similar", "early")],
-)
-def test_it_learns_with_every_sampler_and_fusion(name, fusion):
-    config = tiny.make_config(
+def learning_config(fusion: str, name: str):
+    return tiny.make_config(
         **{
             "model.fusion": fusion,
             "objectives.masked_embedding": 1.0,
@@ -156,10 +159,26 @@ def test_it_learns_with_every_sampler_and_fusion(name, fusion):
             "masked_embedding.count": 4,
         }
     )
-    learner = Learner(config, tiny.make_contract(), rngs=nnx.Rngs(0))
-    definition, params, statistics = split(learner)
-    batch = {k: jnp.asarray(x) for k, x in tiny.make_batch(ROWS).items()}
-    batch["segment_mask"] = jnp.ones_like(batch["segment_mask"])
+
+
+@functools.cache
+def fresh(fusion: str) -> tuple[dict, dict]:
+    """A new learner's parameters and statistics, which are the same with every sampler."""
+    config, contract = learning_config(fusion, "current_sequence"), tiny.make_contract()
+    _, params, statistics = split(nnx.jit(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))())
+    return params, statistics
+
+
+@pytest.mark.parametrize(
+    ("name", "fusion"),
+    [(name, "mid") for name in negatives.SAMPLERS] + [("cans_similar", "early")],
+)
+def test_it_learns_with_every_sampler_and_fusion(name, fusion):
+    definition, _, _ = define(learning_config(fusion, name), tiny.make_contract())
+    params, statistics = fresh(fusion)
+    batch = tiny.make_batch(ROWS)
+    batch["segment_mask"][:] = 1
+    batch = {name: jnp.asarray(x) for name, x in batch.items()}
     optimizer = optax.adam(0.01)
 
     @jax.jit
@@ -199,6 +218,6 @@ def test_a_wrong_setting_is_refused(changes, message):
 
 def test_a_batch_without_anything_to_mask_weighs_nothing():
     objective = make()
-    batch = make_batch() | {"valid": jnp.zeros(ROWS)}
-    (total, weight), _ = objective.loss(Trunk(), objective.corrupt(batch, jax.random.key(0)), None)
+    batch = make_batch() | {"valid": np.zeros(ROWS, np.float32)}
+    (total, weight), _ = objective.loss(TRUNK, objective.corrupt(batch, jax.random.key(0)), None)
     assert (float(total), float(weight)) == (0.0, 0.0)
