@@ -11,6 +11,7 @@ import tensorflow as tf
 from input_pipeline import effects
 from input_pipeline.audio import AudioError
 from input_pipeline.bad_records import BadRecords
+from input_pipeline.bucketing import Buckets, durations, longest
 from input_pipeline.contract import Normalization
 from input_pipeline.dataset import Dataset, Split
 from input_pipeline.features import (
@@ -42,10 +43,17 @@ class Batches:
         config: The whole config; `data`, `augmentation` and `seed` matter here.
         dataset: The records and the contract.
         bad_records: Collects files that cannot be read.
+        any_length: Whether the model hears one segment of any number of samples, so that buckets
+            may cut it.
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, dataset: Dataset, bad_records: BadRecords
+        self,
+        config: ml_collections.ConfigDict,
+        dataset: Dataset,
+        bad_records: BadRecords,
+        *,
+        any_length: bool = False,
     ) -> None:
         # TensorFlow only reads: it must never take an accelerator's memory.
         tf.config.set_visible_devices([], "GPU")
@@ -63,6 +71,14 @@ class Batches:
                 " with"
             )
         self.reader = make_reader(contract, config.data.memory_mb)
+        self.window = config.data.get("bucketing", 0)  # not in configs of before there was any
+        if self.window < 0:
+            raise ValueError(
+                f"config.data.bucketing={self.window} must be a number of batches, or 0 for none"
+            )
+        one = contract.segmenting.segments == 1
+        self.cuts_samples = any_length and one and self.input == WAVEFORM
+        self._buckets: dict[tuple[str, int], Buckets] = {}
 
     def train(
         self, split: str, batch_size: int, start_step: int = 0, *, process: tuple[int, int] = (0, 1)
@@ -87,13 +103,65 @@ class Batches:
         mixture = Mixture(records.sizes, records.mixture, self.seed)
         index, count = process
         rows = _share(batch_size, count)
+        whole = self._whole(records)
 
         def place(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
             step, row = number // rows, number % rows
-            return mixture.locate(step * batch_size + index * rows + row)
+            return *mixture.locate(step * batch_size + index * rows + row), whole
 
-        places = tf.data.Dataset.range(start_step * rows, np.iinfo(np.int64).max).map(place)
+        def share(record: tf.Tensor, epoch: tf.Tensor, lengths: tf.Tensor) -> tf.data.Dataset:
+            mine = slice(index * rows, (index + 1) * rows)
+            places = tf.data.Dataset.from_tensor_slices((record[mine], epoch[mine]))
+            return places.map(lambda *place: (*place, lengths))
+
+        if self.window:
+            places = self._buckets_of(split, batch_size).batches(start_step).flat_map(share)
+        else:
+            places = tf.data.Dataset.range(start_step * rows, np.iinfo(np.int64).max).map(place)
         return self._batches(places, records, rows, augment=True)
+
+    def padding(self, split: str, batch_size: int) -> str:
+        """How much of the batches of training is padding, for people; '' without buckets."""
+        if not self.window:
+            return ""
+        buckets, records = self._buckets_of(split, batch_size), self.dataset.split(split)
+        before = 1 - self._lengths(records).mean(axis=0) / self._whole(records)
+        name = {FRAMES: "frames"}.get(self.input, "samples" if self.cuts_samples else "segments")
+        shares = [
+            f"{after:.1%} of the {unit} ({full:.1%} without buckets)"
+            for unit, after, full in zip((name, "tokens"), buckets.padding, before, strict=True)
+        ]
+        return f"padding: {' and '.join(shares)}; {len(buckets.shapes)} shapes of batches"
+
+    def _buckets_of(self, split: str, batch_size: int) -> Buckets:
+        if (split, batch_size) not in self._buckets:
+            records = self.dataset.split(split)
+            mixture = Mixture(records.sizes, records.mixture, self.seed)
+            lengths = self._lengths(records)
+            buckets = Buckets(mixture, lengths, batch_size, self.window, self.seed)
+            self._buckets[split, batch_size] = buckets
+        return self._buckets[split, batch_size]
+
+    def _whole(self, split: Split) -> np.ndarray:
+        """Positions of sound and of text, (2,), in a batch that is not cut."""
+        (positions, *_), _ = self.reader.shapes
+        if self.cuts_samples:
+            (_, positions), _ = self.reader.shapes
+        return np.array([positions, split.token_ids.shape[1]])
+
+    def _lengths(self, split: Split) -> np.ndarray:
+        """Positions of sound and of text, (N, 2), that each record fills, or a few more."""
+        most, _ = self._whole(split)
+        seconds = durations(split.records, self.reader, self.threads)
+        if self.input == FRAMES or self.cuts_samples:
+            # What is decoded may be longer than its header says by what rounding adds.
+            unit = self.dataset.contract.spectrogram.hop_length if self.cuts_samples else 1
+            sound = (np.ceil(seconds * self.reader.sample_rate / unit) + 1) * unit
+            sound = np.minimum(sound, most).astype(np.int64)
+        else:
+            sound = self.dataset.contract.segmenting.filled(seconds)
+        words = split.token_mask.sum(axis=1).astype(np.int64)
+        return np.stack([sound, words], axis=1)
 
     def evaluation(
         self, split: str, batch_size: int, process: tuple[int, int] = (0, 1)
@@ -126,7 +194,10 @@ class Batches:
         mine = places.reshape(-1, count, rows)[:, index].reshape(-1)
         real = mine < len(record)
         mine = np.minimum(mine, len(record) - 1)
+        # One length for all, so that nobody needs to know the order of the records.
+        lengths = longest(self._lengths(split)) if self.window else self._whole(split)
         stream = tf.data.Dataset.from_tensor_slices((record[mine], chunk[mine].astype(np.int64)))
+        stream = stream.map(lambda *place: (*place, lengths))
         for number, batch in enumerate(self._batches(stream, split, rows, augment=False)):
             there = real[number * rows : (number + 1) * rows].astype(np.float32)
             known = there * hard[batch["record"]]
@@ -151,26 +222,39 @@ class Batches:
 
         return np.array([count(record) for record in split.records], np.int64)
 
-    def _load(self, split: Split, record: int, epoch_or_chunk: int, position: float) -> tuple:
-        """Segments (S, N) or frames (T, D), what of them is real, and whether it was readable."""
+    def _load(
+        self, split: Split, record: int, epoch_or_chunk: int, position: float, length: int
+    ) -> tuple:
+        """Segments (S, N) or frames (T, D), what of them is real, and whether it was readable.
+
+        They are cut to a length S or T.
+        """
         entry = split.records[record]
         try:
             if position < 0:
                 sound, real = self.reader.segments(entry, int(epoch_or_chunk))
             else:
                 sound, real = self.reader.segments(entry, position=float(position))
-            return sound, real, np.float32(1)
+            return sound[:length], real[:length], np.float32(1)
         except AudioError as error:
             self.bad_records.add(entry, error)
         except Exception as error:
             where = f"record {entry.id!r} ({entry.path})"
             raise RuntimeError(f"{where}: {type(error).__name__}: {error}") from error
-        return *nothing(self.reader), np.float32(0)
+        sound, real = nothing(self.reader)
+        return sound[:length], real[:length], np.float32(0)
 
     def _example(
-        self, split: Split, record: tf.Tensor, epoch_or_chunk: tf.Tensor, augment: bool
+        self,
+        split: Split,
+        record: tf.Tensor,
+        epoch_or_chunk: tf.Tensor,
+        lengths: tf.Tensor,
+        augment: bool,
     ) -> dict[str, tf.Tensor]:
         """One example, from where it stands in the data set to what a batch carries."""
+        (most, *rest), _ = shapes = self.reader.shapes
+        length = most if self.cuts_samples else lengths[0]
         seed = tf.stack([tf.constant(self.seed, tf.int64), epoch_or_chunk])
         seeds = tf.unstack(
             tf.random.split(tf.random.experimental.stateless_fold_in(seed, record), 5)
@@ -181,17 +265,22 @@ class Batches:
             position = draw if self.augmentation.random_crop else tf.constant(0.0)
         sound, real, readable = tf.numpy_function(
             lambda *place: self._load(split, *place),
-            [record, epoch_or_chunk, position],
+            [record, epoch_or_chunk, position, length],
             (tf.float32, tf.int32, tf.float32),
             stateful=False,
         )
-        sound, real = map(tf.ensure_shape, (sound, real), self.reader.shapes)
+        if self.window and not self.cuts_samples:
+            shapes = (None, *rest), (None,)
+        sound, real = map(tf.ensure_shape, (sound, real), shapes)
         if self.input != FRAMES:
             is_soft = tf.gather(split.soft, record)
             sound = self._prepared(sound, real, is_soft, seeds[1:] if augment else None)
+        if self.cuts_samples:
+            sound, real = sound[:, : lengths[0]], tf.minimum(real, tf.cast(lengths[0], tf.int32))
         return {
             self.input: sound,
             "real": real,
+            "words": lengths[1],
             "record": tf.cast(record, tf.int32),
             "valid": tf.ensure_shape(readable, []),
         }
@@ -234,7 +323,7 @@ class Batches:
         self, places: tf.data.Dataset, split: Split, batch_size: int, *, augment: bool
     ) -> Iterator[Batch]:
         examples = places.map(
-            lambda record, other: self._example(split, record, other, augment),
+            lambda record, other, lengths: self._example(split, record, other, lengths, augment),
             num_parallel_calls=self.threads,
             deterministic=True,
         )
@@ -245,7 +334,9 @@ class Batches:
 
 def _with_tables(batch: Batch, split: Split) -> Batch:
     """Adds the rows of the split's own arrays; nobody labelled what is not readable."""
+    words = batch.pop("words")[0]
     rows = {name: table[batch["record"]] for name, table in split.tables.items()}
+    rows |= {name: rows[name][:, :words] for name in ("token_ids", "token_mask")}
     masks = [name for name in rows if name.startswith("label_mask")]
     return batch | rows | {name: rows[name] * batch["valid"] for name in masks}
 
@@ -305,7 +396,7 @@ def measure(config: ml_collections.ConfigDict, dataset: Dataset) -> Normalizatio
         dataset, contract=dataclasses.replace(dataset.contract, normalization=Normalization("none"))
     )
     source = Batches(config, plain, BadRecords(None))
-    source.input = LOG_MEL
+    source.input, source.window, source.cuts_samples = LOG_MEL, 0, False
     split = dataset.split("train")
     counts = np.zeros(len(split.records), np.int64)
     counts[:: -(-len(counts) // MEASURED_CLIPS)] = 1

@@ -167,14 +167,14 @@ def spec_augment(values: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> 
     Returns:
         (S, F, T).
     """
-    segments, bands, frames = values.shape
+    _, bands, frames = values.shape
     keys = tf.unstack(tf.random.split(seed, settings.frequency_masks + settings.time_masks + 1))
     for number in range(settings.frequency_masks):
         mask = _band_mask(bands, settings.frequency_mask_size, [], keys[number])
         values *= mask[None, :, None]
     for number in range(settings.time_masks):
         key = keys[settings.frequency_masks + number]
-        mask = _band_mask(frames, settings.time_mask_size, [segments], key)
+        mask = _band_mask(frames, settings.time_mask_size, [tf.shape(values)[0]], key)
         values *= mask[:, None, :]
     return values
 
