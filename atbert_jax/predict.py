@@ -114,6 +114,8 @@ def as_json(answer: Answer) -> dict:
     from atbert_jax.evaluation.prediction import has_audio
 
     row = {"path": str(answer.record.path) if has_audio(answer.record) else None}
+    if answer.record.place is not None:
+        row |= {"place": answer.record.place, "id": answer.record.id}
     if answer.record.text:
         row["text"] = answer.record.text
     if answer.error:
@@ -126,7 +128,7 @@ def as_row(answer: Answer) -> list[str]:
     from atbert_jax.evaluation.prediction import has_audio
 
     record = answer.record
-    name = record.path.name if has_audio(record) else record.text
+    name = record.name if has_audio(record) else record.text
     if answer.error:
         return [name, "", f"error: {answer.error}"]
     parts = _said(answer.fields)
@@ -173,12 +175,12 @@ def drawing(answers: Iterable[Answer], model: Trained, folder: Path) -> Iterator
     for answer in answers:
         record = answer.record
         if not answer.error and has_audio(record):
-            seen[record.path.stem] += 1
-            number = seen[record.path.stem]
-            stem = folder / (record.path.stem + (f"-{number}" if number > 1 else ""))
+            name = Path(record.name).stem
+            seen[name] += 1
+            stem = folder / (name + (f"-{seen[name]}" if seen[name] > 1 else ""))
             whole = np.array([answer.fields["probabilities"][n] for n in contract.labels.names])
             scores = answer.chunk_scores
-            taggram.make(record.path.name, contract, answer.duration, scores, whole).save(stem)
+            taggram.make(record.name, contract, answer.duration, scores, whole).save(stem)
             if heard:
                 heard.of_chunk(record, contribution.telling_chunk(scores, whole)).save(stem)
         yield answer

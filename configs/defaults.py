@@ -195,7 +195,8 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "label_column": "",  # empty: `labels` or `label`
             "label_separator": "|",  # between the labels of a cell
             "target_columns": (),  # numbers to predict, for task 'regression'
-            "labels": (),  # their names in order; empty: those of the manifest, sorted
+            # Names in order; empty: those of labels.txt beside the manifest, or its own, sorted.
+            "labels": (),
             "task": "",  # 'single_label', 'multi_label', 'regression'; empty: no labels
             # Several tasks instead, by name: kind (one of these), columns of the manifest, and
             # names of the labels or empty; a record may lack the labels of any.

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import io
 import math
 import os
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import soxr
 
 from input_pipeline.memory import Memory
 from input_pipeline.segmenting import Segmenting
+from input_pipeline.shards import ShardError, read_audio, where
 from input_pipeline.sources import Record
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".npy")
@@ -74,18 +76,23 @@ def open_npy(path: Path) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[soundfile.SoundFile]:
+def _open(path: Path, place: int | None) -> Iterator[soundfile.SoundFile]:
     """Opens an audio file; what libsndfile says of it, now or later, becomes an AudioError."""
     try:
         # As bytes, so that a file whose name is not UTF-8 is found.
-        with soundfile.SoundFile(os.fsencode(path)) as file:
+        source = os.fsencode(path) if place is None else io.BytesIO(read_audio(path, place))
+        with soundfile.SoundFile(source) as file:
             if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
                 raise AudioError(
-                    f"{path}: its header says {file.samplerate} Hz, which is no sample rate"
+                    f"{where(path, place)}: its header says {file.samplerate} Hz, which is no"
+                    " sample rate"
                 )
             yield file
+    except ShardError as error:
+        raise AudioError(f"{where(path, place)}: {error}") from None
     except (soundfile.LibsndfileError, OSError, TypeError, UnicodeEncodeError) as error:
-        raise AudioError(f"{path}: not readable as audio ({_reason(path, error)})") from None
+        reason = _reason(path, error)
+        raise AudioError(f"{where(path, place)}: not readable as audio ({reason})") from None
 
 
 def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
@@ -101,7 +108,9 @@ def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
         frames = frames - len(block) if len(block) == wanted else 0
 
 
-def file_duration(path: Path, sample_rate: int, *, exact: bool = True) -> float:
+def file_duration(
+    path: Path, sample_rate: int, *, exact: bool = True, place: int | None = None
+) -> float:
     """Length of a file in seconds, from its header, or counted where that is hard to believe.
 
     Args:
@@ -109,27 +118,29 @@ def file_duration(path: Path, sample_rate: int, *, exact: bool = True) -> float:
         sample_rate: Rate of `.npy` waveforms, in Hz; audio files know their own.
         exact: Count the frames of an mp3 as well, which takes decoding all of it: its header
             counts up to 0.2 seconds that the encoder added, and that decoding leaves out.
+        place: Number of the record, where the file is a shard.
 
     Raises:
         AudioError: if the file is missing, not audio, or empty, or its length cannot be known.
     """
     if path.suffix.lower() == ".npy":
         return len(open_npy(path)) / sample_rate
-    with _open(path) as file:
+    with _open(path, place) as file:
         frames = file.frames
-        if frames > path.stat().st_size * FRAMES_PER_BYTE or (exact and file.format == "MP3"):
-            frames = _count(path, file)
+        size = path.stat().st_size if place is None else len(file.name.getbuffer())
+        if frames > size * FRAMES_PER_BYTE or (exact and file.format == "MP3"):
+            frames = _count(where(path, place), file)
         if frames <= 0:
-            raise AudioError(f"{path}: holds no samples")
+            raise AudioError(f"{where(path, place)}: holds no samples")
         return frames / file.samplerate
 
 
-def _count(path: Path, file: soundfile.SoundFile) -> int:
+def _count(source: str, file: soundfile.SoundFile) -> int:
     try:
         return sum(map(len, _blocks(file, file.frames)))
     except soundfile.LibsndfileError:
         raise AudioError(
-            f"{path}: its header does not say how long it is, or announces more than there is;"
+            f"{source}: its header does not say how long it is, or announces more than there is;"
             " encode it again"
         ) from None
 
@@ -141,18 +152,22 @@ def _reason(path: Path, error: Exception) -> str:
     return str(error).split(": ")[-1].rstrip(".") or type(error).__name__
 
 
-def _mono(path: Path, samples: np.ndarray) -> np.ndarray:
+def _mono(source: str, samples: np.ndarray) -> np.ndarray:
     """The mean of the channels of (T, C), if they are sound."""
     loudest = max(-float(samples.min()), float(samples.max()))
     if not math.isfinite(loudest):
-        raise AudioError(f"{path}: holds samples that are not finite numbers")
+        raise AudioError(f"{source}: holds samples that are not finite numbers")
     if loudest > LOUDEST:
-        raise AudioError(f"{path}: holds samples of {loudest:.0e}, which is too much for sound")
+        raise AudioError(f"{source}: holds samples of {loudest:.0e}, which is too much for sound")
     return samples.mean(axis=1, dtype=np.float32)
 
 
 def read(
-    path: Path, sample_rate: int, start: float = 0.0, duration: float | None = None
+    path: Path,
+    sample_rate: int,
+    start: float = 0.0,
+    duration: float | None = None,
+    place: int | None = None,
 ) -> np.ndarray:
     """Part of a file as a mono waveform; little outside of the part is decoded.
 
@@ -166,6 +181,7 @@ def read(
         sample_rate: Rate to resample to (soxr, high quality), in Hz.
         start: Where to begin, in seconds.
         duration: How much to read, in seconds; None reads to the end.
+        place: Number of the record, where the file is a shard.
 
     Returns:
         Waveform (T,), float32, the mean of the channels; shorter than `duration` at the file's end.
@@ -174,7 +190,7 @@ def read(
         AudioError: if the file cannot be read, or holds nothing there, or samples that are not
             finite or too large for sound.
     """
-    duration = math.inf if duration is None else duration
+    duration, source = math.inf if duration is None else duration, where(path, place)
     if path.suffix.lower() == ".npy":
         rate, samples, skip = sample_rate, open_npy(path), 0
         begin, count = _part(len(samples), start * rate, duration * rate)
@@ -182,9 +198,9 @@ def read(
         samples = np.array(samples[begin : begin + count])
         if samples.dtype.kind == "i":
             samples = samples / -float(np.iinfo(samples.dtype).min)
-        parts = [_mono(path, samples)] if len(samples) else []
+        parts = [_mono(source, samples)] if len(samples) else []
     else:
-        with _open(path) as file:
+        with _open(path, place) as file:
             rate = file.samplerate
             margin = round(MARGIN_SECONDS * rate)
             begin, count = _part(file.frames, start * rate, duration * rate)
@@ -192,21 +208,21 @@ def read(
             first = max(0, begin - margin) // grid * grid
             file.seek(first)
             skip = begin - first
-            parts = [_mono(path, block) for block in _blocks(file, skip + count + margin)]
+            parts = [_mono(source, block) for block in _blocks(file, skip + count + margin)]
             offset = first * sample_rate // rate
     waveform = np.concatenate(parts or [np.zeros(0, np.float32)])
     if len(waveform) <= skip:
-        raise _nothing(path, start)
+        raise _nothing(source, start)
     if rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate, quality="HQ")
     begin, count = _part(len(waveform), start * sample_rate - offset, duration * sample_rate)
     if not count:
-        raise _nothing(path, start)
+        raise _nothing(source, start)
     return waveform[begin : begin + count].astype(np.float32)
 
 
-def _nothing(path: Path, start: float) -> AudioError:
-    return AudioError(f"{path}: holds no samples after {start:g} s")
+def _nothing(source: str, start: float) -> AudioError:
+    return AudioError(f"{source}: holds no samples after {start:g} s")
 
 
 def _part(length: int, start: float, duration: float) -> tuple[int, int]:
@@ -218,10 +234,10 @@ def _part(length: int, start: float, duration: float) -> tuple[int, int]:
 def read_clip(record: Record, sample_rate: int, longest: float = math.inf) -> np.ndarray:
     """A record's whole waveform (N,), perturbed as the record says; at most `longest` seconds."""
     duration = min(math.inf if record.duration is None else record.duration, longest)
-    waveform = read(record.path, sample_rate, record.start, duration)
+    waveform = read(record.path, sample_rate, record.start, duration, record.place)
     if record.perturbation:
         # By its name and place, so that noise is the same where the folder is another.
-        key = f"{record.path.name} {record.start}"
+        key = f"{record.name} {record.start}"
         waveform = record.perturbation(waveform, sample_rate, key)
     return waveform
 
@@ -268,9 +284,12 @@ class Reader:
             AudioError: if the file is not readable or ends before the record starts.
         """
         exact = position is None and self.segmenting.layout == "windows"
-        end = self._file_duration(record.path, self.sample_rate, exact=exact)
+        path, place = record.path, record.place
+        end = self._file_duration(path, self.sample_rate, exact=exact, place=place)
         if record.start >= end:
-            raise AudioError(f"{record.path}: starts at {record.start:g} s but ends at {end:g} s")
+            raise AudioError(
+                f"{where(path, place)}: starts at {record.start:g} s but ends at {end:g} s"
+            )
         rest = end - record.start
         duration = rest if record.duration is None else min(record.duration, rest)
         return duration / record.perturbation.tempo if record.perturbation else duration
@@ -309,12 +328,13 @@ class Reader:
         elif self.segmenting.layout == "windows":
             seconds = min(len(real) * self.segmenting.seconds, duration - starts[0])
             origin = float(starts[0])
-            waveform = read(record.path, self.sample_rate, record.start + origin, seconds)
+            begin = record.start + origin
+            waveform = read(record.path, self.sample_rate, begin, seconds, record.place)
         else:
             for index in real:
                 begin = record.start + float(starts[index])
                 seconds = min(self.segmenting.seconds, duration - float(starts[index]))
-                part = read(record.path, self.sample_rate, begin, seconds)[:length]
+                part = read(record.path, self.sample_rate, begin, seconds, record.place)[:length]
                 out[index, : len(part)], samples[index] = part, len(part)
             return out, samples
         for index in real:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from input_pipeline.shards import is_shard
 from input_pipeline.tables import ManifestError, Table
 
 PROBABILITIES = "probabilities"
@@ -68,12 +69,15 @@ def audio_paths(table: Table, paths: Sequence[str], root: Path, allow_outside: b
     Only the root asks the file system; a call per row would take minutes on a network disk.
     """
     base = Path(os.path.realpath(root))
-    resolved = []
+    resolved, shards = [], {}
     for index, path in enumerate(paths):
         if not path:
             table.fail(index, "path", "empty; name an audio file, or delete the row")
         if "\0" in path:  # the name would end there for the system, and be another file's
             table.fail(index, "path", f"{path!r} is no file name; take the NUL out")
+        if path in shards:  # which a thousand rows name
+            resolved.append(shards[path])
+            continue
         full = base / path
         if ".." in path or os.path.isabs(path):  # noqa: PTH117  (a Path is slower)
             full = Path(os.path.normpath(full))
@@ -85,7 +89,27 @@ def audio_paths(table: Table, paths: Sequence[str], root: Path, allow_outside: b
                     "root, or allow it with --config.data.allow_outside=True",
                 )
         resolved.append(full)
+        if is_shard(path):
+            shards[path] = full
     return resolved
+
+
+def places(table: Table, paths: Sequence[str]) -> list[int | None]:
+    """Return the number of every record in its shard, None where the path is no shard's."""
+    in_shards = [index for index, path in enumerate(paths) if is_shard(path)]
+    places: list[int | None] = [None] * len(table)
+    if not in_shards:
+        return places
+    cells = table.strings("place")
+    for index in in_shards:
+        if not cells[index].isdecimal():
+            table.fail(
+                index,
+                "place",
+                f"'{cells[index]}' is no number of a record in {paths[index]}; count from 0",
+            )
+        places[index] = int(cells[index])
+    return places
 
 
 def labels(table: Table, column: str, separator: str = "|") -> list[tuple[str, ...]]:

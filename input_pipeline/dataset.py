@@ -257,10 +257,10 @@ def load(
     Raises:
         sources.ManifestError: if the manifest, a split or the labels are not as they should be.
     """
-    parts, _ = read_splits(config.data)
+    parts, paths = read_splits(config.data)
     if contract is None:
         sources.require(_merged(parts), "train")
-    labels, tasks = labelling.find(config.data, contract, _merged(parts))
+    labels, tasks = labelling.find(config.data, contract, _merged(parts), paths)
     parts["train"] = _drawn(config, parts["train"])
     merged = _merged(parts)
     if contract is None:

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from itertools import repeat
+from pathlib import Path
 
 import ml_collections
 import numpy as np
@@ -15,9 +16,45 @@ from input_pipeline.tasks import KINDS, of_config
 
 Splits = Mapping[str, Sequence[Record]]
 
+# Beside a manifest: the names of its labels in the official order, one a line.
+FILE = "labels.txt"
+
+
+def listed(manifests: Sequence[str | Path]) -> tuple[str, ...]:
+    """The label names that lie beside the manifests, in order; none if there is no such file.
+
+    Raises:
+        ManifestError: if a file names a label twice or is no text, or two files differ.
+    """
+    found: dict[Path, tuple[str, ...]] = {}
+    for manifest in map(Path, manifests):
+        file = (manifest if manifest.is_dir() else manifest.parent) / FILE
+        if not file.is_file():
+            continue
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise ManifestError(f"{file}: not UTF-8 text ({error.reason}); save it so") from error
+        names = tuple(filter(None, map(str.strip, lines)))
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            raise ManifestError(f"{file}: names the label '{twice}' twice; delete one of the lines")
+        found[file] = names
+    if len(set(found.values())) > 1:
+        first = next(iter(found))
+        other = next(file for file, names in found.items() if names != found[first])
+        raise ManifestError(
+            f"{first} and {other} differ, and one network has one order of labels; name that with"
+            " --config.data.labels"
+        )
+    return next(iter(found.values()), ())
+
 
 def find(
-    data: ml_collections.ConfigDict, contract: Contract | None, splits: Splits
+    data: ml_collections.ConfigDict,
+    contract: Contract | None,
+    splits: Splits,
+    manifests: Sequence[str | Path] = (),
 ) -> tuple[Labels, tuple[Labels, ...]]:
     """The labels of the only task, and of each of several.
 
@@ -25,6 +62,8 @@ def find(
         data: `config.data`: task, target_columns and labels, or tasks.
         contract: Its labels are kept where the task is the same; None finds new ones.
         splits: The records; names, means and deviations are those of train.
+        manifests: Their labels are in the order that lies beside them (see `listed`), where the
+            config names neither an order nor another column of labels.
 
     Raises:
         ManifestError: if the config or the records do not say what is to be learned.
@@ -35,8 +74,11 @@ def find(
             f"config.data.task={data.task!r} is one task, and config.data.tasks names"
             f" {', '.join(task.name for task in several)}; leave one of the two empty"
         )
+    names = data.labels
+    if not names and not data.label_column and data.task in ("single_label", "multi_label"):
+        names = listed(manifests)
     only = _known(
-        contract.labels if contract else None, data.task, splits, data.target_columns, data.labels
+        contract.labels if contract else None, data.task, splits, data.target_columns, names
     )
     known = {labels.name: labels for labels in contract.tasks} if contract else {}
     found = []
@@ -105,7 +147,7 @@ def _new(task: str, splits: Splits, targets: Sequence[str], given: Sequence[str]
     if unknown := sorted(set(found) - set(given or found)):
         raise ManifestError(
             f"config.data.labels does not name {', '.join(unknown[:5])}, which the manifest has;"
-            " add them, or leave it empty for those of the manifest"
+            f" add them, or leave it empty for those of the manifest (or of {FILE} beside it)"
         )
     return Labels(task, tuple(given or found))
 

@@ -28,7 +28,7 @@ class Memory:
 
     def get(self, record: Record) -> np.ndarray:
         """The array of a record."""
-        key = (record.path, record.start, record.duration, record.perturbation)
+        key = (record.path, record.place, record.start, record.duration, record.perturbation)
         array = self._arrays.get(key)
         if array is None:
             with self._lock:

@@ -33,6 +33,7 @@ class Record:
         shares: probability of each of the labels, as a teacher gives them; empty where they hold.
         perturbation: what is done to the audio once it is read; None leaves it as it is.
         tasks: where there are several tasks, the labels or targets of each (see `tasks`).
+        place: number of the record in its file, where that is a shard (see `shards`).
     """
 
     id: str
@@ -47,6 +48,12 @@ class Record:
     shares: tuple[float, ...] = ()
     perturbation: Perturbation | None = None
     tasks: tuple[tuple, ...] = ()
+    place: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the file; in a shard that of the id, which is by default the file's path."""
+        return (self.path if self.place is None else Path(self.id)).name
 
 
 def read_manifest(
@@ -63,7 +70,7 @@ def read_manifest(
     hold_out: str = "",
     allow_outside: bool = False,
 ) -> list[Record]:
-    """Read a CSV, TSV, JSON, JSON Lines or Parquet table of audio files.
+    """Read a CSV, TSV, JSON, JSON Lines or Parquet table of audio files, or of records of shards.
 
     A column `probabilities` holds soft labels, JSON objects as {"rock": 0.9, "piano": 0.2}; where
     it is not empty it stands instead of the row's other labels.
@@ -112,6 +119,7 @@ def read_manifest(
         shares,
         repeat(None),
         zip(*of_tasks, strict=True) if tasks else repeat(()),
+        columns.places(table, paths),
     )
     if not hold_out:
         return list(records)

@@ -97,6 +97,10 @@ class Table:
         frame = self._frame.assign(**changed).drop(columns=list(without), errors="ignore")
         frame.iloc[rows].map(_as_text).to_csv(file, index=False)
 
+    def as_text(self) -> pd.DataFrame:
+        """Return all cells as CSV can hold them."""
+        return self._frame.map(_as_text)
+
     def fail(self, index: int, column: str, problem: str) -> NoReturn:
         """Raise a ManifestError for one cell."""
         raise ManifestError(f"{self.file}, row {self.row(index)}, field '{column}': {problem}")

@@ -71,6 +71,8 @@ class Array(Inert):
         """The array."""
         _, shape, dtype, is_fortran, content = self.state
         order = "F" if is_fortran else "C"
+        if isinstance(content, str):  # Python 2's bytes, as `load` reads them
+            content = content.encode("latin1")
         if not dtype.is_object:
             return np.frombuffer(content, dtype.numbers).reshape(shape, order=order)
         objects = np.empty(len(content), object)
@@ -190,6 +192,25 @@ class Unpickler(pickle.Unpickler):
                 f"it wants {module}.{name}, which is no part of a table; it was not run"
             )
         return NAMES[package, name]
+
+
+def load(path: Path) -> Any:
+    """What is pickled: lists, dictionaries, numbers and texts, and what is in `NAMES`.
+
+    Bytes of Python 2 become text, as Latin-1.
+
+    Raises:
+        UnpickleError: if it is no pickle, or wants anything else.
+        OSError: if the file cannot be read.
+    """
+    with path.open("rb") as file:
+        try:
+            return Unpickler(file, encoding="latin1").load()
+        except UnpickleError as error:
+            raise UnpickleError(f"{path}: {error}") from None
+        except Exception as error:  # whatever a damaged program leads to
+            reason = f"{type(error).__name__}: {error}"
+            raise UnpickleError(f"{path}: not readable as a pickle ({reason})") from error
 
 
 def read(path: Path) -> dict[str, Sequence]:

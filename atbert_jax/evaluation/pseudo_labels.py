@@ -59,6 +59,8 @@ def _row(answer: Answer, folder: Path) -> dict:
     path = record.path.relative_to(folder) if inside else record.path
     about = {"id": record.id, "path": str(path), "text": record.text, "group": record.group}
     about |= {"start": record.start, "duration": record.duration}
+    if record.place is not None:
+        about["place"] = str(record.place)
     known = answer.fields["probabilities"]
     return {name: value for name, value in about.items() if value} | {
         "probabilities": {name: round(value, DIGITS) for name, value in known.items()}

@@ -105,7 +105,7 @@ def measure(
         right = relevant[direction]
         found = {name: ranking.measure(order, right) for name, order in stages.items()}
         values[direction] = found | {CHANCE: ranking.chance(right)}
-    files = [records.records[row].path.name for row in clips.rows]
+    files = [records.records[row].name for row in clips.rows]
     queries = [records.records[row].text for row in clips.rows[first]]
     best = orders[TEXT_TO_AUDIO].get(RERANKED, orders[TEXT_TO_AUDIO][CANDIDATES])
     tables = [_table(values), _examples(queries, files, best, has.T)]

@@ -1,0 +1,52 @@
+"""A folder per class: `rock/any/name.mp3`; or within a folder per split: `train/rock/name.mp3`."""
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from input_pipeline.audio import EXTENSIONS
+from input_pipeline.corpora.corpus import Corpus
+from input_pipeline.tables import ManifestError
+
+VARIANTS = ("",)
+SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+}
+
+
+def read(root: Path, variant: str) -> Corpus:
+    """Finds the audio files of each class, and their splits where all are in folders of such.
+
+    Raises:
+        ManifestError: if there is none, or one lies in no class' folder.
+    """
+    found = sorted(
+        os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")  # noqa: PTH118
+        for folder, _, names in os.walk(root, followlinks=True)
+        for name in names
+        if name.lower().endswith(EXTENSIONS)
+    )
+    if not found:
+        raise ManifestError(f"{root}: no audio files in it ({', '.join(EXTENSIONS)})")
+    parts = [path.split("/") for path in found]
+    has_splits = all(part[0].lower() in SPLITS for part in parts)
+    depth = 1 if has_splits else 0
+    for path, part in zip(found, parts, strict=True):
+        if len(part) < depth + 2:
+            raise ManifestError(
+                f"{root / path}: lies in no class' folder; the layout is"
+                f" {'split/' if has_splits else ''}class/file, so move it into one"
+            )
+    rows = pd.DataFrame({"path": found, "label": [part[depth] for part in parts]})
+    if has_splits:
+        rows["split"] = [SPLITS[part[0].lower()] for part in parts]
+    return Corpus(rows, task="single_label")

@@ -1,0 +1,141 @@
+"""What makes a folder of shards a manifest and a TFDS data set, written when all shards are."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import tensorflow_datasets as tfds
+from rich.console import Console
+
+from input_pipeline import band_statistics, data_card, sharding
+from input_pipeline.band_statistics import BandSums
+from input_pipeline.shard_writer import Summary, features
+from input_pipeline.sharding import Plan, Sharding
+from input_pipeline.sources import Record, read_manifest
+from input_pipeline.tables import ManifestError, Table
+
+MANIFEST = "manifest.parquet"
+LEFT_OUT = "left_out.csv"
+
+
+def prepare(
+    table: Path,
+    folder: Path,
+    settings: Sharding,
+    *,
+    left_out: Mapping[str, str] | None = None,
+    processes: int | None = None,
+    flags: Sequence[str] = (),
+    console: Console | None = None,
+) -> tuple[int, int]:
+    """Writes the records of a manifest as shards, or goes on with that.
+
+    Args:
+        table: The manifest; its labels are in `labels` or `label`.
+        folder: Where to: gets the shards with their summaries, `manifest.parquet`,
+            `statistics.json`, `card.html`, `left_out.csv` and what TFDS wants.
+        settings: How the records are divided, and their sound.
+        left_out: Why, by path of what the corpus names and the manifest does not.
+        processes: How many, on this machine; by default one for each core.
+        flags: For Beam, with `--runner` among them, to work on others.
+        console: Where to talk.
+
+    Returns:
+        Numbers of records in the shards, and of those left out here.
+
+    Raises:
+        ManifestError: if the manifest is not as it should be, something else stands in the folder,
+            or no record is readable.
+        RuntimeError: if the work stopped; the same call goes on.
+    """
+    console = console or Console()
+    records = read_manifest(table, allow_outside=True)
+    plans = sharding.make_plan(records, settings)
+    plan = {name: rows for part in plans.values() for name, rows in part.items()}
+    summaries = sharding.write(
+        folder, records, plan, settings, processes=processes, flags=flags, console=console
+    )
+    lost = _lost(summaries, records)
+    for reason in lost.values():
+        console.print(f"left out: {reason}", highlight=False, soft_wrap=True)
+    if len(lost) == len(records):
+        raise ManifestError(f"{table}: none of its {len(records)} records could be read")
+    _write_manifest(folder, Table(table), records, summaries, settings.shards.sample_rate)
+    left_out = dict(left_out or {}) | lost
+    rows = pd.DataFrame(left_out.items(), columns=["path", "reason"])
+    rows.to_csv(folder / LEFT_OUT, index=False)
+    _write_metadata(folder, plans, summaries, settings)
+    _write_statistics(folder, plans, summaries, records, settings)
+    data_card.write(folder, settings, plans, summaries, records, left_out)
+    sharding.end(folder)
+    return len(records) - len(lost), len(lost)
+
+
+def _lost(summaries: Mapping[str, Summary], records: Sequence[Record]) -> dict[str, str]:
+    """Why a record is not in the shards, by its id, in the order of the records."""
+    reasons = {row: reason for summary in summaries.values() for row, reason in summary.bad.items()}
+    copies = sharding.find_copies(summaries.values(), records)
+    for row in (row for summary in summaries.values() for row in summary.copies):
+        reasons[row] = f"{records[row].id}: sounds exactly as {records[copies[row]].id}"
+    return {records[row].id: reasons[row] for row in sorted(reasons)}
+
+
+def _write_manifest(
+    folder: Path,
+    table: Table,
+    records: Sequence[Record],
+    summaries: Mapping[str, Summary],
+    rate: int,
+) -> None:
+    places = sorted(
+        (row, name, place, samples / rate)
+        for name, summary in summaries.items()
+        for place, (row, samples) in enumerate(summary.kept)
+    )
+    rows, shards, numbers, seconds = map(list, zip(*places, strict=True))
+    frame = table.as_text().iloc[rows]
+    changed = {
+        "id": [records[row].id for row in rows],
+        "original_path": frame["path"],
+        "path": shards,
+        "place": numbers,
+        "duration": seconds,
+    }
+    frame = frame.drop(columns="start", errors="ignore").assign(**changed)
+    frame.to_parquet(folder / MANIFEST, index=False)
+
+
+def _write_metadata(
+    folder: Path,
+    plans: Mapping[str, Plan],
+    summaries: Mapping[str, Summary],
+    settings: Sharding,
+) -> None:
+    splits = [
+        tfds.core.SplitInfo(
+            name=split,
+            shard_lengths=[len(summaries[name].kept) for name in plan],
+            num_bytes=sum(summaries[name].size for name in plan),
+        )
+        for split, plan in plans.items()
+    ]
+    tfds.folder_dataset.write_metadata(
+        data_dir=folder,
+        features=features(settings.shards),
+        split_infos=splits,
+        check_data=False,
+    )
+
+
+def _write_statistics(
+    folder: Path,
+    plans: Mapping[str, Plan],
+    summaries: Mapping[str, Summary],
+    records: Sequence[Record],
+    settings: Sharding,
+) -> None:
+    train = [summaries[name] for name in plans.get("train", ())]
+    sums = BandSums.sum(summary.sums for summary in train)
+    if sums.frames:
+        ids = [records[row].id for summary in train for row, _ in summary.kept]
+        band_statistics.save(folder, sums, settings.shards.spectrogram, ids)
