@@ -20,8 +20,8 @@ def require_beam() -> None:
     """
     if importlib.util.find_spec("apache_beam") is None:
         raise ImportError(
-            "shards are written by Apache Beam, which is not installed; install it with"
-            " `pip install 'atbert-jax[beam]'`, or leave out --shards for a manifest alone"
+            "shards are written by Apache Beam, which is not installed; run `pip install '.[beam]'`"
+            " where pyproject.toml is, or leave out --shards for a manifest alone"
         )
 
 

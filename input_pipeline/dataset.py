@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from input_pipeline import few_shot, labelling, sources, text
+from input_pipeline import band_statistics, few_shot, labelling, sources, text
 from input_pipeline.contract import TOKENIZER, Contract, Labels, Normalization
 from input_pipeline.music_features import MusicFeatures
 from input_pipeline.perturbation import Perturbation
@@ -174,7 +174,13 @@ def _drawn(config: ml_collections.ConfigDict, train: list[list[Record]]) -> list
     return few_shot.subset(train, count, config.seed)
 
 
-def _spectrogram(config: ml_collections.ConfigDict, segmenting: Segmenting) -> Spectrogram:
+def make_spectrogram(config: ml_collections.ConfigDict) -> Spectrogram:
+    """The spectrogram that a config describes, of segments as it describes them.
+
+    Raises:
+        ValueError: if a setting is out of its range.
+    """
+    segmenting = Segmenting(**config.segmenting)
     settings = config.spectrogram.to_dict()
     frames = settings.pop("frames")
     if not frames:
@@ -208,7 +214,7 @@ def make_contract(
         segmenting = _of_frames(segmenting, features.frame_rate)
         normalization = Normalization("none")  # they are, each file by itself
     return Contract(
-        spectrogram=_spectrogram(config, segmenting),
+        spectrogram=make_spectrogram(config),
         segmenting=segmenting,
         normalization=normalization,
         max_tokens=config.text.max_tokens,
@@ -249,7 +255,8 @@ def load(
         contract: Of a checkpoint to start from or to evaluate: its preprocessing is kept, and its
             labels too where the task is the same. None makes a new one.
         tokenizer: Goes with `contract`.
-        measure: Measures the normalisation of a new contract (see `batches.measure`).
+        measure: Measures the normalisation of a new contract (see `batches.measure`), unless that
+            was done when the data was prepared (see `band_statistics`).
 
     Returns:
         The splits and the contract.
@@ -283,6 +290,7 @@ def load(
         )
     dataset = Dataset(splits, contract, tokenizer)
     if contract.normalization.kind == "dataset" and not contract.normalization.mean and measure:
-        contract = dataclasses.replace(contract, normalization=measure(dataset))
+        known = band_statistics.find(paths, parts["train"], contract.spectrogram)
+        contract = dataclasses.replace(contract, normalization=known or measure(dataset))
         dataset = dataclasses.replace(dataset, contract=contract)
     return dataset

@@ -1,24 +1,30 @@
 """Prepare a corpus: `python -m input_pipeline.prepare esc50/1 --root ESC-50-master --output esc50`.
 
 Reads the corpus in its official layout and writes `manifest.csv`, with `labels.txt` where the order
-of the labels is known, which training reads. Files that are left out are in `left_out.csv`.
+of the labels is known, which training reads. Files that are left out are in `left_out.csv`. With
+`--shards` the audio is decoded and written as shards, with a manifest of them (docs/prepare.md).
 """
 
 import argparse
 import os
+import re
+import runpy
 import shlex
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline import corpora
+from configs import defaults
+from input_pipeline import beam_pipeline, corpora, dataset
 from input_pipeline.corpora.corpus import Corpus
 from input_pipeline.labelling import FILE as LABELS
+from input_pipeline.spectrogram import Spectrogram
 from input_pipeline.tables import ManifestError
 
-MANIFEST, LEFT_OUT = "manifest.csv", "left_out.csv"
+MANIFEST_CSV, LEFT_OUT = "manifest.csv", "left_out.csv"
 
 
 def write(corpus: Corpus, root: Path, folder: Path) -> bool:
@@ -36,7 +42,7 @@ def write(corpus: Corpus, root: Path, folder: Path) -> bool:
         ManifestError: if the manifest would take the place of the table that was read.
     """
     base, root = Path(os.path.realpath(folder)), Path(os.path.realpath(root))
-    if root == base / MANIFEST:
+    if root == base / MANIFEST_CSV:
         raise ManifestError(f"{root}: is read and cannot be written; give another --output")
     folder.mkdir(parents=True, exist_ok=True)
     # Forward slashes, for the manifest may be read elsewhere.
@@ -44,7 +50,7 @@ def write(corpus: Corpus, root: Path, folder: Path) -> bool:
     begin = f"{base}{os.sep}"
     is_outside = [not path.startswith(begin) for path in paths]
     written = [path.removeprefix(begin).replace(os.sep, "/") for path in paths]
-    corpus.rows.assign(path=written).to_csv(base / MANIFEST, index=False)
+    corpus.rows.assign(path=written).to_csv(base / MANIFEST_CSV, index=False)
     _write_or_remove(base / LABELS, "".join(f"{label}\n" for label in corpus.labels))
     left_out = pd.DataFrame(corpus.left_out.items(), columns=["path", "reason"])
     _write_or_remove(base / LEFT_OUT, left_out.to_csv(index=False) if len(left_out) else "")
@@ -74,15 +80,15 @@ def describe(corpus: Corpus) -> list[str]:
     return lines + [f"warning: {deviation}" for deviation in corpus.deviations]
 
 
-def train_command(corpus: Corpus, folder: Path, settings: Mapping[str, object]) -> str:
+def train_command(corpus: Corpus, manifest: Path, settings: Mapping[str, object]) -> str:
     """The command that trains on the manifest.
 
     Args:
         corpus: That was written.
-        folder: Where to.
+        manifest: That was made of it.
         settings: More fields of the config.
     """
-    fields: dict[str, object] = {"data.manifest": folder / MANIFEST}
+    fields: dict[str, object] = {"data.manifest": manifest}
     if corpus.task:
         fields["data.task"] = corpus.task
     if corpus.task not in ("", "single_label"):
@@ -92,28 +98,116 @@ def train_command(corpus: Corpus, folder: Path, settings: Mapping[str, object]) 
     given = [f"--config.{name}={value}" for name, value in (fields | dict(settings)).items()]
     experiment = "atbert_finetune" if corpus.task else "atbert_pretrain"
     command = f"python -m atbert_jax.train --config configs/{experiment}.py --workdir"
-    return f"{command} {shlex.join([f'runs/{folder.resolve().name}', *given])}"
+    return f"{command} {shlex.join([f'runs/{manifest.parent.resolve().name}', *given])}"
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command; errors end it with one line and status 1."""
+def write_shards(corpus: Corpus, given: argparse.Namespace, flags: Sequence[str]) -> Path:
+    """Writes the shards that the command line asks for; returns their manifest.
+
+    Raises:
+        ImportError: if there is no Beam.
+        ValueError: if a setting or the corpus is not as it should be.
+        RuntimeError: if the work stopped.
+    """
+    beam_pipeline.require_beam()
+    # TFDS is needed for shards alone, and takes a second.
+    from input_pipeline.shard_folder import MANIFEST, prepare
+    from input_pipeline.shard_writer import ShardSettings
+    from input_pipeline.sharding import Sharding
+
+    spectrogram = spectrogram_of(given.config, given.sample_rate)
+    name = re.sub(r"[^a-z0-9]+", "_", given.output.resolve().name.lower()).strip("_")
+    settings = Sharding(
+        name=name if name[:1].isalpha() else f"data_{name}",
+        records_per_shard=1000 if given.records_per_shard is None else given.records_per_shard,
+        deduplicate=given.deduplicate,
+        shards=ShardSettings(spectrogram.sample_rate, given.format or "wav", spectrogram),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder)
+        write(corpus, given.root, table)
+        prepare(
+            table / MANIFEST_CSV,
+            given.output,
+            settings,
+            left_out=corpus.left_out,
+            processes=given.processes,
+            flags=[f"--runner={given.runner}", *flags] if given.runner else (),
+        )
+    _write_or_remove(given.output / LABELS, "".join(f"{label}\n" for label in corpus.labels))
+    return given.output / MANIFEST
+
+
+def spectrogram_of(experiment: str | None, sample_rate: int | None) -> Spectrogram:
+    """That of a config, by default of the default one, at a rate of one's own if one is given.
+
+    Args:
+        experiment: As training has it after `--config`: a file, with ':' and more if need be.
+        sample_rate: In Hz.
+    """
+    if experiment:
+        file, _, preset = experiment.partition(":")
+        get_config = runpy.run_path(file)["get_config"]
+        config = get_config(preset) if preset else get_config()
+    else:
+        config = defaults.get_config()
+    if sample_rate:
+        config.spectrogram.sample_rate = sample_rate
+    return dataset.make_spectrogram(config)
+
+
+def _arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """What the command line says, and what of it is for Beam."""
     parser = argparse.ArgumentParser(
         prog="python -m input_pipeline.prepare",
-        description="Make a manifest of a corpus in its official layout.",
+        description="Make a manifest of a corpus in its official layout, or shards with --shards.",
+        epilog="With --runner, other flags are Beam's.",
     )
     parser.add_argument("name", help=f"corpus or corpus/variant: {', '.join(corpora.CORPORA)}")
     parser.add_argument("--root", type=Path, required=True, help="its folder (or table)")
     parser.add_argument("--output", type=Path, required=True, help="folder to write")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--shards", action="store_true", help="also decode, and write shards")
+    of_shards = parser.add_argument_group("of shards")
+    add = of_shards.add_argument
+    options = [
+        add("--sample_rate", type=int, help="in Hz; by default that of the config"),
+        add("--format", choices=("wav", "flac"), help="of the sound, 16 bits; wav by default"),
+        add("--records_per_shard", type=int, help="1000 by default"),
+        add("--deduplicate", action="store_true", help="leave out exact copies"),
+        add("--config", help="whose spectrogram is measured, as of training; default: defaults"),
+        add("--processes", type=int, help="on this machine; by default one for each core"),
+        add("--runner", help="Beam's, to work on a cluster: DataflowRunner, SparkRunner, ..."),
+    ]
+    given, flags = parser.parse_known_args(arguments)
+    alone = [o.option_strings[0] for o in options if getattr(given, o.dest) not in (None, False)]
+    if alone and not given.shards:
+        parser.error(f"{alone[0]} is of shards; add --shards, or leave it out")
+    if flags and not given.runner:
+        parser.error(f"unknown: {' '.join(flags)} (with --runner, it would be Beam's)")
+    return given, flags
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; errors end it with one line and status 1."""
+    given, flags = _arguments(arguments)
+    settings = {}
     try:
         corpus = corpora.read(given.name, given.root)
-        is_outside = write(corpus, given.root, given.output)
-    except (ValueError, OSError) as error:
+        if given.shards:
+            manifest = write_shards(corpus, given, flags)
+        else:
+            manifest = given.output / MANIFEST_CSV
+            if write(corpus, given.root, given.output):
+                settings["data.allow_outside"] = True
+    except KeyboardInterrupt:
+        sys.exit("error: interrupted; the same command goes on")
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         sys.exit(f"error: {error}")
-    print(f"{given.output / MANIFEST}: {given.name}")
+    print(f"{manifest}: {given.name}")
     print("\n".join(describe(corpus)))
-    settings = {"data.allow_outside": True} if is_outside else {}
-    print(f"train with: {train_command(corpus, given.output, settings)}")
+    if given.sample_rate:
+        settings["spectrogram.sample_rate"] = given.sample_rate
+    print(f"train with: {train_command(corpus, manifest, settings)}")
 
 
 if __name__ == "__main__":

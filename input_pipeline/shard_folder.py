@@ -27,7 +27,7 @@ def prepare(
     processes: int | None = None,
     flags: Sequence[str] = (),
     console: Console | None = None,
-) -> tuple[int, int]:
+) -> None:
     """Writes the records of a manifest as shards, or goes on with that.
 
     Args:
@@ -39,9 +39,6 @@ def prepare(
         processes: How many, on this machine; by default one for each core.
         flags: For Beam, with `--runner` among them, to work on others.
         console: Where to talk.
-
-    Returns:
-        Numbers of records in the shards, and of those left out here.
 
     Raises:
         ManifestError: if the manifest is not as it should be, something else stands in the folder,
@@ -68,7 +65,12 @@ def prepare(
     _write_statistics(folder, plans, summaries, records, settings)
     data_card.write(folder, settings, plans, summaries, records, left_out)
     sharding.end(folder)
-    return len(records) - len(lost), len(lost)
+    kept = len(records) - len(lost)
+    console.print(
+        f"{kept} of {len(records)} records in {len(plan)} shards, see {folder / data_card.FILE}",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _lost(summaries: Mapping[str, Summary], records: Sequence[Record]) -> dict[str, str]:
@@ -124,6 +126,7 @@ def _write_metadata(
         features=features(settings.shards),
         split_infos=splits,
         check_data=False,
+        description="Each example has a whole audio file, and what is said about it.",
     )
 
 

@@ -90,39 +90,41 @@ def begin(folder: Path, records: Sequence[Record], plan: Plan, sharding: Shardin
     Raises:
         ManifestError: if something else stands in the folder, or a part of it.
     """
-    (folder / WORK).mkdir(parents=True, exist_ok=True)
     digest = hashlib.blake2b(digest_size=16)
-    for name, rows in plan.items():
-        lines = "".join(_line(row, records[row]) for row in rows)
-        digest.update(lines.encode())
-        (folder / WORK / f"{name}.jsonl").write_text(lines, encoding="utf-8")
+    for rows in plan.values():
+        digest.update(_lines(records, rows).encode())
     given = dataclasses.asdict(sharding)
-    given |= given.pop("shards") | {"records": digest.hexdigest()}
+    given |= given.pop("shards")
+    given |= given.pop("spectrogram") | {"records": digest.hexdigest()}
     file = folder / SETTINGS
+    folder.mkdir(parents=True, exist_ok=True)
     if not file.exists():
         if stranger := next(folder.glob(f"*{EXTENSION}*"), None):
             raise ManifestError(f"{stranger}: is of another data set; give another --output")
         file.write_text(json.dumps(given, indent=1) + "\n", encoding="utf-8")
     there = json.loads(file.read_text(encoding="utf-8"))
-    if other := [name for name in given if there.get(name) != given[name]]:
-        field = other[0]
-        now = "other records" if field == "records" else f"{field}={_short(given[field])}"
-        before = "" if field == "records" else f", with {_short(there.get(field))}"
-        raise ManifestError(
-            f"{folder}: was begun{before} and cannot go on with {now}; give another --output, or"
-            " delete the folder"
-        )
+    for field, value in given.items():
+        if there.get(field) != value:
+            held = f"{field}={json.dumps(there.get(field))}, not {json.dumps(value)}"
+            raise ManifestError(
+                f"{folder}: holds shards of {'other records' if field == 'records' else held}; give"
+                " another --output, or delete the folder"
+            )
+    (folder / WORK).mkdir(exist_ok=True)
+    for name, rows in plan.items():
+        (folder / WORK / f"{name}.jsonl").write_text(_lines(records, rows), encoding="utf-8")
 
 
-def _short(value: object) -> str:
-    return json.dumps(value) if not isinstance(value, dict) else "another"
+def _lines(records: Sequence[Record], rows: Sequence[int]) -> str:
+    return "".join(_line(row, records[row]) + "\n" for row in rows)
 
 
 def _line(row: int, record: Record) -> str:
+    """What `shard_writer.write_shard` needs to know of a record."""
     part = {"path": str(record.path), "start": record.start, "duration": record.duration}
     about = {"id": record.id, "text": record.text, "labels": record.labels, "group": record.group}
     given = {"row": row, "part": part | {"place": record.place}, **about}
-    return json.dumps(given, ensure_ascii=False) + "\n"
+    return json.dumps(given, ensure_ascii=False)
 
 
 def write(

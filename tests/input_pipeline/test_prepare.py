@@ -49,7 +49,9 @@ def test_what_it_writes_and_says(capsys, tmp_path, root):
 
 def test_the_command_of_a_regression(tmp_path):
     corpus = Corpus(pd.DataFrame(), task="regression", targets=("arousal", "valence"))
-    command = prepare.train_command(corpus, tmp_path / "my songs", {"data.allow_outside": True})
+    command = prepare.train_command(
+        corpus, tmp_path / "my songs/manifest.csv", {"data.allow_outside": True}
+    )
     assert shlex.split(command)[3:] == [
         "--config",
         "configs/atbert_finetune.py",

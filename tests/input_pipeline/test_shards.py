@@ -11,8 +11,9 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from input_pipeline import audio, shards
 from input_pipeline.audio import AudioError, Reader
 from input_pipeline.segmenting import Segmenting
-from input_pipeline.shard_writer import ShardWriter, pcm16
+from input_pipeline.shard_writer import ShardSettings, ShardWriter, pcm16
 from input_pipeline.sources import read_manifest
+from input_pipeline.spectrogram import Spectrogram
 from input_pipeline.tables import ManifestError
 from tests import commands
 
@@ -24,7 +25,8 @@ def write_shard(folder, audio_format="wav", lengths=(4000, 120_000, 2000)):
     """Noises of these lengths, their shard and its manifest."""
     generator = np.random.default_rng(0)
     clips = [pcm16(generator.uniform(-1, 1, length)) for length in lengths]
-    with ShardWriter(folder / NAME, audio_format, RATE) as writer:
+    settings = ShardSettings(RATE, audio_format, Spectrogram(RATE))
+    with ShardWriter(folder / NAME, settings) as writer:
         for number, clip in enumerate(clips):
             writer.write(clip, id=f"a/{number}.mp3", text="é" * 200, labels=["x", "y"], group="")
     rows = [f"a/{number}.mp3,{NAME},{number}" for number in range(len(clips))]
