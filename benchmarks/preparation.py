@@ -4,7 +4,7 @@ PYTHONPATH=. python benchmarks/preparation.py --records=100000 --folder=/tmp/pre
 
 Synthesizes clips of a tenth of a second at 8 kHz, writes them as shards with the command that users
 have, and makes the batches of one epoch of training of them. A peak is the resident memory of the
-largest process of a stage. The clips are kept for the next run, the shards are written anew.
+largest process of a stage.
 """
 
 import argparse
@@ -21,20 +21,21 @@ import soundfile
 
 from configs import defaults
 
-RATE, SAMPLES, IN_A_FOLDER, BATCH = 8000, 800, 1000, 64
+RATE, SAMPLES, IN_A_FILE, BATCH = 8000, 800, 1000, 64
 
 
 def synthesize(folder: Path, count: int) -> Path:
-    """Writes noises and their manifest."""
+    """Writes noises, a thousand clips to a file, and the manifest of the clips."""
     generator = np.random.default_rng(0)
-    rows = ["path,text,label"]
+    rows = ["path,start,duration,text,label"]
+    folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        name = f"clips/{number // IN_A_FOLDER}/{number}.wav"
-        noise = generator.uniform(-0.5, 0.5, SAMPLES)
-        if not (folder / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(folder / name, noise, RATE)
-        rows.append(f"{name},clip number {number},{number % 10}")
+        file, clip = divmod(number, IN_A_FILE)
+        if not clip:
+            noise = generator.uniform(-0.5, 0.5, SAMPLES * IN_A_FILE)
+            soundfile.write(folder / f"{file}.wav", noise, RATE)
+        start, duration = clip * SAMPLES / RATE, SAMPLES / RATE
+        rows.append(f"{file}.wav,{start:.1f},{duration},clip number {number},{number % 10}")
     table = folder / f"clips{count}.csv"
     table.write_text("\n".join(rows) + "\n", encoding="utf-8")
     return table

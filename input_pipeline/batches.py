@@ -11,6 +11,7 @@ import tensorflow as tf
 from input_pipeline import effects
 from input_pipeline.audio import AudioError
 from input_pipeline.bad_records import BadRecords
+from input_pipeline.band_statistics import BandSums
 from input_pipeline.bucketing import Buckets, durations, longest
 from input_pipeline.contract import Normalization
 from input_pipeline.dataset import Dataset, Split
@@ -410,6 +411,4 @@ def measure(config: ml_collections.ConfigDict, dataset: Dataset) -> Normalizatio
         squares += np.einsum("bsft,bs->f", values**2, mask)
     if not weight:
         raise AudioError("not one file of the training split could be read as audio")
-    mean = total / weight
-    std = np.sqrt(np.maximum(squares / weight - mean**2, 1e-6))
-    return Normalization("dataset", tuple(mean.tolist()), tuple(std.tolist()))
+    return BandSums(int(weight), total, squares).normalization

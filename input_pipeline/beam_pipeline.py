@@ -50,12 +50,13 @@ def run(
     Raises:
         RuntimeError: if the function failed, or a worker ended; the message says why in a line.
     """
+    processes = min(processes, len(items))
     if flags or processes == 1:
         _run(function, items, flags or _local(1))
         return
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, context, _begin, (log,)) as pool:
-        job = pool.submit(_run, function, items, _local(min(processes, len(items))))
+        job = pool.submit(_run, function, items, _local(processes))
         try:
             job.result()
         except BrokenProcessPool:
@@ -97,6 +98,11 @@ def _begin(log: Path) -> None:
     def end(*_: object) -> None:
         os._exit(1)
 
+    def follow() -> None:
+        multiprocessing.parent_process().join()
+        end()
+
+    threading.Thread(target=follow, daemon=True).start()
     # A thread waits for each worker, and fails when that ends too soon.
     threading.excepthook = end
     signal.signal(signal.SIGINT, end)

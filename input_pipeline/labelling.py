@@ -74,12 +74,10 @@ def find(
             f"config.data.task={data.task!r} is one task, and config.data.tasks names"
             f" {', '.join(task.name for task in several)}; leave one of the two empty"
         )
-    names = data.labels
-    if not names and not data.label_column and data.task in ("single_label", "multi_label"):
-        names = listed(manifests)
-    only = _known(
-        contract.labels if contract else None, data.task, splits, data.target_columns, names
-    )
+    kept, names = contract.labels if contract else Labels(), data.labels
+    if data.task in ("single_label", "multi_label") and data.task != kept.task:
+        names = names or (() if data.label_column else listed(manifests))
+    only = _known(kept, data.task, splits, data.target_columns, names)
     known = {labels.name: labels for labels in contract.tasks} if contract else {}
     found = []
     for number, task in enumerate(several):

@@ -22,6 +22,7 @@ from input_pipeline import beam_pipeline, corpora, dataset
 from input_pipeline.corpora.corpus import Corpus
 from input_pipeline.labelling import FILE as LABELS
 from input_pipeline.spectrogram import Spectrogram
+from input_pipeline.storage import Storage
 from input_pipeline.tables import ManifestError
 
 MANIFEST_CSV, LEFT_OUT = "manifest.csv", "left_out.csv"
@@ -133,6 +134,7 @@ def write_shards(corpus: Corpus, given: argparse.Namespace, flags: Sequence[str]
             left_out=corpus.left_out,
             processes=given.processes,
             flags=[f"--runner={given.runner}", *flags] if given.runner else (),
+            storage=Storage.of(given.mount),
         )
     _write_or_remove(given.output / LABELS, "".join(f"{label}\n" for label in corpus.labels))
     return given.output / MANIFEST
@@ -144,10 +146,15 @@ def spectrogram_of(experiment: str | None, sample_rate: int | None) -> Spectrogr
     Args:
         experiment: As training has it after `--config`: a file, with ':' and more if need be.
         sample_rate: In Hz.
+
+    Raises:
+        ValueError: if the file is no experiment, or a setting is out of its range.
     """
     if experiment:
         file, _, preset = experiment.partition(":")
-        get_config = runpy.run_path(file)["get_config"]
+        get_config = runpy.run_path(file).get("get_config")
+        if not get_config:
+            raise ValueError(f"--config={file} has no function get_config; give one of configs/")
         config = get_config(preset) if preset else get_config()
     else:
         config = defaults.get_config()
@@ -177,6 +184,7 @@ def _arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, list[st
         add("--config", help="whose spectrogram is measured, as of training; default: defaults"),
         add("--processes", type=int, help="on this machine; by default one for each core"),
         add("--runner", help="Beam's, to work on a cluster: DataflowRunner, SparkRunner, ..."),
+        add("--mount", help="'/folder=gs://bucket': for workers, what is mounted here is there"),
     ]
     given, flags = parser.parse_known_args(arguments)
     alone = [o.option_strings[0] for o in options if getattr(given, o.dest) not in (None, False)]

@@ -12,6 +12,7 @@ from input_pipeline.band_statistics import BandSums
 from input_pipeline.shard_writer import Summary, features
 from input_pipeline.sharding import Plan, Sharding
 from input_pipeline.sources import Record, read_manifest
+from input_pipeline.storage import Storage
 from input_pipeline.tables import ManifestError, Table
 
 MANIFEST = "manifest.parquet"
@@ -26,6 +27,7 @@ def prepare(
     left_out: Mapping[str, str] | None = None,
     processes: int | None = None,
     flags: Sequence[str] = (),
+    storage: Storage = sharding.HERE,
     console: Console | None = None,
 ) -> None:
     """Writes the records of a manifest as shards, or goes on with that.
@@ -38,6 +40,7 @@ def prepare(
         left_out: Why, by path of what the corpus names and the manifest does not.
         processes: How many, on this machine; by default one for each core.
         flags: For Beam, with `--runner` among them, to work on others.
+        storage: Where those find the files.
         console: Where to talk.
 
     Raises:
@@ -50,11 +53,18 @@ def prepare(
     plans = sharding.make_plan(records, settings)
     plan = {name: rows for part in plans.values() for name, rows in part.items()}
     summaries = sharding.write(
-        folder, records, plan, settings, processes=processes, flags=flags, console=console
+        folder,
+        records,
+        plan,
+        settings,
+        processes=processes,
+        flags=flags,
+        storage=storage,
+        console=console,
     )
     lost = _lost(summaries, records)
     for reason in lost.values():
-        console.print(f"left out: {reason}", highlight=False, soft_wrap=True)
+        console.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
     if len(lost) == len(records):
         raise ManifestError(f"{table}: none of its {len(records)} records could be read")
     _write_manifest(folder, Table(table), records, summaries, settings.shards.sample_rate)
@@ -68,6 +78,7 @@ def prepare(
     kept = len(records) - len(lost)
     console.print(
         f"{kept} of {len(records)} records in {len(plan)} shards, see {folder / data_card.FILE}",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )
@@ -76,8 +87,9 @@ def prepare(
 def _lost(summaries: Mapping[str, Summary], records: Sequence[Record]) -> dict[str, str]:
     """Why a record is not in the shards, by its id, in the order of the records."""
     reasons = {row: reason for summary in summaries.values() for row, reason in summary.bad.items()}
-    copies = sharding.find_copies(summaries.values(), records)
-    for row in (row for summary in summaries.values() for row in summary.copies):
+    left_out = [row for summary in summaries.values() for row in summary.copies]
+    copies = sharding.find_copies(summaries.values(), records) if left_out else {}
+    for row in left_out:
         reasons[row] = f"{records[row].id}: sounds exactly as {records[copies[row]].id}"
     return {records[row].id: reasons[row] for row in sorted(reasons)}
 

@@ -7,10 +7,8 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +22,7 @@ from input_pipeline.audio import AudioError
 from input_pipeline.band_statistics import BandSums
 from input_pipeline.shards import AUDIO
 from input_pipeline.spectrogram import Spectrogram
+from input_pipeline.storage import Storage
 
 FORMATS = ("wav", "flac")
 # Each record by itself, for random access; sound hardly gets smaller, and is read in a third of the
@@ -88,19 +87,19 @@ class Summary:
         pairs = zip(self.rows, self.samples, strict=True)
         return [(row, count) for row, count in pairs if row not in copies]
 
-    def save(self, shard: Path) -> None:
-        """Writes it beside its shard, whole or not at all."""
+    def save(self, shard: Path, storage: Storage) -> None:
+        """Writes it beside its shard."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         values["sums"] = self.sums.as_json()
-        part = _part(summary_of(shard))
-        part.write_text(json.dumps(values) + "\n", encoding="utf-8")
-        part.replace(summary_of(shard))
+        with storage.created(summary_of(shard)) as file:
+            file.write_text(json.dumps(values) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, shard: Path) -> Self | None:
+    def load(cls, shard: Path, storage: Storage) -> Self | None:
         """That of a shard, None if the shard is not finished."""
         try:
-            values = json.loads(summary_of(shard).read_text(encoding="utf-8"))
+            with storage.fetched(summary_of(shard)) as file:
+                values = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         bad = {int(row): reason for row, reason in values.pop("bad").items()}
@@ -110,12 +109,6 @@ class Summary:
 def summary_of(shard: Path) -> Path:
     """The file of a shard's summary."""
     return shard.with_name(f"{shard.name}.json")
-
-
-def _part(path: Path) -> Path:
-    # A process that is killed leaves its part behind, which nobody reads; the number keeps two that
-    # write the same file from mixing their bytes.
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
 
 
 def features(settings: ShardSettings) -> tfds.features.FeaturesDict:
@@ -147,9 +140,7 @@ def encode(samples: np.ndarray, settings: ShardSettings) -> bytes:
 
 
 class ShardWriter:
-    """Writes a shard, whole or not at all: it gets its name at the end of a `with` block.
-
-    The same examples give the same bytes, in any process.
+    """Writes a shard; the same examples give the same bytes, in any process.
 
     Args:
         path: Of the shard.
@@ -157,13 +148,12 @@ class ShardWriter:
     """
 
     def __init__(self, path: Path, settings: ShardSettings) -> None:
-        self._path, self._settings = path, settings
+        self._settings = settings
         self._features = features(settings)
         self._serializer = ExampleSerializer(self._features.get_serialized_info())
+        self._file = ArrayRecordWriter(str(path), OPTIONS)
 
     def __enter__(self) -> Self:
-        self._part = _part(self._path)
-        self._file = ArrayRecordWriter(str(self._part), OPTIONS)
         return self
 
     def write(self, samples: np.ndarray, **about: Any) -> None:
@@ -174,20 +164,13 @@ class ShardWriter:
         message = self._serializer.get_tf_example(example)
         self._file.write(message.SerializeToString(deterministic=True))
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
-        if kind:
-            self._part.unlink(missing_ok=True)
-        else:
-            self._part.replace(self._path)
 
 
-def write_shard(name: str, copies: Sequence[int], folder: Path, settings: ShardSettings) -> str:
+def write_shard(
+    name: str, copies: Sequence[int], folder: Path, settings: ShardSettings, storage: Storage
+) -> str:
     """Decodes and writes the records of a shard, unless it is there.
 
     Args:
@@ -195,6 +178,7 @@ def write_shard(name: str, copies: Sequence[int], folder: Path, settings: ShardS
         copies: Rows to leave out.
         folder: Of the shards; in `.work/` there, a line of JSON describes each record.
         settings: Of the sound.
+        storage: Where this worker finds the folder and the sound.
 
     Returns:
         The name.
@@ -203,37 +187,42 @@ def write_shard(name: str, copies: Sequence[int], folder: Path, settings: ShardS
         OSError: if the shard cannot be written.
     """
     shard, copies = folder / name, list(copies)
-    finished = Summary.load(shard)
+    finished = Summary.load(shard, storage)
     if finished and finished.copies == copies:
         return name
     rows, samples, digests, bad, sums = [], [], [], {}, BandSums.sum(())
-    lines = (folder / WORK / f"{name}.jsonl").open(encoding="utf-8")
-    with lines, ShardWriter(shard, settings) as writer:
-        for about in map(json.loads, lines):
-            row, part = about.pop("row"), about.pop("part")
-            try:
-                sound = pcm16(_read(settings.sample_rate, **part))
-            except AudioError as error:
-                bad[row] = str(error)
-                continue
-            rows.append(row)
-            samples.append(len(sound))
-            digests.append(hashlib.blake2b(sound.tobytes(), digest_size=16).hexdigest())
-            if row not in copies:
-                writer.write(sound, **about)
-                of_this = BandSums.of(sound / np.float32(2**15), settings.spectrogram)
-                sums = BandSums.sum((sums, of_this))
-    with shard.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    size = shard.stat().st_size
-    Summary(rows, samples, digests, copies, bad, sums, size, checksum).save(shard)
+    with storage.created(shard) as part:
+        with (
+            storage.fetched(folder / WORK / f"{name}.jsonl") as work,
+            work.open(encoding="utf-8") as lines,
+            ShardWriter(part, settings) as writer,
+        ):
+            for about in map(json.loads, lines):
+                row = about.pop("row")
+                try:
+                    sound = pcm16(_read(storage, settings.sample_rate, **about.pop("part")))
+                except AudioError as error:
+                    bad[row] = str(error)
+                    continue
+                rows.append(row)
+                samples.append(len(sound))
+                digests.append(hashlib.blake2b(sound.tobytes(), digest_size=16).hexdigest())
+                if row not in copies:
+                    writer.write(sound, **about)
+                    of_this = BandSums.of(sound / np.float32(2**15), settings.spectrogram)
+                    sums = BandSums.sum((sums, of_this))
+        with part.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        size = part.stat().st_size
+    Summary(rows, samples, digests, copies, bad, sums, size, checksum).save(shard, storage)
     return name
 
 
-def _read(sample_rate: int, path: str, **part: Any) -> np.ndarray:
+def _read(storage: Storage, sample_rate: int, path: str, **part: Any) -> np.ndarray:
     try:
-        return audio.read(Path(path), sample_rate, **part)
-    except AudioError:
-        raise
+        with storage.fetched(Path(path)) as file:
+            return audio.read(file, sample_rate, **part)
+    except AudioError as error:
+        raise AudioError(str(error).replace(str(file), path)) from None  # a copy, it may be
     except Exception as error:  # of libraries, on sound as they have not met it
         raise AudioError(f"{path}: {type(error).__name__}: {error}") from error

@@ -24,10 +24,12 @@ from input_pipeline.progress import Meter
 from input_pipeline.shard_writer import WORK, ShardSettings, Summary, summary_of, write_shard
 from input_pipeline.shards import EXTENSION
 from input_pipeline.sources import Record, split_records
+from input_pipeline.storage import Storage
 from input_pipeline.tables import ManifestError
 
 SETTINGS = "preparation.json"
-SECONDS_BETWEEN_LOOKS = 0.5
+HERE = Storage()
+SECONDS_BETWEEN_LOOKS = 2.0
 
 # Rows of the corpus in each shard, by its file's name.
 Plan = Mapping[str, Sequence[int]]
@@ -58,17 +60,17 @@ class Sharding:
 
 
 def splits_of(records: Sequence[Record]) -> dict[str, list[int]]:
-    """The rows of each split: those that training draws by default, or the records' own."""
-    rows = {record.id: row for row, record in enumerate(records)}
+    """The rows of each split: of those that training draws by default, else the records' own."""
     try:
-        splits = split_records(records)
-    except ManifestError:  # other names, which training is told
-        splits = {}
-        for record in records:
-            splits.setdefault(
-                re.sub(r"[^A-Za-z0-9]+", "_", record.split).strip("_") or "other", []
-            ).append(record)
-    return {name: [rows[r.id] for r in members] for name, members in splits.items() if members}
+        drawn = split_records(records)
+    except ManifestError:  # for there are other names, which training must be told
+        drawn = {}
+    names = {record.id: split for split, members in drawn.items() for record in members}
+    splits: dict[str, list[int]] = {}
+    for row, record in enumerate(records):
+        own = re.sub(r"[^A-Za-z0-9]+", "_", record.split).strip("_") or "other"
+        splits.setdefault(names.get(record.id, own), []).append(row)
+    return splits
 
 
 def make_plan(records: Sequence[Record], sharding: Sharding) -> dict[str, Plan]:
@@ -101,7 +103,8 @@ def begin(folder: Path, records: Sequence[Record], plan: Plan, sharding: Shardin
     if not file.exists():
         if stranger := next(folder.glob(f"*{EXTENSION}*"), None):
             raise ManifestError(f"{stranger}: is of another data set; give another --output")
-        file.write_text(json.dumps(given, indent=1) + "\n", encoding="utf-8")
+        with HERE.created(file) as part:
+            part.write_text(json.dumps(given, indent=1) + "\n", encoding="utf-8")
     there = json.loads(file.read_text(encoding="utf-8"))
     for field, value in given.items():
         if there.get(field) != value:
@@ -135,6 +138,7 @@ def write(
     *,
     processes: int | None = None,
     flags: Sequence[str] = (),
+    storage: Storage = HERE,
     console: Console | None = None,
 ) -> dict[str, Summary]:
     """Writes all shards that are not there yet.
@@ -146,6 +150,7 @@ def write(
         sharding: How.
         processes: How many, on this machine; by default one for each core.
         flags: For Beam, with `--runner` among them, to work on others.
+        storage: Where those find the files.
         console: Where to talk.
 
     Returns:
@@ -160,13 +165,13 @@ def write(
     options = {"processes": processes, "flags": flags, "log": folder / WORK / "beam.log"}
 
     def do(todo: Sequence[tuple], what: str) -> None:
-        items = [(*item, folder, sharding.shards) for item in todo]
+        items = [(*item, folder.absolute(), sharding.shards, storage) for item in todo]
         with _shown(folder, plan, [name for name, _ in todo], what, console):
             beam_pipeline.run(write_shard, items, **options)
 
     if todo := [(name, ()) for name in plan if not summary_of(folder / name).exists()]:
         do(todo, "shards")
-    summaries = {name: Summary.load(folder / name) for name in plan}
+    summaries = {name: Summary.load(folder / name, HERE) for name in plan}
     if sharding.deduplicate:
         copies = find_copies(summaries.values(), records)
         wanted = {
@@ -176,7 +181,7 @@ def write(
         todo = [(name, rows) for name, rows in wanted.items() if rows != summaries[name].copies]
         if todo:
             do(todo, "shards without copies")
-            summaries |= {name: Summary.load(folder / name) for name, _ in todo}
+            summaries |= {name: Summary.load(folder / name, HERE) for name, _ in todo}
     return summaries
 
 

@@ -1,6 +1,7 @@
 """Corpora in their official layouts -> the rows of a manifest, one file each.
 
-A corpus' file has `VARIANTS`, of which the first is the default, and `read(root, variant)`.
+A corpus' file has `VARIANTS`, of which the first is the default, and `read(root, variant)`. Without
+any in the list it takes whatever is given, and checks that itself.
 """
 
 from __future__ import annotations
@@ -47,12 +48,11 @@ def read(name: str, root: Path) -> Corpus:
     if corpus not in CORPORA:
         raise ManifestError(f"no corpus {corpus!r}; use one of {', '.join(CORPORA)}")
     module = import_module(f"{__name__}.{CORPORA[corpus]}")
-    variant = variant or module.VARIANTS[0]
-    # What a corpus without a list of them takes, such as a language, it checks itself.
-    if len(module.VARIANTS) > 1 and variant not in module.VARIANTS:
-        raise ManifestError(
-            f"corpus '{corpus}' has no variant {variant!r}; use one of {', '.join(module.VARIANTS)}"
-        )
+    if module.VARIANTS:
+        variant = variant or module.VARIANTS[0]
+        if variant not in module.VARIANTS:
+            known = ", ".join(filter(None, module.VARIANTS)) or f"'{corpus}' alone"
+            raise ManifestError(f"corpus '{corpus}' has no variant {variant!r}; use {known}")
     if not root.exists():
         raise ManifestError(f"{root}: no such file or folder; give that of the corpus with --root")
     return module.read(root, variant)

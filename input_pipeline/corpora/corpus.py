@@ -157,7 +157,7 @@ def read_table(file: Path, columns: Sequence[str] = (), **options: Any) -> pd.Da
         "encoding": "utf-8-sig",
     }
     try:
-        table = pd.read_csv(file, **settings | options)
+        table = pd.read_csv(file, **settings | options).fillna("")  # where rows are short
     except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
         raise ManifestError(f"{file}: not the corpus' table ({error}); get it anew") from error
     if missing := [column for column in columns if column not in table]:

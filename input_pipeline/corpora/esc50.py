@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from input_pipeline.corpora.corpus import Corpus, read_table, require
+from input_pipeline.tables import ManifestError
 
 FOLDS = ("1", "2", "3", "4", "5")
 VARIANTS = (*FOLDS, *(f"esc10-{fold}" for fold in FOLDS))
@@ -20,6 +21,8 @@ def read(root: Path, variant: str) -> Corpus:
     require(root, {"meta/esc50.csv": SOURCE, "audio": SOURCE})
     columns = ("filename", "fold", "target", "category", "esc10", "src_file")
     table = read_table(root / "meta/esc50.csv", columns)
+    if not table["target"].str.isdecimal().all():
+        raise ManifestError(f"{root / 'meta/esc50.csv'}: a target is no number; get it {SOURCE}")
     subset, _, fold = variant.rpartition("-")
     if subset:
         table = table[table["esc10"] == "True"]

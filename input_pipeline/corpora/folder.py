@@ -33,7 +33,8 @@ def read(root: Path, variant: str) -> Corpus:
         os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")  # noqa: PTH118
         for folder, _, names in os.walk(root, followlinks=True)
         for name in names
-        if name.lower().endswith(EXTENSIONS)
+        # Archives of macOS have files as ._name.mp3, which are no audio.
+        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
     )
     if not found:
         raise ManifestError(f"{root}: no audio files in it ({', '.join(EXTENSIONS)})")

@@ -43,7 +43,7 @@ def read(root: Path, variant: str) -> Corpus:
     if variant == "21k":
         table = _of_lists(table, {root / file: split for file, split in lists.items()})
     else:
-        table["split"] = table["mp3_path"].str[0].map(_split_of)
+        table["split"] = table["mp3_path"].str[:1].map(_split_of)
     given = table[list(MTAT)].to_numpy() == "1"
     audio = folder_of(root, "mp3", "")
     rows = pd.DataFrame(
@@ -70,10 +70,10 @@ def _split_of(folder: str) -> str:
 
 def _of_lists(table: pd.DataFrame, lists: dict[Path, str]) -> pd.DataFrame:
     """The rows of the clips that pickled lists name, with their splits."""
-    parts = []
+    parts, known = [], set(table.index)
     for file, split in lists.items():
         paths = unpickle.load(file)
-        if not isinstance(paths, list) or not set(paths) <= set(table.index):
+        if not isinstance(paths, list) or not all(path in known for path in map(str, paths)):
             raise ManifestError(f"{file}: no list of clips of {ANNOTATIONS}; get it from {LISTS}")
         parts.append(table.loc[paths].assign(split=split))
     return pd.concat(parts)

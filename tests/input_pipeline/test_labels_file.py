@@ -47,6 +47,15 @@ def test_does_not_matter_where_the_config_says_otherwise(load, changes, names):
     assert load("rock\njazz\n", **changes) == names
 
 
+def test_does_not_matter_where_a_checkpoint_has_labels(tmp_path, tone_config):
+    (tmp_path / "manifest.csv").write_text("path,label,split\na.wav,jazz,train\nb.wav,rock,train\n")
+    config = tone_config(tmp_path / "manifest.csv", **{"data.val_fraction": 0.0})
+    data = dataset.load(config, tmp_path)
+    (tmp_path / "labels.txt").write_text("rock\njazz\n")
+    again = dataset.load(config, tmp_path, contract=data.contract, tokenizer=data.tokenizer)
+    assert again.contract.labels.names == ("jazz", "rock")
+
+
 @pytest.mark.parametrize(
     ("orders", "error"),
     [

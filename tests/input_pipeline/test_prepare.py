@@ -85,7 +85,8 @@ def test_nothing_of_an_earlier_run_is_left(capsys, tmp_path, root):
     ("arguments", "error"),
     [
         (("esc51", "--root", "."), "error: no corpus 'esc51'; use one of"),
-        (("esc50/6", "--root", "."), "error: corpus 'esc50' has no variant '6'; use one of 1, 2,"),
+        (("esc50/6", "--root", "."), "error: corpus 'esc50' has no variant '6'; use 1, 2, 3,"),
+        (("nsynth/x", "--root", "."), "error: corpus 'nsynth' has no variant 'x'; use 'nsynth' al"),
         (("esc50", "--root", "nowhere"), "error: nowhere: no such file or folder"),
     ],
 )

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib
+import io
 import json
 import os
 import re
@@ -29,6 +30,7 @@ from input_pipeline.band_statistics import BandSums, log_mel
 from input_pipeline.contract import Normalization
 from input_pipeline.shard_writer import ShardSettings, Summary
 from input_pipeline.sharding import Sharding
+from input_pipeline.shards import read_audio
 from input_pipeline.sources import Record, read_manifest
 from input_pipeline.spectrogram import Spectrogram
 from tests import commands
@@ -206,6 +208,13 @@ def test_records_are_in_shards_by_their_order():
     }
 
 
+def test_no_record_is_of_no_split():
+    names = ("train", "val", "test", "", "more of it")
+    records = [Record(str(n), Path("a.wav"), split=name) for n, name in enumerate(names)]
+    expected = {"train": [0, 3], "val": [1], "test": [2], "more_of_it": [4]}
+    assert sharding.splits_of(records) == expected
+
+
 def test_rows_of_the_same_part_of_a_file_are_no_copies():
     places = [("a", 0.0), ("b", 0.0), ("a", 0.0), ("b", 0.0), ("a", 1.0), ("c", 0.0)]
     records = [Record(str(n), Path(path), start=start) for n, (path, start) in enumerate(places)]
@@ -258,6 +267,32 @@ def test_without_beam_there_is_a_way_out(table, tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(SystemExit, match="error: shards are written by Apache Beam, which is not"):
         run(table, tmp_path / "x")
+
+
+def test_shards_are_divided_anew(shards, both, tmp_path):
+    folder = tmp_path / "anew"
+    given = ("manifest", f"--root={shards / 'manifest.parquet'}", f"--output={folder}", "--shards")
+    prepare.main([*given, f"--sample_rate={RATE}", "--processes=1", "--format=flac"])
+    found = read_manifest(folder / "manifest.parquet")
+    for (_, expected), record in zip(both, found, strict=True):
+        assert (record.id, record.labels) == (expected.id, expected.labels)
+        np.testing.assert_array_equal(
+            audio.read_clip(record, RATE), audio.read_clip(expected, RATE)
+        )
+    with soundfile.SoundFile(io.BytesIO(read_audio(found[0].path, 0))) as file:
+        assert (file.format, file.subtype) == ("FLAC", "PCM_16")
+
+
+def test_workers_elsewhere_find_all_in_a_bucket(table, shards, tmp_path):
+    """The folders of this test stand for what is mounted, and a link to them for the bucket."""
+    mounted, bucket = table.parent.parent, tmp_path / "bucket"
+    bucket.symlink_to(mounted)
+    folder = mounted / "there" / "noises"
+    runner = "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+    run(table, folder, runner, "--direct_running_mode=in_memory", f"--mount={mounted}={bucket}")
+    assert contents(folder) == contents(shards)
+    with pytest.raises(SystemExit, match="--mount=there; use the form /mounted/folder=gs://bucket"):
+        run(table, tmp_path / "x", "--mount=there")
 
 
 def full_disk(*_: object) -> None:
@@ -313,7 +348,7 @@ def test_a_killed_worker_loses_nothing(table, shards, tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         os.kill(workers(command.pid)[0], signal.SIGKILL)
-        command.join(60)
+        command.join(120)
     finally:
         clip.unlink()
         clip.write_bytes(sound)

@@ -3,11 +3,15 @@
 import concurrent.futures
 import dataclasses
 import functools
+import json
 
 import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
+from atbert_jax import predict
+from atbert_jax.evaluation import pseudo_labels
+from atbert_jax.evaluation.prediction import Answer
 from input_pipeline import audio, shards
 from input_pipeline.audio import AudioError, Reader
 from input_pipeline.segmenting import Segmenting
@@ -131,3 +135,15 @@ def test_shards_are_read_without_tensorflow(tmp_path):
     )
     result = commands.run(manifest, code=code)
     assert result.stdout.split() == ["4000", "120000", "2000"], result.stderr
+
+
+def test_answers_about_a_record_name_it(tmp_path):
+    record = read_manifest(write_shard(tmp_path)[1])[0]
+    answer = Answer(record, 0.5, {"probabilities": {"x": 1.0}}, np.zeros(1))
+    about = {"path": str(tmp_path / NAME), "place": 0, "id": "a/0.mp3"}
+    assert predict.as_json(answer).items() >= about.items()
+    assert predict.as_row(answer)[0] == "0.mp3"
+    row = pseudo_labels._row(answer, tmp_path)
+    (tmp_path / "pseudo.jsonl").write_text(json.dumps(row) + "\n")
+    (again,) = read_manifest(tmp_path / "pseudo.jsonl")
+    assert (again.id, again.path, again.place) == (record.id, record.path, record.place)

@@ -9,7 +9,7 @@ from input_pipeline.sources import ManifestError
 
 
 def test_a_folder_per_class(lay_out):
-    root = lay_out({"notes.txt": "no audio"}, ["rock/a.mp3", "jazz/live/b.WAV"])
+    root = lay_out({"notes.txt": "no audio"}, ["rock/a.mp3", "jazz/live/b.WAV", "rock/._a.mp3"])
     corpus = corpora.read("folder", root)
     assert corpus.rows.to_dict("list") == {
         "path": ["jazz/live/b.WAV", "rock/a.mp3"],
