@@ -210,6 +210,9 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "test_fraction": 0.1,  # drawn where the manifest has no splits at all
             "hold_out": "",  # 'column=value': those records, all of them, are the test split
             "samples_per_label": 0,  # few-shot: train on so many records of each label; 0: on all
+            # Training batches of records of about the same length, cut to it: so many batches are
+            # sorted together, 32 say. 0: every batch is padded to the longest there can be.
+            "bucketing": 0,
             "memory_mb": 2048,  # budget for remembering decoded clips of up to 12 seconds
             "max_bad_share": 0.1,  # of the training records, that cannot be read; more end the run
             "threads": 0,  # that decode audio; 0: one for each core

@@ -1,4 +1,5 @@
 """What reads: manifests and audio in, batches of numpy arrays out.
 
-Only `batches`, `features` and `mixture` import TensorFlow; what a prediction needs does not.
+Only what makes batches imports TensorFlow (`batches`, `bucketing`, `effects`, `examples`,
+`features`, `mixture`), and what writes shards; what a prediction needs does not.
 """

@@ -159,6 +159,8 @@ def _mono(source: str, samples: np.ndarray) -> np.ndarray:
         raise AudioError(f"{source}: holds samples that are not finite numbers")
     if loudest > LOUDEST:
         raise AudioError(f"{source}: holds samples of {loudest:.0e}, which is too much for sound")
+    if samples.shape[1] == 1 and samples.dtype == np.float32:
+        return samples[:, 0]  # the same, ten times as fast
     return samples.mean(axis=1, dtype=np.float32)
 
 

@@ -8,29 +8,16 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline import effects
 from input_pipeline.audio import AudioError
 from input_pipeline.bad_records import BadRecords
 from input_pipeline.band_statistics import BandSums
+from input_pipeline.bucketing import Buckets, durations, longest
 from input_pipeline.contract import Normalization
 from input_pipeline.dataset import Dataset, Split
-from input_pipeline.features import (
-    Augmentation,
-    augment_waveform,
-    log_mel,
-    normalize,
-    random_mel_matrix,
-    spec_augment,
-)
-from input_pipeline.frames import make_reader, nothing
+from input_pipeline.examples import LOG_MEL, Examples
 from input_pipeline.mixture import Mixture
 
 Batch = dict[str, np.ndarray]
-
-# What a batch carries of the audio.
-LOG_MEL, WAVEFORM, FRAMES = "log_mel", "waveform", "frames"
-# Fields of the augmentation that change log-mels.
-OF_LOG_MELS = ("pitch_semitones", "frequency_masks", "time_masks")
 
 # Clips that the statistics of a data set are measured on, evenly taken from the training split.
 MEASURED_CLIPS = 2000
@@ -43,27 +30,34 @@ class Batches:
         config: The whole config; `data`, `augmentation` and `seed` matter here.
         dataset: The records and the contract.
         bad_records: Collects files that cannot be read.
+        any_length: Whether the model hears one segment of any number of samples, so that buckets
+            may cut it.
+
+    Raises:
+        ValueError: if a setting is wrong; the message names the field.
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, dataset: Dataset, bad_records: BadRecords
+        self,
+        config: ml_collections.ConfigDict,
+        dataset: Dataset,
+        bad_records: BadRecords,
+        *,
+        any_length: bool = False,
     ) -> None:
         # TensorFlow only reads: it must never take an accelerator's memory.
         tf.config.set_visible_devices([], "GPU")
-        self.dataset = dataset
-        self.bad_records = bad_records
-        self.augmentation = Augmentation(**config.augmentation)
-        self.input = _input(config)
+        self.dataset, self.bad_records = dataset, bad_records
+        self.examples = Examples(config, dataset.contract, bad_records, any_length=any_length)
+        self.reader = self.examples.reader
         self.seed = config.seed
         self.threads = config.data.threads or os.cpu_count() or 1
-        contract = dataset.contract
-        if (self.input == FRAMES) != bool(contract.features):
+        self.window = config.data.get("bucketing", 0)  # not in configs of before there was any
+        if self.window < 0:
             raise ValueError(
-                f"config.data.input={self.input!r}, but the checkpoint's model hears"
-                f" {'frames' if contract.features else 'samples'}; give the input it was trained"
-                " with"
+                f"config.data.bucketing={self.window} must be a number of batches, or 0 for none"
             )
-        self.reader = make_reader(contract, config.data.memory_mb)
+        self._buckets: dict[tuple[str, int], Buckets] = {}
 
     def train(
         self, split: str, batch_size: int, start_step: int = 0, *, process: tuple[int, int] = (0, 1)
@@ -88,13 +82,65 @@ class Batches:
         mixture = Mixture(records.sizes, records.mixture, self.seed)
         index, count = process
         rows = _share(batch_size, count)
+        whole = self._whole(records)
 
         def place(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
             step, row = number // rows, number % rows
-            return mixture.locate(step * batch_size + index * rows + row)
+            return *mixture.locate(step * batch_size + index * rows + row), whole
 
-        places = tf.data.Dataset.range(start_step * rows, np.iinfo(np.int64).max).map(place)
+        def share(record: tf.Tensor, epoch: tf.Tensor, lengths: tf.Tensor) -> tf.data.Dataset:
+            mine = slice(index * rows, (index + 1) * rows)
+            places = tf.data.Dataset.from_tensor_slices((record[mine], epoch[mine]))
+            return places.map(lambda *place: (*place, lengths))
+
+        if self.window:
+            places = self._buckets_of(split, batch_size).batches(start_step).flat_map(share)
+        else:
+            places = tf.data.Dataset.range(start_step * rows, np.iinfo(np.int64).max).map(place)
         return self._batches(places, records, rows, augment=True)
+
+    def padding(self, split: str, batch_size: int) -> str:
+        """How much of the batches of training is padding, for people; '' without buckets."""
+        if not self.window:
+            return ""
+        buckets, records = self._buckets_of(split, batch_size), self.dataset.split(split)
+        before = 1 - self._lengths(records).mean(axis=0) / self._whole(records)
+        shares = [
+            f"{after:.1%} of the {unit} ({full:.1%} without buckets)"
+            for unit, after, full in zip(
+                (self.examples.unit, "tokens"), buckets.padding, before, strict=True
+            )
+        ]
+        return f"padding: {' and '.join(shares)}; {len(buckets.shapes)} shapes of batches"
+
+    def _buckets_of(self, split: str, batch_size: int) -> Buckets:
+        if (split, batch_size) not in self._buckets:
+            records = self.dataset.split(split)
+            mixture = Mixture(records.sizes, records.mixture, self.seed)
+            lengths = self._lengths(records)
+            buckets = Buckets(mixture, lengths, batch_size, self.window, self.seed)
+            self._buckets[split, batch_size] = buckets
+        return self._buckets[split, batch_size]
+
+    def _whole(self, split: Split) -> np.ndarray:
+        """Positions of sound and of text, (2,), in a batch that is not cut."""
+        return np.array([self.examples.whole, split.token_ids.shape[1]])
+
+    def _lengths(self, split: Split) -> np.ndarray:
+        """Positions of sound and of text, (N, 2), that each record fills, or a few more."""
+        contract, seconds = (
+            self.dataset.contract,
+            durations(split.records, self.reader, self.threads),
+        )
+        if self.examples.unit == "segments":
+            sound = contract.segmenting.filled(seconds)
+        else:
+            # What is decoded may be longer than its header says by what rounding adds.
+            grid = contract.spectrogram.hop_length if self.examples.unit == "samples" else 1
+            sound = (np.ceil(seconds * self.reader.sample_rate / grid) + 1) * grid
+            sound = np.minimum(sound, self.examples.whole).astype(np.int64)
+        words = split.token_mask.sum(axis=1).astype(np.int64)
+        return np.stack([sound, words], axis=1)
 
     def evaluation(
         self, split: str, batch_size: int, process: tuple[int, int] = (0, 1)
@@ -127,7 +173,10 @@ class Batches:
         mine = places.reshape(-1, count, rows)[:, index].reshape(-1)
         real = mine < len(record)
         mine = np.minimum(mine, len(record) - 1)
+        # One length for all, so that nobody needs to know the order of the records.
+        lengths = longest(self._lengths(split)) if self.window else self._whole(split)
         stream = tf.data.Dataset.from_tensor_slices((record[mine], chunk[mine].astype(np.int64)))
+        stream = stream.map(lambda *place: (*place, lengths))
         for number, batch in enumerate(self._batches(stream, split, rows, augment=False)):
             there = real[number * rows : (number + 1) * rows].astype(np.float32)
             known = there * hard[batch["record"]]
@@ -152,90 +201,17 @@ class Batches:
 
         return np.array([count(record) for record in split.records], np.int64)
 
-    def _load(self, split: Split, record: int, epoch_or_chunk: int, position: float) -> tuple:
-        """Segments (S, N) or frames (T, D), what of them is real, and whether it was readable."""
-        entry = split.records[record]
-        try:
-            if position < 0:
-                sound, real = self.reader.segments(entry, int(epoch_or_chunk))
-            else:
-                sound, real = self.reader.segments(entry, position=float(position))
-            return sound, real, np.float32(1)
-        except AudioError as error:
-            self.bad_records.add(entry, error)
-        except Exception as error:
-            where = f"record {entry.id!r} ({entry.path})"
-            raise RuntimeError(f"{where}: {type(error).__name__}: {error}") from error
-        return *nothing(self.reader), np.float32(0)
-
-    def _example(
-        self, split: Split, record: tf.Tensor, epoch_or_chunk: tf.Tensor, augment: bool
-    ) -> dict[str, tf.Tensor]:
-        """One example, from where it stands in the data set to what a batch carries."""
-        seed = tf.stack([tf.constant(self.seed, tf.int64), epoch_or_chunk])
-        seeds = tf.unstack(
-            tf.random.split(tf.random.experimental.stateless_fold_in(seed, record), 5)
-        )
-        position = tf.constant(-1.0)
-        if augment:
-            draw = tf.random.stateless_uniform([], seeds[0])
-            position = draw if self.augmentation.random_crop else tf.constant(0.0)
-        sound, real, readable = tf.numpy_function(
-            lambda *place: self._load(split, *place),
-            [record, epoch_or_chunk, position],
-            (tf.float32, tf.int32, tf.float32),
-            stateful=False,
-        )
-        sound, real = map(tf.ensure_shape, (sound, real), self.reader.shapes)
-        if self.input != FRAMES:
-            is_soft = tf.gather(split.soft, record)
-            sound = self._prepared(sound, real, is_soft, seeds[1:] if augment else None)
-        return {
-            self.input: sound,
-            "real": real,
-            "record": tf.cast(record, tf.int32),
-            "valid": tf.ensure_shape(readable, []),
-        }
-
-    def _prepared(
-        self,
-        waveform: tf.Tensor,
-        samples: tf.Tensor,
-        is_soft: tf.Tensor,
-        seeds: list[tf.Tensor] | None,
-    ) -> tf.Tensor:
-        """What `_sound` makes of segments (S, N), without seeds where only soft labels have any."""
-        if seeds is None or not self.augmentation.soft_only:
-            return self._sound(waveform, samples, seeds)
-        return tf.cond(
-            is_soft,
-            lambda: self._sound(waveform, samples, seeds),
-            lambda: self._sound(waveform, samples, None),
-        )
-
-    def _sound(
-        self, waveform: tf.Tensor, samples: tf.Tensor, seeds: list[tf.Tensor] | None
-    ) -> tf.Tensor:
-        """Segments (S, N) as what batches carry, augmented where there are seeds."""
-        contract, settings, mel_matrix = self.dataset.contract, self.augmentation, None
-        if seeds:
-            waveform = augment_waveform(waveform, samples, settings, seeds[0])
-            rate = contract.spectrogram.sample_rate
-            waveform = effects.apply(waveform, samples, settings, rate, seeds[3])
-        if self.input == WAVEFORM:
-            return waveform
-        if seeds:
-            mel_matrix = random_mel_matrix(contract.spectrogram, settings, seeds[2])
-        values = log_mel(waveform, contract.spectrogram, mel_matrix)
-        mean, std = contract.normalization.arrays(contract.spectrogram.n_mels)
-        values = normalize(values, tf.cast(samples > 0, tf.float32), mean, std)
-        return spec_augment(values, settings, seeds[1]) if seeds else values
-
     def _batches(
         self, places: tf.data.Dataset, split: Split, batch_size: int, *, augment: bool
     ) -> Iterator[Batch]:
+        def example(
+            record: tf.Tensor, epoch_or_chunk: tf.Tensor, lengths: tf.Tensor
+        ) -> dict[str, tf.Tensor]:
+            made = self.examples.make(split, record, epoch_or_chunk, lengths[0], augment=augment)
+            return made | {"words": lengths[1]}
+
         examples = places.map(
-            lambda record, other: self._example(split, record, other, augment),
+            example,
             num_parallel_calls=self.threads,
             deterministic=True,
         )
@@ -246,39 +222,11 @@ class Batches:
 
 def _with_tables(batch: Batch, split: Split) -> Batch:
     """Adds the rows of the split's own arrays; nobody labelled what is not readable."""
+    words = batch.pop("words")[0]
     rows = {name: table[batch["record"]] for name, table in split.tables.items()}
+    rows |= {name: rows[name][:, :words] for name in ("token_ids", "token_mask")}
     masks = [name for name in rows if name.startswith("label_mask")]
     return batch | rows | {name: rows[name] * batch["valid"] for name in masks}
-
-
-def _input(config: ml_collections.ConfigDict) -> str:
-    """What batches carry of the audio, if the augmentation that is asked for can be done to it."""
-    given = config.data.input
-    if given not in (LOG_MEL, WAVEFORM, FRAMES):
-        raise ValueError(
-            f"config.data.input={given!r}; use {LOG_MEL!r}, {WAVEFORM!r} or {FRAMES!r}"
-        )
-    if given == FRAMES and (lost := _sounding(config.augmentation)):
-        raise ValueError(
-            f"config.augmentation.{lost} changes sound, but config.data.input={given!r} are"
-            " features, which may be prepared already: set it to 0"
-        )
-    lost = [name for name in OF_LOG_MELS if config.augmentation[name]]
-    if given == WAVEFORM and lost:
-        raise ValueError(
-            f"config.augmentation.{lost[0]} changes log-mels, but config.data.input={given!r}: set"
-            f" it to 0 (taggers have masks of their own in config.tagger), or the input to"
-            f" {LOG_MEL!r}"
-        )
-    return given
-
-
-def _sounding(augmentation: ml_collections.ConfigDict) -> str:
-    """The first setting, if any, that changes what is heard."""
-    still = Augmentation(random_crop=augmentation.random_crop)
-    amounts = [name for name in augmentation if not name.endswith(("_size", "_snr_db"))]
-    changed = (name for name in amounts if augmentation[name] != getattr(still, name))
-    return next(changed, "")
 
 
 def _share(batch_size: int, count: int) -> int:
@@ -302,11 +250,10 @@ def measure(config: ml_collections.ConfigDict, dataset: Dataset) -> Normalizatio
 
     Taken over the frames of the first chunk of up to 2000 records, padded segments left out.
     """
-    plain = dataclasses.replace(
-        dataset, contract=dataclasses.replace(dataset.contract, normalization=Normalization("none"))
-    )
-    source = Batches(config, plain, BadRecords(None))
-    source.input = LOG_MEL
+    config = config.copy_and_resolve_references()
+    config.data.update({"input": LOG_MEL, "bucketing": 0})
+    contract = dataclasses.replace(dataset.contract, normalization=Normalization("none"))
+    source = Batches(config, dataclasses.replace(dataset, contract=contract), BadRecords(None))
     split = dataset.split("train")
     counts = np.zeros(len(split.records), np.int64)
     counts[:: -(-len(counts) // MEASURED_CLIPS)] = 1

@@ -69,8 +69,11 @@ def log_mel(
     rank = waveform.shape.rank
     padded = tf.pad(waveform, [[0, 0]] * (rank - 1) + [[half, half]])
     frames = tf.signal.frame(padded, spectrogram.n_fft, spectrogram.hop_length)
-    magnitude = tf.abs(tf.signal.rfft(frames * tf.constant(spectrogram.window, frames.dtype)))
-    energy = magnitude if spectrogram.power == 1 else magnitude**spectrogram.power
+    spectrum = tf.signal.rfft(frames * tf.constant(spectrogram.window, frames.dtype))
+    # Half the time of `tf.abs`, which guards against overflow.
+    energy = tf.math.real(spectrum) ** 2 + tf.math.imag(spectrum) ** 2
+    if spectrogram.power != 2:
+        energy **= spectrogram.power / 2
     energy = tf.cast(energy, tf.float32)
     mel = tf.linalg.matmul(energy, spectrogram.mel_matrix if mel_matrix is None else mel_matrix)
     values = tf.linalg.matrix_transpose(tf.math.log(mel + spectrogram.log_floor))
@@ -167,14 +170,14 @@ def spec_augment(values: tf.Tensor, settings: Augmentation, seed: tf.Tensor) -> 
     Returns:
         (S, F, T).
     """
-    segments, bands, frames = values.shape
+    _, bands, frames = values.shape
     keys = tf.unstack(tf.random.split(seed, settings.frequency_masks + settings.time_masks + 1))
     for number in range(settings.frequency_masks):
         mask = _band_mask(bands, settings.frequency_mask_size, [], keys[number])
         values *= mask[None, :, None]
     for number in range(settings.time_masks):
         key = keys[settings.frequency_masks + number]
-        mask = _band_mask(frames, settings.time_mask_size, [segments], key)
+        mask = _band_mask(frames, settings.time_mask_size, [tf.shape(values)[0]], key)
         values *= mask[:, None, :]
     return values
 

@@ -91,6 +91,14 @@ class Segmenting:
         to_the_end = math.ceil((duration - self.length) / hop) + 1
         return max(1, min(to_the_end, math.ceil(duration / hop)))
 
+    def filled(self, durations: np.ndarray) -> np.ndarray:
+        """Number of segments that hold sound in one chunk, of clips of (N,) seconds."""
+        if self.layout == "spaced":
+            return np.full(len(durations), self.segments)
+        # As in `starts`, and as much work, so that they agree to the last bit.
+        begun = np.arange(self.segments) * self.seconds < durations[:, None] - 1e-3
+        return np.maximum(begun.sum(axis=1), 1)
+
     def _even_hop(self, duration: float, sample_rate: float) -> int:
         """Samples from one of `chunks` to the next, 0 in a clip that is no longer than a chunk."""
         # Before rounding up, as resampling does, what is no part of a sample but float arithmetic.

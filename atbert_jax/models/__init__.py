@@ -26,3 +26,8 @@ def build(config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rn
     if name not in MODELS:
         raise ValueError(f"config.model.name={name!r} is none of {', '.join(sorted(MODELS))}")
     return MODELS[name](config, contract, rngs=rngs)
+
+
+def hears_any_length(name: str) -> bool:
+    """Whether segments of a model may have any number of samples."""
+    return getattr(MODELS[name], "any_length", False)

@@ -184,6 +184,7 @@ class CrossModal(nnx.Module):
     """
 
     hears = "waveform"
+    any_length = True
     summary_only = True
 
     def __init__(

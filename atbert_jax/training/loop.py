@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from rich.console import Console
 
+from atbert_jax import models
 from atbert_jax.evaluation import split as evaluation
 from atbert_jax.training import (
     checkpoint,
@@ -124,7 +125,8 @@ class Run:
         self.layout = lay_out(config, contract, self.optimizer, self.mesh)
         self.definition, self.state = initialize(config, contract, self.optimizer, self.layout)
         self.bad_records = BadRecords(workdir if distributed.is_first() else None)
-        self.batches = Batches(config, self.dataset, self.bad_records)
+        any_length = models.hears_any_length(config.model.name)
+        self.batches = Batches(config, self.dataset, self.bad_records, any_length=any_length)
         self.checkpoints = Checkpoints(workdir, config.train.keep_latest)
         self.pending: list[dict] = []  # metrics of the steps since the last row of metrics.jsonl
         self._start()
@@ -202,6 +204,8 @@ class Run:
 
     def _train(self) -> None:
         first, steps = int(self.state.step), self.config.train.steps
+        if padding := self.batches.padding("train", self.config.train.batch_size):
+            self.console.print(padding, highlight=False)
         stream = self._stream(first)
         step = make_train_step(self.config, self.definition, self.optimizer, self.mesh, self.layout)
         if not first:

@@ -309,3 +309,20 @@ def test_wrong_settings_are_refused_with_the_way_out(changes, message):
     config = tiny.make_config(**SETTINGS | changes)
     with pytest.raises(ValueError, match=message):
         nnx.eval_shape(lambda: Learner(config, make_contract(), rngs=nnx.Rngs(0)))
+
+
+def test_padding_that_is_cut_off_changes_nothing():
+    """Of one segment of any number of samples, and of texts."""
+    batch = make_batch(6)
+    batch = {
+        k: x[:, :1] if k in ("waveform", "samples", "segment_mask") else x for k, x in batch.items()
+    }
+    batch["samples"] = np.array([[150], [40], [160], [97], [0], [129]], np.int32)
+    batch["segment_mask"] = (batch["samples"] > 0).astype(np.float32)
+    batch["token_mask"][:, 4:] = 0
+    short = batch | {"waveform": batch["waveform"][:, :, :160]}
+    short |= {name: batch[name][:, :4] for name in ("token_ids", "token_mask")}
+    ask = asker(build(**{"crossmodal.layers": 1}))
+    found, expected = ask(short), ask(batch)
+    for view, summaries in expected.items():
+        np.testing.assert_allclose(found[view], summaries, rtol=0, atol=1e-5, err_msg=view)
