@@ -1,5 +1,7 @@
 """What several tests share: tones with a manifest and a config, and librosa's log-mel."""
 
+import functools
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from configs import defaults
 from input_pipeline.audio import read
 from input_pipeline.spectrogram import Spectrogram
+from tests import tones
 
-TONE_RATE = 8000
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 # Most of the time of a test is compilation; workers and the commands that they start share it.
@@ -21,63 +22,21 @@ CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+# The collector walks all of JAX's and TensorFlow's objects each time: by default, that often that
+# it takes a twentieth of the time.
+gc.set_threshold(50_000, 20, 50)
+
 
 @pytest.fixture
 def tone_manifest(tmp_path: Path) -> Callable[..., Path]:
-    """Writes clips of one tone each, and a manifest with ids, captions, labels and splits."""
-
-    def write(
-        train: int = 6,
-        val: int = 2,
-        test: int = 2,
-        *,
-        seconds: float | tuple[float, ...] = 0.5,
-        name: str = "tracks.csv",
-    ) -> Path:
-        """Returns the manifest's path; `seconds` can name the length of each clip in turn.
-
-        Clips of label 'low' are at 200 to 300 Hz, those of 'high' at 2000 to 3000 Hz; the ids are
-        train0, train1, ..., val0, ..., test0, ..., and every second clip is high.
-        """
-        lengths = seconds if isinstance(seconds, tuple) else (seconds,)
-        folder = tmp_path / Path(name).stem
-        folder.mkdir()
-        rows = ["id,path,text,label,split"]
-        for split, count in (("train", train), ("val", val), ("test", test)):
-            for number in range(count):
-                label = ("low", "high")[number % 2]
-                pitch = (200 if label == "low" else 2000) * (1 + number / (2 * count))
-                time = np.arange(round(lengths[(len(rows) - 1) % len(lengths)] * TONE_RATE))
-                tone = 0.5 * np.sin(2 * np.pi * pitch * time / TONE_RATE)
-                soundfile.write(folder / f"{split}{number}.wav", tone, TONE_RATE)
-                rows.append(f"{split}{number},{split}{number}.wav,a {label} tone,{label},{split}")
-        manifest = folder / name
-        manifest.write_text("\n".join(rows) + "\n", encoding="utf-8")
-        return manifest
-
-    return write
+    """`tones.write_manifest` into this test's folder."""
+    return functools.partial(tones.write_manifest, tmp_path)
 
 
 @pytest.fixture
 def tone_config() -> Callable[..., ml_collections.ConfigDict]:
-    """Makes the default config, small enough for tones: segments of 0.25 s, 2 of them, 16 bands."""
-
-    def make(manifest: Path | str, **changes: object) -> ml_collections.ConfigDict:
-        """Returns the config; `changes` are fields by their dotted names."""
-        config = defaults.get_config("tiny")
-        config.data.manifest = str(manifest)
-        config.data.task = "single_label"
-        config.data.threads = 2
-        config.data.memory_mb = 16
-        config.spectrogram.update(
-            {"sample_rate": TONE_RATE, "n_fft": 256, "hop_length": 128, "n_mels": 16}
-        )
-        config.segmenting.update({"segments": 2, "seconds": 0.25})
-        config.text.update({"vocabulary": 100, "max_tokens": 8})
-        config.update_from_flattened_dict(changes)
-        return config
-
-    return make
+    """`tones.make_config`."""
+    return tones.make_config
 
 
 @pytest.fixture(scope="session")

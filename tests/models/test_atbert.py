@@ -136,17 +136,18 @@ def test_one_modality_is_heard_without_the_other(fusion, view):
     batch["segment_mask"][:], batch["token_mask"][:] = 1, 1
     field = {"audio": "log_mel", "text": "token_ids"}[view]
     changed = batch | {field: np.concatenate([batch[field][:, :-1], other[field][:, -1:]], axis=1)}
-    first, second = (
-        encode_views(model, given, (view,), None)[view].hidden[:, 0] for given in (batch, changed)
-    )
+    hear = tiny.one_program(lambda given: encode_views(model, given, (view,), None)[view].hidden)
+    first, second = (hear(given)[:, 0] for given in (batch, changed))
     assert (np.abs(first - second).max(axis=1) > 1e-4).all()
 
 
 def test_late_fusion_is_a_linear_map_of_both_summaries():
     model = tiny.make_module(lambda: build(**{"model.fusion": "late"}))
-    views = encode_views(model, tiny.make_batch(3), VIEWS, None)
+    encode = tiny.one_program(lambda batch: encode_views(model, batch, VIEWS, None))
+    views = encode(tiny.make_batch(3))
     summaries = [views[view].hidden[:, 0] for view in ("audio", "text")]
-    expected = model.joint_norm(model.joint_projection(jnp.concatenate(summaries, axis=1)))
+    join = tiny.one_program(lambda x: model.joint_norm(model.joint_projection(x)))
+    expected = join(np.concatenate(summaries, axis=1))
     np.testing.assert_allclose(views["audio_text"].hidden[:, 0], expected, atol=1e-6)
     rest = [views["audio"].hidden[:, 1:], views["text"].hidden]
     np.testing.assert_array_equal(views["audio_text"].hidden[:, 1:], np.concatenate(rest, axis=1))
@@ -154,7 +155,8 @@ def test_late_fusion_is_a_linear_map_of_both_summaries():
 
 def test_mid_fusion_hands_a_single_stream_through():
     model = tiny.make_module(build)
-    audio = model.encode_audio(tiny.make_batch(2), None)
+    batch = tiny.make_batch(2)
+    audio = tiny.one_program(lambda batch: model.encode_audio(batch, None))(batch)
     assert model.fuse(audio, None, None) is audio
 
 
@@ -164,13 +166,21 @@ def test_the_mean_of_the_segments_reaches_the_start():
         for mean in (False, True)
     )
     batch = tiny.make_batch(3)
-    features, mask = plain.embed_audio(batch, None)
+    features, mask = tiny.one_program(lambda batch: plain.embed_audio(batch, None))(batch)
     mean = (features * mask[..., None]).sum(1) / mask.sum(1)[:, None]
-    expected = []
-    for row in range(3):  # a start of one's own for each clip
-        plain.audio_start[...] = pooled.audio_start[...] + mean[row]
-        expected.append(plain.encode_audio(batch, None).hidden[row])
-    np.testing.assert_allclose(pooled.encode_audio(batch, None).hidden, expected, atol=1e-5)
+    definition, state = nnx.split(plain)
+
+    @tiny.one_program
+    def encode(start, batch):
+        model = nnx.merge(definition, state, copy=True)
+        model.audio_start[...] = start
+        return model.encode_audio(batch, None).hidden
+
+    start = np.asarray(pooled.audio_start[...])
+    # A start of one's own for each clip.
+    expected = [encode(start + mean[row], batch)[row] for row in range(3)]
+    found = tiny.one_program(lambda batch: pooled.encode_audio(batch, None).hidden)(batch)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_an_unknown_fusion_is_refused_with_the_choices():

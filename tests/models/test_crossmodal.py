@@ -197,7 +197,7 @@ def test_every_frame_reaches_the_words_and_every_word_the_frames(ask):
 
 
 def test_the_published_mask_hides_what_comes_later():
-    stack = build(**{"crossmodal.causal": True}).text_with_audio
+    stack = tiny.one_program(build(**{"crossmodal.causal": True}).text_with_audio)
     rng = np.random.default_rng(0)
     text, audio, later = (rng.normal(size=(1, t, 16)).astype(np.float32) for t in (4, 9, 9))
     later[:, :4] = audio[:, :4]
@@ -235,14 +235,15 @@ def test_positions_count_from_one_by_what_is_real():
     stack = build().audio_stack
     zeros = Encoded(np.zeros((1, 4, 16), np.float32), np.array([[1.0, 1, 0, 1]]))
     expected = sinusoids(jnp.array([[1.0, 2, 2, 3]]), 16)
-    np.testing.assert_allclose(stack.place(zeros, None), expected, atol=1e-6)
+    np.testing.assert_allclose(tiny.one_program(stack.place)(zeros, None), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize(("merge", "expected"), [("last", (4, 6, 0)), ("average", (2, 10 / 3, 0))])
 def test_only_real_states_are_merged(merge, expected):
     hidden = np.arange(10, dtype=np.float32).reshape(1, 5, 2).repeat(3, axis=0)
     mask = np.float32([[1, 1, 1, 0, 0], [1, 0, 1, 1, 0], [0, 0, 0, 0, 0]])
-    found = build(**{"crossmodal.merge": merge})._merge(Encoded(hidden, mask))
+    model = build(**{"crossmodal.merge": merge})
+    found = tiny.one_program(model._merge)(Encoded(hidden, mask))
     np.testing.assert_allclose(found.hidden[:, 0, 0], expected, rtol=1e-6)
     np.testing.assert_array_equal(found.mask[:, 0], [1, 1, 0])
 
@@ -275,14 +276,14 @@ def test_a_frozen_bert_has_no_dropout():
     frozen = {"optimizer.frozen": ("^model/text_encoder/",), "model.dropout": 0.5}
     config = tiny.make_config(**SETTINGS | NO_DROPOUT | frozen)
     learner = tiny.make_module(lambda: Learner(config, make_contract(), rngs=nnx.Rngs(0)))
-    batch = make_batch(3)
-    trained, evaluated = (
-        learner.model.encode_text(batch, key).hidden for key in (jax.random.key(0), None)
-    )
+    batch, keys = make_batch(3), (jax.random.key(0), None)
+    trained, evaluated = tiny.one_program(
+        lambda batch: [learner.model.encode_text(batch, key).hidden for key in keys]
+    )(batch)
     np.testing.assert_array_equal(trained, evaluated)
     config.optimizer.frozen = ()
     learner = tiny.make_module(lambda: Learner(config, make_contract(), rngs=nnx.Rngs(0)))
-    trained = learner.model.encode_text(batch, jax.random.key(0)).hidden
+    trained = tiny.one_program(learner.model.encode_text)(batch, keys[0]).hidden
     assert np.abs(trained - evaluated).max() > 0.1
 
 

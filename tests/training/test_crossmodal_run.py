@@ -1,7 +1,10 @@
 """The cross-modal transformer from its manifest to its answers, through what the commands call."""
 
+import functools
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +16,7 @@ from atbert_jax.training import loop, trained
 from atbert_jax.training.writers import read_metrics
 from configs import crossmodal
 from input_pipeline.sources import Record, read_manifest
-from tests import tiny
+from tests import tiny, tones
 
 FIELDS = {
     "model.hidden": 16,
@@ -48,20 +51,41 @@ def train(given: str, manifest: Path, workdir: Path, **changes: object) -> tuple
     return loop.train(config, workdir, console), console.file.getvalue()
 
 
+class Run(NamedTuple):
+    """One that is done, and its best validation metrics."""
+
+    manifest: Path
+    workdir: Path
+    best: dict
+
+
+@pytest.fixture(scope="module")
+def trained_on(tmp_path_factory) -> Callable[[str], Run]:
+    """Runs by what they were made for, each trained once."""
+
+    @functools.cache
+    def run(given: str) -> Run:
+        folder = tmp_path_factory.mktemp("run")
+        manifest = tones.write_manifest(folder, 6, 2, 4, seconds=(0.5, 0.31, 0.6))
+        best, _ = train(given, manifest, folder / "run")
+        return Run(manifest, folder / "run", best)
+
+    return run
+
+
 @pytest.mark.parametrize("given", ["audio_text,small", "audio", "text,small"])
-def test_trains_evaluates_and_predicts(given, tone_manifest, tmp_path):
-    manifest = tone_manifest(6, 2, 4, seconds=(0.5, 0.31, 0.6))
-    best, _ = train(given, manifest, tmp_path / "run")
-    rows = [row for row in read_metrics(tmp_path / "run") if row["step"]]
+def test_trains_evaluates_and_predicts(given, trained_on, tmp_path):
+    manifest, workdir, best = trained_on(given)
+    rows = [row for row in read_metrics(workdir) if row["step"]]
     rates = [row["train/learning_rate"] for row in rows if "train/learning_rate" in row]
     np.testing.assert_allclose(rates[:4], np.array([0, 1, 2, 3]) / 3 * 1e-3, rtol=1e-5)
     assert best["loss"] == min(row["val/loss"] for row in rows if "val/loss" in row)
     quiet, (view, *_) = Console(file=io.StringIO(), width=200), given.split(",")
-    found = evaluation.evaluate(tmp_path / "run", "test", tmp_path / "report", console=quiet)
+    found = evaluation.evaluate(workdir, "test", tmp_path / "report", console=quiet)
     assert f"crossmodal from scratch: {view.replace('_', ' + ')}" in found["systems"]
     assert evaluation.BASELINE in found["systems"]
     records = read_manifest(manifest)[-4:]
-    answers = list(Predictor(trained.load(tmp_path / "run")).predict(records))
+    answers = list(Predictor(trained.load(workdir)).predict(records))
     entry = found["classification"][view]
     hits = [a.fields["prediction"] == a.record.labels[0] for a in answers]
     # The share of right answers, and not an F1 that is called so.
@@ -70,12 +94,11 @@ def test_trains_evaluates_and_predicts(given, tone_manifest, tmp_path):
     assert found["loss"] == pytest.approx(log_loss, rel=1e-4)
 
 
-def test_answers_with_one_modality_alone(tone_manifest, tmp_path):
-    manifest = tone_manifest(6, 2, 2)
-    train("audio_text,small", manifest, tmp_path / "run")
+def test_answers_with_one_modality_alone(trained_on):
+    manifest, workdir, _ = trained_on("audio_text,small")
     (record, *_) = read_manifest(manifest)
     alone = [Record("sound", record.path), Record("words", Path(), text=record.text)]
-    predictor = Predictor(trained.load(tmp_path / "run"))
+    predictor = Predictor(trained.load(workdir))
     both, sound, words = predictor.predict([record, *alone])
     halves = np.split(sound.embedding, 2), np.split(words.embedding, 2)
     for (own, other), place in zip(halves, (slice(None), slice(None, None, -1)), strict=True):

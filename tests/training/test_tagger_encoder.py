@@ -10,7 +10,7 @@ from rich.console import Console
 from atbert_jax.conversion import engine
 from atbert_jax.training import converted, loop
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
-from tests import ear, tiny
+from tests import ear, tiny, tones
 
 RUN = {
     "data.task": "multi_label",
@@ -37,12 +37,15 @@ def installed(monkeypatch):
     ear.install(monkeypatch)
 
 
-@pytest.fixture
-def tagger(tone_manifest, tone_config, tmp_path) -> Path:
-    """The run of a tagger."""
-    config = tone_config(tone_manifest(name="tags.csv"), **ear.CONFIG | RUN)
-    loop.train(config, tmp_path / "tagger", Console(file=io.StringIO()))
-    return tmp_path / "tagger"
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory) -> Path:
+    """The run of a tagger, which nothing here changes."""
+    folder = tmp_path_factory.mktemp("tagger")
+    config = tones.make_config(tones.write_manifest(folder), **ear.CONFIG | RUN)
+    with pytest.MonkeyPatch.context() as patch:
+        ear.install(patch)
+        loop.train(config, folder / "tagger", Console(file=io.StringIO()))
+    return folder / "tagger"
 
 
 def start(config, workdir: Path) -> tuple[dict, str]:

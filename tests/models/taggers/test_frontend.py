@@ -33,7 +33,7 @@ def test_decibels_equal_librosa(signals, spectrogram):
     frontend = make(spectrogram)
     frontend.norm.scale[...], frontend.norm.bias[...] = jnp.array([2.0]), jnp.array([1.0])
     frontend.norm.mean[...], frontend.norm.var[...] = jnp.array([-10.0]), jnp.array([300.0])
-    found = frontend(jnp.asarray(noise[None]), jnp.ones(1), None)
+    found = tiny.one_program(frontend)(noise[None], np.ones(1, np.float32), None)
     mel = librosa.feature.melspectrogram(
         y=noise.astype(np.float64),
         sr=rate,
@@ -53,12 +53,14 @@ def test_decibels_equal_librosa(signals, spectrogram):
 def test_a_limit_below_the_loudest_is_each_clips_own(signals):
     """As librosa's `top_db` of one clip: a loud one beside it changes nothing."""
     quiet, loud = 1e-2 * signals[3], signals[2]
-    frontend = make(top_db=80.0)
-    found = frontend(jnp.asarray(np.stack([quiet, loud])), jnp.ones(2), None)
-    alone = frontend(jnp.asarray(quiet[None]), jnp.ones(1), None)
+    frontend, one = make(top_db=80.0), np.ones(1, np.float32)
+    hear = tiny.one_program(frontend)
+    found = hear(np.stack([quiet, loud]), np.ones(2, np.float32), None)
+    alone = hear(quiet[None], one, None)
     np.testing.assert_allclose(found[0], alone[0], atol=1e-5)
-    whole = make()(jnp.asarray(quiet[None]), jnp.ones(1), None)
-    expected = np.maximum(whole, whole.max() - 80 * frontend.norm.scale[0] / np.sqrt(1 + 1e-5))
+    whole = tiny.one_program(make())(quiet[None], one, None)
+    scale = np.asarray(frontend.norm.scale[...])[0]
+    expected = np.maximum(whole, whole.max() - 80 * scale / np.sqrt(1 + 1e-5))
     np.testing.assert_allclose(alone, expected, atol=1e-4)
     assert np.abs(alone - whole).max() > 1
 
@@ -84,7 +86,8 @@ def test_masks_are_of_training_alone(signals):
 def test_each_clip_has_bands_of_its_own_up_to_their_share():
     rows, bands, frames = 400, 20, 50
     masks = {1: (1, 0.25), 2: (1, 0.1)}
-    found = np.asarray(spec_augment(jnp.ones((rows, bands, frames, 1)), masks, jax.random.key(1)))
+    augment = tiny.one_program(lambda x, key: spec_augment(x, masks, key))
+    found = augment(np.ones((rows, bands, frames, 1), np.float32), jax.random.key(1))
     for axis, length, widest in ((1, bands, 5), (2, frames, 5)):
         other = 3 - axis
         covered = (found[..., 0] == 0).all(axis=other)
@@ -99,11 +102,11 @@ def test_each_clip_has_bands_of_its_own_up_to_their_share():
 
 
 def test_several_masks_cover_more():
-    ones = jnp.ones((200, 40, 10, 1))
-    shares = [
-        float((spec_augment(ones, {1: (count, 0.2)}, jax.random.key(2)) == 0).mean())
-        for count in (0, 1, 3)
-    ]
+    @tiny.one_program
+    def augment(x):
+        return [spec_augment(x, {1: (n, 0.2)}, jax.random.key(2)) for n in (0, 1, 3)]
+
+    shares = [(x == 0).mean() for x in augment(np.ones((200, 40, 10, 1), np.float32))]
     assert shares[0] == 0
     assert shares[1] == pytest.approx(0.1, abs=0.02)
     assert 2 * shares[1] < shares[2] < 3 * shares[1]
