@@ -1,12 +1,13 @@
 """What every command shares: flags, and errors that end in one clear line."""
 
-import ctypes
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
+
+from input_pipeline.allocation import keep_freed_memory
 
 
 def run(
@@ -37,22 +38,6 @@ def run(
         if os.environ.get("ATBERT_TRACEBACK"):
             raise
         fail(str(error), 1)
-
-
-def keep_freed_memory() -> None:
-    """Lets glibc reuse the memory of freed arrays instead of giving it back to the system.
-
-    XLA's CPU client allocates and frees a step's intermediate values every time; touching them anew
-    costs a page fault for every 4 KiB, which is a quarter of a small model's step.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:  # another C library than glibc
-        return
-    arena_max, mmap_max, trim_threshold, top_pad = -8, -4, -1, -2  # of <malloc.h>
-    mallopt(arena_max, 1)
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)
-    mallopt(top_pad, 2**28)
 
 
 def _parse(arguments: list[str]) -> list[str]:

@@ -135,6 +135,18 @@ def file_duration(
         return frames / file.samplerate
 
 
+def file_sample_rate(path: Path, place: int | None = None) -> int | None:
+    """The rate in an audio file's header, in Hz; None of a `.npy`, which does not say.
+
+    Raises:
+        AudioError: if the file is missing or not audio.
+    """
+    if path.suffix.lower() == ".npy":
+        return None
+    with _open(path, place) as file:
+        return file.samplerate
+
+
 def _count(source: str, file: soundfile.SoundFile) -> int:
     try:
         return sum(map(len, _blocks(file, file.frames)))
