@@ -13,6 +13,7 @@ import soundfile
 import soxr
 
 from input_pipeline.memory import Memory
+from input_pipeline.pcm import Pcm16
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.shards import ShardError, read_audio, where
 from input_pipeline.sources import Record
@@ -76,12 +77,17 @@ def open_npy(path: Path) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _open(path: Path, place: int | None) -> Iterator[soundfile.SoundFile]:
+def _open(path: Path, place: int | None) -> Iterator[soundfile.SoundFile | Pcm16]:
     """Opens an audio file; what libsndfile says of it, now or later, becomes an AudioError."""
     try:
-        # As bytes, so that a file whose name is not UTF-8 is found.
-        source = os.fsencode(path) if place is None else io.BytesIO(read_audio(path, place))
-        with soundfile.SoundFile(source) as file:
+        if place is None:
+            # As bytes, so that a file whose name is not UTF-8 is found.
+            opened = soundfile.SoundFile(os.fsencode(path))
+        else:
+            sound = read_audio(path, place)
+            pcm = Pcm16.of(sound)
+            opened = contextlib.nullcontext(pcm) if pcm else soundfile.SoundFile(io.BytesIO(sound))
+        with opened as file:
             if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
                 raise AudioError(
                     f"{where(path, place)}: its header says {file.samplerate} Hz, which is no"
@@ -95,7 +101,7 @@ def _open(path: Path, place: int | None) -> Iterator[soundfile.SoundFile]:
         raise AudioError(f"{where(path, place)}: not readable as audio ({reason})") from None
 
 
-def _blocks(file: soundfile.SoundFile, frames: int) -> Iterator[np.ndarray]:
+def _blocks(file: soundfile.SoundFile | Pcm16, frames: int) -> Iterator[np.ndarray]:
     """Decodes the next `frames`, or what there is of them, as (T, C) float32.
 
     Memory is taken for what is decoded and not for what the header announces.
@@ -127,9 +133,10 @@ def file_duration(
         return len(open_npy(path)) / sample_rate
     with _open(path, place) as file:
         frames = file.frames
-        size = path.stat().st_size if place is None else len(file.name.getbuffer())
-        if frames > size * FRAMES_PER_BYTE or (exact and file.format == "MP3"):
-            frames = _count(where(path, place), file)
+        if not isinstance(file, Pcm16):
+            size = path.stat().st_size if place is None else len(file.name.getbuffer())
+            if frames > size * FRAMES_PER_BYTE or (exact and file.format == "MP3"):
+                frames = _count(where(path, place), file)
         if frames <= 0:
             raise AudioError(f"{where(path, place)}: holds no samples")
         return frames / file.samplerate
