@@ -116,9 +116,11 @@ def test_clip_normalisation_sees_real_segments_only():
     waveform = draw.normal(0, 0.1, (1, 3, 1600)).astype(np.float32)
     mask = np.float32([[1, 1, 0]])
     known = contract(Normalization("clip"))
-    first = frontend.prepare({"waveform": waveform, "segment_mask": mask}, known)["log_mel"]
-    waveform[:, 2] = 1
-    second = frontend.prepare({"waveform": waveform, "segment_mask": mask}, known)["log_mel"]
+    prepare = jax.jit(lambda batch: frontend.prepare(batch, known)["log_mel"])
+    first = np.asarray(prepare({"waveform": waveform, "segment_mask": mask}))
+    other = waveform.copy()
+    other[:, 2] = 1
+    second = np.asarray(prepare({"waveform": other, "segment_mask": mask}))
     np.testing.assert_array_equal(first[:, :2], second[:, :2])
     assert np.asarray(first[:, :2]).mean() == pytest.approx(0, abs=1e-5)
     assert np.asarray(first[:, :2]).std() == pytest.approx(1, abs=5e-3)

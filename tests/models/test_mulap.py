@@ -129,8 +129,13 @@ def test_without_co_attention_the_streams_meet_in_the_summary_alone():
     model = tiny.make_module(lambda: build(**{"mulap.co_attention": False}))
     assert tiny.count(model.co_attention) == 0
     batch = ear.make_batch(2)
-    audio, text = model.encode_audio(batch, None), model.encode_text(batch, None)
-    for found, given in zip(model.fuse_streams(audio, text, None), (audio, text), strict=True):
+
+    @tiny.one_program
+    def run(batch):
+        streams = model.encode_audio(batch, None), model.encode_text(batch, None)
+        return model.fuse_streams(*streams, None), streams
+
+    for found, given in zip(*run(batch), strict=True):
         np.testing.assert_array_equal(found.hidden, given.hidden)
 
 
@@ -139,16 +144,19 @@ def test_the_summary_is_made_of_both_poolers(fusion):
     model = tiny.make_module(lambda: build(**{"mulap.fusion": fusion}))
     batch = ear.make_batch(3)
     batch["segment_mask"][1], batch["token_mask"][2] = 0, 0
-    streams = model.encode_audio(batch, None), model.encode_text(batch, None)
-    found = model.fuse(*streams, None)
+
+    @tiny.one_program
+    def run(batch):
+        streams = model.encode_audio(batch, None), model.encode_text(batch, None)
+        fused = model.fuse_streams(*streams, None)
+        poolers = model.audio_pooler, model.text_pooler
+        pooled = [pool(x.hidden[:, 0]) for pool, x in zip(poolers, fused, strict=True)]
+        return model.fuse(*streams, None), pooled
+
+    found, pooled = run(batch)
     assert found.hidden.shape == (3, 1, 8)
     np.testing.assert_array_equal(found.mask, np.ones((3, 1)))
-    audio, text = (
-        np.tanh(pooler(stream.hidden[:, 0]))
-        for pooler, stream in zip(
-            (model.audio_pooler, model.text_pooler), model.fuse_streams(*streams, None), strict=True
-        )
-    )
+    audio, text = map(np.tanh, pooled)
     both = audio * text if fusion == "mul" else audio + text
     expected = np.stack([both[0], text[1], audio[2]])
     np.testing.assert_allclose(found.hidden[:, 0], expected, atol=1e-6)
@@ -182,18 +190,20 @@ def test_a_row_without_one_modality_is_what_the_other_says_alone(encode, lost, v
     assert all(np.isfinite(found.hidden).all() for found in encode(nothing).values())
 
 
-def test_each_modality_is_heard_through_the_other(encode):
+def test_each_modality_is_heard_through_the_other():
     """The state of every chunk and word depends on the other stream."""
     model = tiny.make_module(build)
     batch, other = ear.make_batch(2), ear.make_batch(2, seed=1)
     batch["segment_mask"][:], batch["token_mask"][:] = 1, 1
-    for field, place in (("waveform", 1), ("token_ids", 0)):
-        before, after = (
-            model.fuse_streams(
-                model.encode_audio(given, None), model.encode_text(given, None), None
-            )[place]
-            for given in (batch, batch | {field: other[field]})
+
+    @tiny.one_program
+    def fuse(batch):
+        return model.fuse_streams(
+            model.encode_audio(batch, None), model.encode_text(batch, None), None
         )
+
+    for field, place in (("waveform", 1), ("token_ids", 0)):
+        before, after = (fuse(given)[place] for given in (batch, batch | {field: other[field]}))
         assert (np.abs(before.hidden - after.hidden).max(axis=-1) > 1e-5).all()
 
 
@@ -223,7 +233,8 @@ def test_the_objectives_train_every_parameter():
 
 
 def test_every_layer_starts_with_values_of_its_own():
-    model = build(**{"mulap.text_places": (1, 1), "mulap.audio_places": (0, 1)})
+    places = {"mulap.text_places": (1, 1), "mulap.audio_places": (0, 1)}
+    model = nnx.jit(lambda: build(**places))()
     for first, second in (
         model.text_encoder.encoder.layers,
         model.audio_encoder.layers,

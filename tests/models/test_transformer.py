@@ -33,7 +33,7 @@ def make_encoders(**changes) -> Encoders:
 
 def make_encoder(**changes) -> Callable:
     """Of the role 'joint'."""
-    return functools.partial(make_encoders(**changes), "joint")
+    return tiny.one_program(functools.partial(make_encoders(**changes), "joint"))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,12 @@ def test_depth_costs_no_parameters(sharing):
 )
 def test_roles_differ_unless_all_is_shared(states, sharing, same):
     encoders = make_encoders(sharing=sharing)
-    outputs = [encoders(role, states, MASK, None) for role in ROLES]
+
+    @tiny.one_program
+    def of_all_roles(states):
+        return [encoders(role, states, MASK, None) for role in ROLES]
+
+    outputs = of_all_roles(states)
     for i, j in ((0, 1), (1, 2), (0, 2)):
         assert (np.abs(outputs[i] - outputs[j]).max() < 1e-6) == same
 
@@ -80,7 +85,7 @@ def test_roles_differ_unless_all_is_shared(states, sharing, same):
 def test_a_role_trains_what_is_its_own_and_what_is_common(states, sharing):
     definition, state = nnx.split(make_encoders(sharing=sharing))
     loss = lambda state: nnx.merge(definition, state)("text", states, MASK, None)[0, 0, 0]  # noqa: E731
-    arrays = tiny.named(nnx.to_pure_dict(jax.grad(loss)(state)))
+    arrays = tiny.named(nnx.to_pure_dict(jax.jit(jax.grad(loss))(state)))
     if sharing == "factorized":
         for name, gradient in arrays.items():
             if name.endswith(("down", "skew")):
