@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from input_pipeline.benchmark import measure, table
+from input_pipeline.stages import measure, table
 from tests import commands
 
 STAGES = [
