@@ -1,6 +1,6 @@
 """What a step costs for each way of sharding, from the compiled program, and how it would scale.
 
-JAX_NUM_CPU_DEVICES=8 python benchmarks/scale.py --config configs/atbert_pretrain.py:base
+JAX_NUM_CPU_DEVICES=8 PYTHONPATH=. python benchmarks/scale.py
 
 Nothing runs: the step is compiled for the devices there are, emulated ones too. Efficiencies are a
 projection: computing and sending do not overlap, a chip reaches `--utilization` of its peak, and
@@ -15,9 +15,7 @@ from rich.console import Console
 from atbert_jax.evaluation.tables import Table, print_table
 from atbert_jax.training import sharding
 from atbert_jax.training.description import compile_step, traffic
-from input_pipeline.contract import Contract, Labels, Normalization
-from input_pipeline.segmenting import Segmenting
-from input_pipeline.spectrogram import Spectrogram
+from benchmarks import contracts
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/atbert_pretrain.py:base")
 ROWS = flags.DEFINE_integer("rows", 8, "Rows of the batch for each device along `data`.")
@@ -35,14 +33,7 @@ def main(_: list[str]) -> None:
     # What the program computes and sends is settled before machine code is made of it.
     jax.config.update("jax_disable_most_optimizations", True)
     config = CONFIG.value
-    contract = Contract(
-        spectrogram=Spectrogram(**{k: v for k, v in config.spectrogram.items() if k != "frames"}),
-        segmenting=Segmenting(**config.segmenting),
-        normalization=Normalization("none"),
-        max_tokens=config.text.max_tokens,
-        vocabulary=30_000,
-        labels=Labels("", ()),
-    )
+    contract = contracts.made_up(config)
     rows = []
     for name, model, fsdp in CHOICES:
         config.sharding.update({"data": -1, "model": model, "fsdp": fsdp})

@@ -1,0 +1,48 @@
+"""What batches look like where a benchmark makes up its data."""
+
+import jax
+import ml_collections
+import numpy as np
+
+from atbert_jax.training.description import abstract_batch
+from input_pipeline.contract import Contract, Labels, Normalization
+from input_pipeline.segmenting import Segmenting
+from input_pipeline.spectrogram import Spectrogram
+
+VOCABULARY = 30_000  # ALBERT's
+
+
+def made_up(config: ml_collections.ConfigDict) -> Contract:
+    """The contract of a config, of data without labels."""
+    spectrogram = {name: value for name, value in config.spectrogram.items() if name != "frames"}
+    return Contract(
+        spectrogram=Spectrogram(**spectrogram),
+        segmenting=Segmenting(**config.segmenting),
+        normalization=Normalization("none"),
+        max_tokens=config.text.max_tokens,
+        vocabulary=VOCABULARY,
+        labels=Labels("", ()),
+    )
+
+
+def set_frames(config: ml_collections.ConfigDict, frames: int) -> None:
+    """Makes segments so long that their log-mels have so many frames."""
+    spectrogram = config.spectrogram
+    config.segmenting.seconds = (frames - 1) * spectrogram.hop_length / spectrogram.sample_rate
+
+
+def made_up_batch(config: ml_collections.ConfigDict, contract: Contract) -> dict[str, np.ndarray]:
+    """Noise and random tokens without padding, `config.train.batch_size` rows."""
+    generator = np.random.default_rng(0)
+
+    def made(name: str, field: jax.ShapeDtypeStruct) -> np.ndarray:
+        if name == config.data.input:
+            return generator.standard_normal(field.shape, np.float32)
+        if name == "token_ids":
+            return generator.integers(5, contract.vocabulary, field.shape, np.int32)
+        if name == "record":
+            return np.arange(field.shape[0], dtype=np.int32)
+        return np.ones(field.shape, field.dtype)
+
+    fields = abstract_batch(contract, config.data.input, config.train.batch_size)
+    return {name: made(name, field) for name, field in fields.items()}
