@@ -20,6 +20,9 @@ PROCESS = flags.DEFINE_integer("process", None, "Which one this is, from 0.")
 DESCRIBE = flags.DEFINE_bool(
     "describe", False, "Print parameters, shardings and the cost of a step; do not train."
 )
+PROFILE = flags.DEFINE_integer(
+    "profile", 0, "Trace so many steps, for TensorBoard's profiler.", lower_bound=0
+)
 
 
 def main() -> None:
@@ -34,7 +37,7 @@ def main() -> None:
         return
     from atbert_jax.training.twin import train_with_twin
 
-    train_with_twin(CONFIG.value, Path(WORKDIR.value), Console())
+    train_with_twin(CONFIG.value, Path(WORKDIR.value), Console(), PROFILE.value)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from flax import nnx
 
 from atbert_jax.training import checkpoint, optimizer, sharding
 from atbert_jax.training.checkpoint import Checkpoints
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import TrainState, fresh, lay_out, split
 from atbert_jax.training.step import make_train_step
@@ -131,7 +132,7 @@ def one_program(call: Callable, static: int | tuple[int, ...] = ()) -> Callable:
 def save_run(workdir: Path, config: ml_collections.ConfigDict, seed: int = 0) -> None:
     """A run's folder as training leaves it, of a network with random weights."""
     data = dataset.load(config, workdir)
-    learner = make_module(lambda: Learner(config, data.contract, rngs=nnx.Rngs(0)), seed)
+    learner = make_module(lambda: Learner(config, data.contract, rngs=Keys(0)), seed)
     _, params, statistics = split(learner)
     checkpoints = Checkpoints(workdir)
     checkpoints.save(fresh(params, statistics, optax.adam(0.1)), 0.0)
@@ -171,7 +172,7 @@ class Setup:
         self.config = make_config(**changes)
         contract = make_contract()
         self.mesh = sharding.make_mesh(self.config.sharding)
-        learner = make_module(lambda: Learner(self.config, contract, rngs=nnx.Rngs(0)))
+        learner = make_module(lambda: Learner(self.config, contract, rngs=Keys(0)))
         self.definition, self.params, self.statistics = split(learner)
         self.optimizer = optimizer.build(self.config.optimizer, self.config.train.steps)
         self.layout = lay_out(self.config, contract, self.optimizer, self.mesh)

@@ -17,6 +17,7 @@ from atbert_jax.conversion import engine
 from atbert_jax.conversion.engine import Arrays, Conversion, Rule, batch_norm, convolution
 from atbert_jax.conversion.files import Source
 from atbert_jax.models.resnet import STEM_KERNEL, ResNet
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.trained import Trained
 
 FAMILY = "resnet"
@@ -190,7 +191,7 @@ def _blocks(layout: Layout, arrays: Arrays, stage: int) -> int:
 
 def _require_shapes(where: str, arrays: Arrays, depths: Sequence[int], width: int) -> None:
     """Checks the arrays against the model itself."""
-    net = nnx.eval_shape(lambda: ResNet(depths, width, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    net = nnx.eval_shape(lambda: ResNet(depths, width, dtype=jnp.float32, rngs=Keys(0)))
     state = engine.flat(nnx.to_pure_dict(nnx.state(net)))
     expected = {f"{TRUNK}/{name}": x.shape for name, x in state.items()}
     wrong = [

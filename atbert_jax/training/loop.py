@@ -26,6 +26,7 @@ from atbert_jax.training import (
     transfer,
 )
 from atbert_jax.training.checkpoint import Checkpoints
+from atbert_jax.training.profiling import Trace
 from atbert_jax.training.state import TrainState, initialize, lay_out
 from atbert_jax.training.step import make_evaluation_step, make_train_step
 from atbert_jax.training.writers import Writer, read_metrics
@@ -38,6 +39,7 @@ def train(
     workdir: Path,
     console: Console | None = None,
     preprocessing: Path | None = None,
+    profile: int = 0,
 ) -> dict[str, float | None]:
     """Trains what the config describes; a run that was stopped goes on where it was.
 
@@ -47,6 +49,7 @@ def train(
         console: Where to talk.
         preprocessing: A run whose preprocessing and tokenizer a new run takes; by default those of
             `config.init_from`, or else its own.
+        profile: So many steps are traced (see `profiling`).
 
     Returns:
         The best validation metrics, by name.
@@ -60,7 +63,7 @@ def train(
     console = console or Console()
     if not distributed.is_first():
         console = Console(quiet=True)
-    Run(config, workdir, console, preprocessing).train()
+    Run(config, workdir, console, preprocessing).train(profile)
     return best_metrics(workdir)
 
 
@@ -129,6 +132,7 @@ class Run:
         self.batches = Batches(config, self.dataset, self.bad_records, any_length=any_length)
         self.checkpoints = Checkpoints(workdir, config.train.keep_latest)
         self.pending: list[dict] = []  # metrics of the steps since the last row of metrics.jsonl
+        self.running: tuple[int, dict[str, jax.Array]] | None = None  # the latest step's, likewise
         self._start()
         # After everything that can refuse a config, so that a corrected one is not another run.
         if distributed.is_first():
@@ -196,13 +200,14 @@ class Run:
             self.console.print(line, highlight=False)
         transfer.require_learned(self.state.params, self.config.optimizer.frozen, taken)
 
-    def train(self) -> None:
+    def train(self, profile: int = 0) -> None:
         """Steps until the end, with a validation and a checkpoint every so often."""
+        trace = Trace(self.workdir, profile, self.console)
         # Whatever happens, a checkpoint that is being written gets finished.
-        with contextlib.closing(self.checkpoints), contextlib.closing(self.writer):
-            self._train()
+        with contextlib.closing(self.checkpoints), contextlib.closing(self.writer), trace:
+            self._train(trace)
 
-    def _train(self) -> None:
+    def _train(self, trace: Trace) -> None:
         first, steps = int(self.state.step), self.config.train.steps
         if padding := self.batches.padding("train", self.config.train.batch_size):
             self.console.print(padding, highlight=False)
@@ -216,16 +221,27 @@ class Run:
             for number in range(first + 1, steps + 1):
                 if number - 1 in self.reloads:
                     self._reload()
-                self.state, metrics = step(self.state, sharding.put(next(stream), self.mesh))
-                self.pending.append(metrics)
-                note = ""
-                if number % self.config.train.log_every == 0 or number == steps:
-                    note = self._log(number)
-                meter.advance(note=note)
+                trace.advance()
+                batch = sharding.put(next(stream), self.mesh)
+                self.state, metrics = step(self.state, batch)
+                self._settle(meter)  # the step before, while this one runs
+                self.running = (number, metrics)
                 if number % self.config.train.evaluate_every == 0 or number == steps:
+                    self._settle(meter)
                     self._checkpoint()
                 if number < steps and interruption.asked(number):
+                    self._settle(meter)
                     self._stop()
+
+    def _settle(self, meter: Meter) -> None:
+        """Waits for the latest step, if it is not settled yet, and logs what is due."""
+        if not self.running:
+            return
+        (number, metrics), self.running = self.running, None
+        metrics = jax.device_get(metrics)
+        self.pending.append({name: float(value) for name, value in metrics.items()})
+        due = number % self.config.train.log_every == 0 or number == self.config.train.steps
+        meter.advance(note=self._log(number) if due else "")
 
     def _reload(self) -> None:
         """Goes back to the best weights so far; what the optimizer remembers stays.
@@ -246,17 +262,12 @@ class Run:
         """Saves and leaves; the same command goes on after this very step."""
         number = int(self.state.step)
         if self.checkpoints.latest != number:
-            self.checkpoints.save(self.state, None, self._rows())
+            self.checkpoints.save(self.state, None, self.pending)
         self.console.print(
             f"asked to stop: step {number} is saved in {self.workdir}; the same command goes on"
             f" there (exit code {distributed.STOPPED})"
         )
         raise SystemExit(distributed.STOPPED)
-
-    def _rows(self) -> list[dict[str, float]]:
-        """The metrics of the steps that are not logged yet, as numbers."""
-        rows = jax.device_get(self.pending)
-        return [{name: float(value) for name, value in row.items()} for row in rows]
 
     def _introduce(self) -> None:
         """Shows TensorBoard the config and what the first clips look like to the model."""
@@ -265,7 +276,7 @@ class Run:
         self.writer.pictures(0, pictures.of_inputs(next(self._stream(0)), self.dataset.contract))
 
     def _log(self, number: int) -> str:
-        rows, self.pending = self._rows(), []
+        rows, self.pending = self.pending, []
         # Steps that were skipped have no loss to speak of.
         finite = [row for row in rows if np.isfinite(row["loss"] + row["gradient_norm"])]
         means = {name: float(np.mean([row[name] for row in finite])) for name in rows[0] if finite}
@@ -330,7 +341,7 @@ class Run:
     def _checkpoint(self) -> None:
         values = self._validate()
         name = self.config.evaluation.best_metric
-        self.checkpoints.save(self.state, _score(values, name), self._rows())
+        self.checkpoints.save(self.state, _score(values, name), self.pending)
         shown = {"loss": values["loss"], name: values[name]}
         text = ", ".join(f"{k} {v:.4f}" for k, v in shown.items() if v is not None)
         self.console.print(f"step {int(self.state.step)}: validation {text}", highlight=False)

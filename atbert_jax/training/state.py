@@ -13,6 +13,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from atbert_jax.training import freezing, sharding
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from input_pipeline.contract import Contract
 
@@ -80,8 +81,11 @@ def define(
     Raises:
         ValueError: if the config names an unknown model or objective, or a setting is wrong.
     """
-    shapes = nnx.eval_shape(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
-    return split(shapes)
+    return split(_shapes(config, contract))
+
+
+def _shapes(config: ml_collections.ConfigDict, contract: Contract) -> Learner:
+    return nnx.eval_shape(lambda: Learner(config, contract, rngs=Keys(0)))
 
 
 def place(
@@ -92,9 +96,14 @@ def place(
     Raises:
         ValueError: if an axis cannot be split evenly.
     """
+    return _place(_shapes(config, contract), config, mesh, fsdp=fsdp)
+
+
+def _place(
+    shapes: Learner, config: ml_collections.ConfigDict, mesh: Mesh, *, fsdp: bool
+) -> tuple[dict, dict]:
     if "heads" in config.model:
         sharding.require_heads(config.model.heads, mesh)
-    shapes = nnx.eval_shape(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
     _, params, statistics = nnx.split(shapes, nnx.Param, nnx.BatchStat)
     everywhere = sharding.replicated(mesh)
     return (
@@ -114,20 +123,19 @@ def lay_out(
     Raises:
         ValueError: if an axis cannot be split evenly.
     """
-    frozen = config.optimizer.frozen
-    params, statistics = place(config, contract, mesh, fsdp=config.sharding.fsdp)
-    shapes, _ = freezing.partition(define(config, contract)[1], frozen)
+    frozen, shapes = config.optimizer.frozen, _shapes(config, contract)
+    params, statistics = _place(shapes, config, mesh, fsdp=config.sharding.fsdp)
+    trained, _ = freezing.partition(split(shapes)[1], frozen)
     everywhere = sharding.replicated(mesh)
     moments = optax.tree.map_params(
         optimizer,
         lambda _, where: where,
-        jax.eval_shape(optimizer.init, shapes),
+        jax.eval_shape(optimizer.init, trained),
         freezing.partition(params, frozen)[0],
         transform_non_params=lambda _: everywhere,
     )
-    whole, _ = place(config, contract, mesh, fsdp=False)
-    learner = nnx.eval_shape(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
-    copies = sharding.copies(nnx.state(learner, nnx.Param), mesh)
+    whole, _ = _place(shapes, config, mesh, fsdp=False)
+    copies = sharding.copies(nnx.state(shapes, nnx.Param), mesh)
     return Layout(TrainState(*[everywhere] * 3, params, statistics, moments), whole, copies)
 
 
@@ -147,7 +155,7 @@ def initialize(
     # One program instead of a thousand small ones.
     @functools.partial(jax.jit, out_shardings=layout.state)
     def values(key: jax.Array) -> TrainState:
-        _, params, statistics = split(Learner(config, contract, rngs=nnx.Rngs(key)))
+        _, params, statistics = split(Learner(config, contract, rngs=Keys(key)))
         return fresh(params, statistics, optimizer, config.optimizer.frozen)
 
     return definition, values(jax.random.key(config.seed))

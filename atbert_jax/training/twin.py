@@ -10,7 +10,7 @@ from atbert_jax.training.loop import train
 
 
 def train_with_twin(
-    config: ml_collections.ConfigDict, workdir: Path, console: Console
+    config: ml_collections.ConfigDict, workdir: Path, console: Console, profile: int = 0
 ) -> dict[str, float | None]:
     """Trains, and the same network from scratch too where the config asks for it.
 
@@ -21,11 +21,12 @@ def train_with_twin(
         config: See `configs/defaults.py`.
         workdir: The run's folder.
         console: Where to talk.
+        profile: So many steps of the run itself are traced.
 
     Returns:
         The best validation metrics of the run itself.
     """
-    best = train(config, workdir, console)
+    best = train(config, workdir, console, profile=profile)
     if config.init_from and config.scratch_twin:
         console.print("the same network from scratch, for comparison:")
         twin = config.copy_and_resolve_references()

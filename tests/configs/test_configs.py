@@ -18,6 +18,7 @@ from atbert_jax.models import taggers
 from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training import freezing, optimizer, resuming
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.state import define
 from configs import (
     atbert_finetune,
@@ -200,7 +201,7 @@ def test_a_tagger_of_notes_hears_enough(name):
     samples = contract.segmenting.samples(contract.spectrogram.sample_rate)
 
     def run() -> jax.Array:
-        network = taggers.build(config, name, contract, rngs=nnx.Rngs(0))
+        network = taggers.build(config, name, contract, rngs=Keys(0))
         return network(jnp.zeros((2, samples)), jnp.ones(2), None)
 
     assert nnx.eval_shape(run).shape[0] == 2

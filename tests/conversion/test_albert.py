@@ -7,6 +7,7 @@ from flax import nnx
 
 from atbert_jax import models
 from atbert_jax.conversion import albert, engine, files
+from atbert_jax.training.keys import Keys
 from tests import pytorch, tiny
 
 RULES = albert.RULES + albert.HEAD_RULES
@@ -27,7 +28,7 @@ def test_every_array_of_the_text_side_has_a_rule_of_its_shape(convert):
     converted = convert(pytorch.albert(head=False))
     model = nnx.eval_shape(
         lambda: models.build(
-            tiny.make_config(), tiny.make_contract(max_tokens=pytorch.POSITIONS), rngs=nnx.Rngs(0)
+            tiny.make_config(), tiny.make_contract(max_tokens=pytorch.POSITIONS), rngs=Keys(0)
         )
     )
     shapes = {

@@ -7,6 +7,7 @@ from flax import nnx
 
 from atbert_jax.conversion import bert, engine, files
 from atbert_jax.models.bert import BERT
+from atbert_jax.training.keys import Keys
 from tests import pytorch, tiny
 
 LAYERS = pytorch.BERT_CONFIG["num_hidden_layers"]
@@ -27,7 +28,7 @@ def test_every_array_has_a_rule_of_its_shape(convert):
     converted = convert(pytorch.bert(head=False))
     config = tiny.make_config(**{"model.layers": LAYERS}).model
     contract = tiny.make_contract(max_tokens=pytorch.POSITIONS)
-    encoder = nnx.eval_shape(lambda: BERT(config, contract, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    encoder = nnx.eval_shape(lambda: BERT(config, contract, dtype=jnp.float32, rngs=Keys(0)))
     shapes = engine.flat(nnx.to_pure_dict(nnx.state(encoder, nnx.Param)))
     assert {name: x.shape for name, x in converted.arrays.items()} == {
         bert.PREFIX + name: x.shape for name, x in shapes.items()

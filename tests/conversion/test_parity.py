@@ -22,6 +22,7 @@ from atbert_jax.conversion import albert, bert, files
 from atbert_jax.models.bert import BERT
 from atbert_jax.training import checkpoint, converted
 from atbert_jax.training.checkpoint import Checkpoints
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from input_pipeline import text
@@ -172,7 +173,7 @@ def make_config(**changes: object):
 def start(config, vocabulary: int) -> nnx.Module:
     """The trunk of a new learner that starts from what the config names."""
     contract = tiny.make_contract(vocabulary=vocabulary, max_tokens=max(LENGTHS))
-    learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
     definition, params, statistics = split(learner)
     dataset = SimpleNamespace(contract=contract, tokenizer=range(vocabulary))
     state = fresh(params, statistics, optax.identity())
@@ -215,7 +216,7 @@ def test_transformers_load_a_trained_text_encoder(tmp_path):
     tokenizer = text.load_tokenizer(model)
     config = make_config(**{"model.layers": 2})
     contract = tiny.make_contract(vocabulary=len(tokenizer), max_tokens=max(LENGTHS))
-    learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
     _, params, statistics = split(learner)
     checkpoint.save_run(tmp_path / "run", config, contract, tokenizer)
     checkpoints = Checkpoints(tmp_path / "run")
@@ -269,7 +270,7 @@ def test_every_layer_of_a_converted_bert_equals_transformers(tmp_path, suffix):
     config = make_config(**{f"model.{name}": value for name, value in SIZES["tiny"].items()})
     config.model.activation = "gelu"
     contract = tiny.make_contract(vocabulary=50, max_tokens=512)
-    trunk = tiny.make_module(lambda: Reader(config.model, contract, nnx.Rngs(0)))
+    trunk = tiny.make_module(lambda: Reader(config.model, contract, Keys(0)))
     arrays = load_file(folder / files.WEIGHTS)
     own = traverse_util.unflatten_dict(arrays, sep="/")["model"]
     own["text_encoder"]["encoder"]["layers"] = {

@@ -8,6 +8,7 @@ from flax import nnx
 
 from atbert_jax.conversion import engine, files, resnet
 from atbert_jax.models.resnet import ResNet
+from atbert_jax.training.keys import Keys
 from tests import pytorch
 
 DEPTHS, WIDTH = (2, 1), 4
@@ -28,7 +29,7 @@ def convert(tmp_path):
 @pytest.mark.parametrize("names", BOTH)
 def test_every_array_of_the_model_is_filled(convert, names):
     converted = convert(pytorch.resnet(DEPTHS, WIDTH, names))
-    net = nnx.eval_shape(lambda: ResNet(DEPTHS, WIDTH, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    net = nnx.eval_shape(lambda: ResNet(DEPTHS, WIDTH, dtype=jnp.float32, rngs=Keys(0)))
     shapes = {
         f"model/audio_cnn/{name}": x.shape
         for name, x in engine.flat(nnx.to_pure_dict(nnx.state(net))).items()

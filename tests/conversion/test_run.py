@@ -6,7 +6,6 @@ import json
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 from rich.console import Console
 from safetensors.numpy import load_file
 
@@ -14,6 +13,7 @@ from atbert_jax.conversion import albert, engine
 from atbert_jax.conversion import run as conversion
 from atbert_jax.training import checkpoint
 from atbert_jax.training.checkpoint import Checkpoints
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from input_pipeline import text
@@ -139,7 +139,7 @@ def workdir(tmp_path_factory):
     tokenizer = text.load_tokenizer(text.train_sentencepiece(TEXTS, folder / "spiece.model", 60))
     config = tiny.make_config(**{"objectives.correct_pair": 1.0})
     contract = tiny.make_contract(vocabulary=len(tokenizer))
-    learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
     _, params, statistics = split(learner)
     checkpoint.save_run(folder, config, contract, tokenizer)
     checkpoints = Checkpoints(folder)

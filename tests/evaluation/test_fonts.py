@@ -3,11 +3,11 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
-from flax import nnx
 from matplotlib import font_manager
 
 from atbert_jax.evaluation import fonts
 from atbert_jax.objectives.classification import Classification
+from atbert_jax.training.keys import Keys
 from input_pipeline.contract import Labels
 from tests import tiny
 
@@ -42,7 +42,7 @@ def test_a_report_has_every_name_whether_or_not_it_can_be_drawn(monkeypatch, rec
     contract = tiny.make_contract(labels=Labels("single_label", names))
     config = tiny.make_config(**{"classification.views": ("audio",)})
     make = lambda: Classification(  # noqa: E731
-        config.classification, contract, tiny.Widths(4), rngs=nnx.Rngs(0)
+        config.classification, contract, tiny.Widths(4), rngs=Keys(0)
     )
     objective, truth = tiny.make_module(make), np.eye(3)[[0, 1, 2, 0]]
     outputs = {

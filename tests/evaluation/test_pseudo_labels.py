@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 from rich.console import Console
 
 from atbert_jax.evaluation import pseudo_labels
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.training import checkpoint, loop, trained
 from atbert_jax.training.checkpoint import Checkpoints
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from configs import tagger_recipes
@@ -43,7 +43,7 @@ def teacher(tone_manifest, make_config, tmp_path) -> Path:
     """A run's folder of random weights; labels 'high' and 'low'."""
     config = make_config(tone_manifest(4, 2, 2))
     data = dataset.load(config, tmp_path)
-    learner = tiny.make_module(lambda: Learner(config, data.contract, rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, data.contract, rngs=Keys(0)))
     learner.objectives["classification"].output.kernel[...] *= 0.01  # believes nothing firmly
     _, params, statistics = split(learner)
     folder = tmp_path / "teacher"

@@ -14,6 +14,7 @@ from atbert_jax.evaluation.matching import Stream
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.alignment import summaries
 from atbert_jax.training import sharding
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from input_pipeline import dataset
@@ -151,7 +152,7 @@ def trained(fusion: str):
     changes = {"model.fusion": fusion, "evaluation.batch_size": 4}
     config, contract = tiny.make_config(**changes), tiny.make_contract(task="")
     config.objectives.update({"correct_pair": 1.0, "alignment": 1.0})
-    learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
     definition, params, statistics = split(learner)
     model = dataclasses.replace(
         listener.make(),

@@ -10,6 +10,7 @@ from flax import nnx
 
 from atbert_jax import models
 from atbert_jax.objectives.views import VIEWS, encode_views
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from tests import tiny
@@ -21,7 +22,7 @@ NO_GRADIENT = {"model/encoders/shared/layers/0/key/bias"}
 
 
 def build(**changes) -> nnx.Module:
-    return models.build(tiny.make_config(**changes), tiny.make_contract(), rngs=nnx.Rngs(0))
+    return models.build(tiny.make_config(**changes), tiny.make_contract(), rngs=Keys(0))
 
 
 @pytest.fixture(scope="module", params=FUSIONS)
@@ -99,7 +100,7 @@ def test_order_of_the_segments_matters(encode):
 def _without_gradient(**changes) -> set[str]:
     """Names of the parameters that the training loss of one batch does not reach."""
     config, contract = tiny.make_config(**changes), tiny.make_contract()
-    learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
     definition, params, statistics = split(learner)
 
     def loss(params, batch):
@@ -208,7 +209,7 @@ def test_classification_trains_what_its_views_use(views, unused):
 def test_one_encoder_serves_audio_text_and_both():
     config = tiny.make_config()
     config.model.update({"hidden": 768, "heads": 12, "ffn": 3072, "layers": 12})
-    model = nnx.eval_shape(lambda: models.build(config, tiny.make_contract(), rngs=nnx.Rngs(0)))
+    model = nnx.eval_shape(lambda: models.build(config, tiny.make_contract(), rngs=Keys(0)))
     assert tiny.count(model.encoders) == 7_087_872
     arrays = tiny.named(nnx.to_pure_dict(nnx.state(model, nnx.Param)))
     attention = [name for name, array in arrays.items() if array.shape == (768, 768)]
@@ -239,4 +240,4 @@ def test_bfloat16_computes_low_and_keeps_high():
 def test_an_unknown_model_is_refused_with_the_choices():
     config = tiny.make_config(**{"model.name": "albert"})
     with pytest.raises(ValueError, match=r"config\.model\.name='albert' is none of atbert"):
-        models.build(config, tiny.make_contract(), rngs=nnx.Rngs(0))
+        models.build(config, tiny.make_contract(), rngs=Keys(0))

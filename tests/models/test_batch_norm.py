@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.batch_norm import BatchNorm
+from atbert_jax.training.keys import Keys
 
 ROWS, CHANNELS = 6, 3
 MASKS = ([1.0] * 6, [1.0, 0.0, 1.0, 1.0, 0.0, 0.0], [0.0] * 6)
@@ -18,7 +19,7 @@ def train(norm: BatchNorm, x: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def make() -> BatchNorm:
-    norm = BatchNorm(CHANNELS, momentum=0.9, epsilon=1e-5, rngs=nnx.Rngs(0))
+    norm = BatchNorm(CHANNELS, momentum=0.9, epsilon=1e-5, rngs=Keys(0))
     norm.scale[...], norm.bias[...] = jnp.array([1.0, 2.0, 0.5]), jnp.array([0.0, -1.0, 3.0])
     norm.mean[...], norm.var[...] = jnp.array([0.1, 0.2, 0.3]), jnp.array([1.0, 2.0, 0.5])
     return norm

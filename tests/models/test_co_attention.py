@@ -9,6 +9,7 @@ from flax import nnx
 
 from atbert_jax.models.co_attention import CoAttention, CrossLayer
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.training.keys import Keys
 from tests import tiny
 
 HEADS, WIDTH = 2, 8
@@ -57,7 +58,7 @@ def expected_of(layer: CrossLayer, x: np.ndarray, other: np.ndarray) -> np.ndarr
 
 def make() -> CoAttention:
     return tiny.make_module(
-        lambda: CoAttention(sizes(6), sizes(10), WIDTH, HEADS, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        lambda: CoAttention(sizes(6), sizes(10), WIDTH, HEADS, dtype=jnp.float32, rngs=Keys(0))
     )
 
 

@@ -12,6 +12,7 @@ from flax import nnx
 from atbert_jax.models.crossmodal import CrossModal, sinusoids
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.views import VIEWS, encode_views, possible
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from configs import crossmodal
 from input_pipeline.contract import Labels
@@ -45,7 +46,7 @@ def make_contract(**changes: object):
 
 def build(**changes: object) -> CrossModal:
     config = tiny.make_config(**SETTINGS | changes)
-    return tiny.make_module(lambda: CrossModal(config, make_contract(), rngs=nnx.Rngs(0)))
+    return tiny.make_module(lambda: CrossModal(config, make_contract(), rngs=Keys(0)))
 
 
 def make_batch(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -105,7 +106,7 @@ def parameters(given: str) -> dict[str, int]:
     """Their number by part, of the published sizes."""
     config = crossmodal.get_config(given)
     contract = make_contract(labels=Labels("single_label", EMOTIONS))
-    learner = nnx.eval_shape(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    learner = nnx.eval_shape(lambda: Learner(config, contract, rngs=Keys(0)))
     found = {}
     for name, x in tiny.named(nnx.to_pure_dict(nnx.state(learner, nnx.Param))).items():
         part = "/".join(name.split("/")[:2])
@@ -255,7 +256,7 @@ def test_every_parameter_learns(modalities):
         **SETTINGS | {"crossmodal.modalities": modalities, "classification.views": (view,)}
     )
     contract = make_contract()
-    learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
     definition, params, rest = nnx.split(learner, nnx.Param, ...)
 
     @jax.jit
@@ -275,14 +276,14 @@ def test_every_parameter_learns(modalities):
 def test_a_frozen_bert_has_no_dropout():
     frozen = {"optimizer.frozen": ("^model/text_encoder/",), "model.dropout": 0.5}
     config = tiny.make_config(**SETTINGS | NO_DROPOUT | frozen)
-    learner = tiny.make_module(lambda: Learner(config, make_contract(), rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, make_contract(), rngs=Keys(0)))
     batch, keys = make_batch(3), (jax.random.key(0), None)
     trained, evaluated = tiny.one_program(
         lambda batch: [learner.model.encode_text(batch, key).hidden for key in keys]
     )(batch)
     np.testing.assert_array_equal(trained, evaluated)
     config.optimizer.frozen = ()
-    learner = tiny.make_module(lambda: Learner(config, make_contract(), rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, make_contract(), rngs=Keys(0)))
     trained = tiny.one_program(learner.model.encode_text)(batch, keys[0]).hidden
     assert np.abs(trained - evaluated).max() > 0.1
 
@@ -309,7 +310,7 @@ def test_a_frozen_bert_has_no_dropout():
 def test_wrong_settings_are_refused_with_the_way_out(changes, message):
     config = tiny.make_config(**SETTINGS | changes)
     with pytest.raises(ValueError, match=message):
-        nnx.eval_shape(lambda: Learner(config, make_contract(), rngs=nnx.Rngs(0)))
+        nnx.eval_shape(lambda: Learner(config, make_contract(), rngs=Keys(0)))
 
 
 def test_padding_that_is_cut_off_changes_nothing():

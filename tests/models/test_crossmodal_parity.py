@@ -14,6 +14,7 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from tests import tiny
 from tests.models.test_crossmodal import SETTINGS, make_contract
@@ -98,7 +99,7 @@ def test_equals_pytorch(tmp_path, modalities, merge, causal, lengths):
         | {f"crossmodal.{name}": value for name, value in fields.items()}
         | {"model.hidden": TEXT, "classification.views": ("_".join(modalities),)}
     )
-    learner = tiny.make_module(lambda: Learner(config, make_contract(), rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, make_contract(), rngs=Keys(0)))
     used = set()
 
     def fill(path: tuple, x: jax.Array) -> jax.Array:

@@ -9,6 +9,7 @@ import scipy.linalg
 from flax import nnx
 
 from atbert_jax.models.factorized import ROTATIONS, FactorizedLinear, rotations
+from atbert_jax.training.keys import Keys
 from tests import tiny
 
 GROUPS, RANK = 3, 8
@@ -24,7 +25,7 @@ def make(width_in=12, width_out=10, rank=RANK, rotation="exp") -> FactorizedLine
         axis_in="embed",
         axis_out="heads",
         dtype=jnp.float32,
-        rngs=nnx.Rngs(0),
+        rngs=Keys(0),
     )
 
 

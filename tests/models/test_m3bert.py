@@ -7,6 +7,7 @@ from flax import nnx
 
 from atbert_jax import models, objectives
 from atbert_jax.models.m3bert import M3BERT, sinusoids
+from atbert_jax.training.keys import Keys
 from input_pipeline.music_features import MusicFeatures
 from input_pipeline.segmenting import Segmenting
 from tests import tiny
@@ -22,7 +23,7 @@ def make_contract(features: MusicFeatures = FEATURES):
 
 def make(**changes: object) -> M3BERT:
     config = tiny.make_config(**{"model.name": "m3bert", "model.layers": 3} | changes)
-    return tiny.make_module(lambda: models.build(config, make_contract(), rngs=nnx.Rngs(0)))
+    return tiny.make_module(lambda: models.build(config, make_contract(), rngs=Keys(0)))
 
 
 def make_batch(*lengths: int, frames: int = FRAMES) -> dict[str, np.ndarray]:
@@ -54,8 +55,8 @@ def test_parameters_are_as_many_as_published(layers, published):
     contract = make_contract(MusicFeatures())
 
     def build() -> tuple:
-        trunk = models.build(config, contract, rngs=nnx.Rngs(0))
-        return trunk, objectives.build(config, contract, trunk, rngs=nnx.Rngs(0))
+        trunk = models.build(config, contract, rngs=Keys(0))
+        return trunk, objectives.build(config, contract, trunk, rngs=Keys(0))
 
     trunk, heads = nnx.eval_shape(build)
     width, inner, columns, norm = 768, 3072, 324, 2 * 768
@@ -165,4 +166,4 @@ def test_what_cannot_be_built_is_refused(changes, message):
 def test_it_needs_frames():
     config = tiny.make_config(**{"model.name": "m3bert"})
     with pytest.raises(ValueError, match="set --config"):
-        models.build(config, tiny.make_contract(), rngs=nnx.Rngs(0))
+        models.build(config, tiny.make_contract(), rngs=Keys(0))

@@ -12,6 +12,7 @@ from atbert_jax import models
 from atbert_jax.models import transformer
 from atbert_jax.models.co_attention import CoAttention
 from atbert_jax.objectives.views import VIEWS, encode_views
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from configs import mulap_pretrain
@@ -29,7 +30,7 @@ def installed():
 
 def build(**changes) -> nnx.Module:
     config = tiny.make_config(**ear.MULAP | changes)
-    return models.build(config, tiny.make_contract(), rngs=nnx.Rngs(0))
+    return models.build(config, tiny.make_contract(), rngs=Keys(0))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +64,7 @@ def test_the_published_size_but_for_what_is_of_no_use_there():
         segmenting=Segmenting(**config.segmenting),
         spectrogram=Spectrogram(**settings),
     )
-    learner = nnx.eval_shape(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    learner = nnx.eval_shape(lambda: Learner(config, contract, rngs=Keys(0)))
     trunk, heads = learner.model, learner.objectives
     parts = {
         "audio_cnn": 472_450,
@@ -211,7 +212,7 @@ def test_the_objectives_train_every_parameter():
     """No dead ones, but for what no attention can tell: the bias of its keys."""
     learner = tiny.make_module(
         lambda: Learner(
-            tiny.make_config(**ear.MULAP | ear.OBJECTIVES), tiny.make_contract(), rngs=nnx.Rngs(0)
+            tiny.make_config(**ear.MULAP | ear.OBJECTIVES), tiny.make_contract(), rngs=Keys(0)
         )
     )
     definition, params, statistics = split(learner)

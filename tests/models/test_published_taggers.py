@@ -25,6 +25,7 @@ from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.models.taggers.crnn import GRU
 from atbert_jax.models.taggers.frontend import decibels, power_spectrum
 from atbert_jax.training import trained
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from configs import tagger as tagger_config
 from input_pipeline.contract import Labels
@@ -48,7 +49,7 @@ def make_learner(name: str) -> Learner:
     config = tagger_config.get_config(f"{name},mtat")
     labels = Labels("multi_label", tuple(config.data.labels))
     contract = make_contract(config, tokenizer_without_text(), labels)
-    learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
     frontend = learner.model.network.frontend
     frontend.mel_matrix[...] = jnp.asarray(contract.spectrogram.mel_matrix)
     frontend.norm.mean[...], frontend.norm.var[...] = jnp.full(1, -20.0), jnp.full(1, 300.0)
@@ -100,7 +101,7 @@ def test_numbers_of_parameters_are_the_published_ones(name, data, count):
     config = tagger_config.get_config(f"{name},{data}")
     labels = Labels("multi_label", tuple(config.data.labels))
     contract = make_contract(config, tokenizer_without_text(), labels)
-    assert tiny.count(nnx.eval_shape(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))) == count
+    assert tiny.count(nnx.eval_shape(lambda: Learner(config, contract, rngs=Keys(0)))) == count
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -127,7 +128,7 @@ def test_the_golden_arrays_are_those_of_pytorch(tmp_path):
 
 
 def test_a_recurrent_layer_in_closed_form():
-    gru = tiny.make_module(lambda: GRU(1, 1, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    gru = tiny.make_module(lambda: GRU(1, 1, dtype=jnp.float32, rngs=Keys(0)))
     weight, bias, own, own_bias = (
         [float(x) for x in array[...].reshape(-1)]
         for layer in (gru.of_input, gru.of_state)

@@ -9,6 +9,7 @@ from flax import nnx
 from atbert_jax.conversion import engine, resnet
 from atbert_jax.models.batch_norm import BatchNorm
 from atbert_jax.models.resnet import ResNet, Separable
+from atbert_jax.training.keys import Keys
 from tests import tiny
 
 DEPTHS, WIDTH = (2, 1, 1, 1), 4
@@ -17,7 +18,7 @@ DEPTHS, WIDTH = (2, 1, 1, 1), 4
 @pytest.fixture
 def net() -> ResNet:
     """A small one whose residual branches are not 0, with running statistics that are not fresh."""
-    return tiny.make_module(lambda: ResNet(DEPTHS, WIDTH, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    return tiny.make_module(lambda: ResNet(DEPTHS, WIDTH, dtype=jnp.float32, rngs=Keys(0)))
 
 
 def call(net: ResNet, log_mel: np.ndarray, mask: np.ndarray, *, train: bool):
@@ -60,7 +61,7 @@ def segments(count: int, seed: int = 0) -> np.ndarray:
 )
 def test_resnet_50_has_the_published_size_and_maps(width, separable, shape, maps, count):
     def run():
-        net = ResNet((3, 4, 6, 3), width, separable=separable, dtype=jnp.float32, rngs=nnx.Rngs(0))
+        net = ResNet((3, 4, 6, 3), width, separable=separable, dtype=jnp.float32, rngs=Keys(0))
         mask = jnp.ones(2)
         x = net.stem(jnp.zeros((2, *shape, 1)), mask, False)
         found = [x]
@@ -77,9 +78,7 @@ def test_resnet_50_has_the_published_size_and_maps(width, separable, shape, maps
 
 
 def test_a_separable_convolution_goes_along_frequency_and_then_along_time():
-    part = tiny.make_module(
-        lambda: Separable(2, 3, 3, stride=2, dtype=jnp.float32, rngs=nnx.Rngs(0))
-    )
+    part = tiny.make_module(lambda: Separable(2, 3, 3, stride=2, dtype=jnp.float32, rngs=Keys(0)))
     x = np.random.default_rng(0).normal(size=(2, 6, 8, 2)).astype(np.float32)
     mask = jnp.ones(2)
 
@@ -203,7 +202,7 @@ def test_equals_pytorch(net, train):
 
 def test_a_constant_channel_has_no_negative_variance():
     """The difference of the mean square and the squared mean rounds to either side of 0."""
-    norm = BatchNorm(1, momentum=0.0, epsilon=1e-12, rngs=nnx.Rngs(0))
+    norm = BatchNorm(1, momentum=0.0, epsilon=1e-12, rngs=Keys(0))
     train = nnx.jit(lambda norm, x: norm(x, jnp.ones(3), True))
     for number in range(50):
         x = np.full((3, 5, 7, 1), 1000.0 + number / 7, np.float32)

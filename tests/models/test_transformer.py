@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.transformer import ACTIVATIONS, Encoders
+from atbert_jax.training.keys import Keys
 from tests import tiny
 
 HIDDEN, HEADS, FFN, LAYERS = 16, 4, 32, 2
@@ -28,7 +29,7 @@ def make_config(**changes) -> ml_collections.ConfigDict:
 
 def make_encoders(**changes) -> Encoders:
     config = make_config(**changes)
-    return tiny.make_module(lambda: Encoders(config, ROLES, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    return tiny.make_module(lambda: Encoders(config, ROLES, dtype=jnp.float32, rngs=Keys(0)))
 
 
 def make_encoder(**changes) -> Callable:
@@ -56,7 +57,7 @@ MASK = (np.arange(7) < np.array([[7], [4], [1]])).astype(np.float32)
 def test_six_layers_of_768_have_the_published_numbers_of_parameters(sharing, count):
     sizes = {"hidden": 768, "heads": 12, "ffn": 3072, "layers": 6, "rank": 128}
     config = make_config(sharing=sharing, **sizes)
-    encoders = nnx.eval_shape(lambda: Encoders(config, ROLES, dtype=jnp.float32, rngs=nnx.Rngs(0)))
+    encoders = nnx.eval_shape(lambda: Encoders(config, ROLES, dtype=jnp.float32, rngs=Keys(0)))
     assert tiny.count(encoders) == count
 
 

@@ -7,6 +7,7 @@ from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.alignment import Alignment
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner, Once
 from tests.tiny import (
     Widths,
@@ -40,7 +41,7 @@ class GivenTrunk:
 @pytest.fixture
 def objective():
     config = ml_collections.ConfigDict({"temperature": 0.5})
-    return compiled(Alignment(config, make_contract(), Widths(WIDTH), rngs=nnx.Rngs(0)))
+    return compiled(Alignment(config, make_contract(), Widths(WIDTH), rngs=Keys(0)))
 
 
 @pytest.fixture
@@ -122,7 +123,7 @@ def test_two_objectives_move_running_statistics_once():
         for name in names:
             config.objectives[name] = 1.0
         contract = make_contract()
-        learner = make_module(lambda c=config, k=contract: Learner(c, k, rngs=nnx.Rngs(0)))
+        learner = make_module(lambda c=config, k=contract: Learner(c, k, rngs=Keys(0)))
         nnx.update(learner.model, nnx.state(make_module(lambda k=contract: _trunk(k))))
         definition, state = nnx.split(learner)
 
@@ -139,4 +140,4 @@ def test_two_objectives_move_running_statistics_once():
 def _trunk(contract):
     from atbert_jax import models
 
-    return models.build(make_config(), contract, rngs=nnx.Rngs(0))
+    return models.build(make_config(), contract, rngs=Keys(0))

@@ -9,6 +9,7 @@ from flax import nnx
 from atbert_jax import objectives
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.classification import Classification
+from atbert_jax.training.keys import Keys
 from tests import tiny
 from tests.tiny import Widths
 
@@ -50,9 +51,7 @@ def make(task: str = "single_label", hidden: int = HIDDEN, contract=None, **chan
     contract = contract or tiny.make_contract(task)
     return tiny.compiled(
         tiny.make_module(
-            lambda: Classification(
-                config.classification, contract, Widths(hidden), rngs=nnx.Rngs(0)
-            )
+            lambda: Classification(config.classification, contract, Widths(hidden), rngs=Keys(0))
         )
     )
 
@@ -84,7 +83,7 @@ def test_the_head_has_the_size_of_atbert():
     labels = contract.labels.__class__("single_label", tuple("abcdefghij"))
     contract = tiny.make_contract(labels=labels)
     head = nnx.eval_shape(
-        lambda: Classification(config.classification, contract, Widths(768), rngs=nnx.Rngs(0))
+        lambda: Classification(config.classification, contract, Widths(768), rngs=Keys(0))
     )
     assert tiny.count(head) == 299_146
 
@@ -95,7 +94,7 @@ def test_width_and_activation_of_the_head_can_be_chosen():
     config = tiny.make_config(**{"classification.hidden": 512, "classification.views": ("audio",)})
     head = nnx.eval_shape(
         lambda: Classification(
-            config.classification, tiny.make_contract(), Widths(1506), rngs=nnx.Rngs(0)
+            config.classification, tiny.make_contract(), Widths(1506), rngs=Keys(0)
         )
     )
     assert tiny.count(head) == 1507 * 512 + 513 * 3
@@ -333,4 +332,4 @@ def test_data_without_labels_is_refused():
 def test_unknown_objectives_are_refused_with_the_choices(names):
     config = tiny.make_config(**names)
     with pytest.raises(ValueError, match=r"choose from \[.*'classification', 'correct_pair'"):
-        objectives.build(config, tiny.make_contract(), HIDDEN, rngs=nnx.Rngs(0))
+        objectives.build(config, tiny.make_contract(), HIDDEN, rngs=Keys(0))

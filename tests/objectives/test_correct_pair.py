@@ -8,6 +8,7 @@ from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.correct_pair import CorrectPair, derangement, take_valid
+from atbert_jax.training.keys import Keys
 from tests import tiny
 from tests.tiny import Widths
 
@@ -48,7 +49,7 @@ def make_batch(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
 def build(**changes: object) -> CorrectPair:
     """`changes` are fields of `config.correct_pair`."""
     config = tiny.make_config(**{f"correct_pair.{name}": x for name, x in changes.items()})
-    return CorrectPair(config.correct_pair, tiny.make_contract(), Widths(HIDDEN), rngs=nnx.Rngs(0))
+    return CorrectPair(config.correct_pair, tiny.make_contract(), Widths(HIDDEN), rngs=Keys(0))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +60,7 @@ def objective() -> CorrectPair:
 def test_the_head_has_the_size_of_atbert():
     config, contract = tiny.make_config(), tiny.make_contract()
     head = nnx.eval_shape(
-        lambda: CorrectPair(config.correct_pair, contract, Widths(768), rngs=nnx.Rngs(0))
+        lambda: CorrectPair(config.correct_pair, contract, Widths(768), rngs=Keys(0))
     )
     assert head.heads[0].dense.kernel.shape == (1536, 768)
     assert head.heads[0].output.kernel.shape == (768, 2)
@@ -244,9 +245,7 @@ def test_a_linear_head_is_one_map_of_the_summary():
     config = tiny.make_config(**{"correct_pair.inputs": "summary", "correct_pair.head": "linear"})
 
     def make(hidden: int) -> CorrectPair:
-        return CorrectPair(
-            config.correct_pair, tiny.make_contract(), Widths(hidden), rngs=nnx.Rngs(0)
-        )
+        return CorrectPair(config.correct_pair, tiny.make_contract(), Widths(hidden), rngs=Keys(0))
 
     assert tiny.count(nnx.eval_shape(lambda: make(1024))) == 2050
     objective = tiny.compiled(tiny.make_module(lambda: make(HIDDEN)))
@@ -265,7 +264,7 @@ def test_a_linear_head_is_one_map_of_the_summary():
 def test_unknown_inputs_are_refused():
     config = tiny.make_config(**{"correct_pair.inputs": "all"})
     with pytest.raises(ValueError, match=r"inputs='all' is none of summary_random, summary"):
-        CorrectPair(config.correct_pair, tiny.make_contract(), Widths(HIDDEN), rngs=nnx.Rngs(0))
+        CorrectPair(config.correct_pair, tiny.make_contract(), Widths(HIDDEN), rngs=Keys(0))
 
 
 def test_padding_rows_change_nothing(objective):

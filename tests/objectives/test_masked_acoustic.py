@@ -12,6 +12,7 @@ from atbert_jax.objectives.masked_acoustic import (
     frame_spans,
     patches,
 )
+from atbert_jax.training.keys import Keys
 from input_pipeline.music_features import MusicFeatures
 from tests import tiny
 
@@ -57,7 +58,7 @@ def make(
     contract = tiny.make_contract(features=features)
     trunk = Trunk(downsample)
     return tiny.compiled(
-        tiny.make_module(lambda: MaskedAcoustic(config, contract, trunk, rngs=nnx.Rngs(0)))
+        tiny.make_module(lambda: MaskedAcoustic(config, contract, trunk, rngs=Keys(0)))
     )
 
 

@@ -8,6 +8,7 @@ from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.masked_audio import LOSSES, MaskedAudio
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from atbert_jax.training.step import mean
@@ -43,7 +44,7 @@ def make(**changes) -> MaskedAudio:
     widths = tiny.Widths(WIDTH, {"audio": WIDTH})
     return tiny.compiled(
         tiny.make_module(
-            lambda: MaskedAudio(config.masked_audio, tiny.make_contract(), widths, rngs=nnx.Rngs(0))
+            lambda: MaskedAudio(config.masked_audio, tiny.make_contract(), widths, rngs=Keys(0))
         )
     )
 
@@ -150,7 +151,7 @@ def learner(monkeypatch):
 
     def build(**changes):
         config = tiny.make_config(**ear.MULAP | (changes or ear.OBJECTIVES))
-        return tiny.make_module(lambda: Learner(config, tiny.make_contract(), rngs=nnx.Rngs(0)))
+        return tiny.make_module(lambda: Learner(config, tiny.make_contract(), rngs=Keys(0)))
 
     return build
 

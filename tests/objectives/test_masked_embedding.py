@@ -12,6 +12,7 @@ from flax import nnx
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives import negatives
 from atbert_jax.objectives.masked_embedding import MaskedEmbedding, choose
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import define, split
 from tests import tiny
@@ -46,7 +47,7 @@ def build(**changes) -> MaskedEmbedding:
     """`changes` are fields of `config.masked_embedding`."""
     config = tiny.make_config(**{f"masked_embedding.{name}": x for name, x in changes.items()})
     widths = tiny.Widths(WIDTH, {"audio": WIDTH, "text": WIDTH})
-    return MaskedEmbedding(config.masked_embedding, tiny.make_contract(), widths, rngs=nnx.Rngs(0))
+    return MaskedEmbedding(config.masked_embedding, tiny.make_contract(), widths, rngs=Keys(0))
 
 
 def make(**changes) -> MaskedEmbedding:
@@ -165,7 +166,7 @@ def learning_config(fusion: str, name: str):
 def fresh(fusion: str) -> tuple[dict, dict]:
     """A new learner's parameters and statistics, which are the same with every sampler."""
     config, contract = learning_config(fusion, "current_sequence"), tiny.make_contract()
-    _, params, statistics = split(nnx.jit(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))())
+    _, params, statistics = split(nnx.jit(lambda: Learner(config, contract, rngs=Keys(0)))())
     return params, statistics
 
 

@@ -8,6 +8,7 @@ from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.masked_language import MaskedLanguage
+from atbert_jax.training.keys import Keys
 from tests import tiny
 
 HIDDEN, WIDTH, VOCABULARY = 6, 5, 50
@@ -20,7 +21,7 @@ class Trunk:
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
         self.table = jnp.asarray(rng.normal(size=(VOCABULARY, HIDDEN)).astype(np.float32))
-        self.word_embeddings = nnx.Embed(VOCABULARY, WIDTH, rngs=nnx.Rngs(0))
+        self.word_embeddings = nnx.Embed(VOCABULARY, WIDTH, rngs=Keys(0))
 
     def encode_text(self, batch, key):
         return Encoded(self.table[batch["token_ids"]], batch["token_mask"])
@@ -44,7 +45,7 @@ def make(rate: float, *, with_audio: bool = False, **contract: object) -> Masked
     contract = tiny.make_contract(vocabulary=VOCABULARY, **contract)
     widths = tiny.Widths(HIDDEN, {"text": WIDTH})
     return tiny.compiled(
-        tiny.make_module(lambda: MaskedLanguage(config, contract, widths, rngs=nnx.Rngs(0)))
+        tiny.make_module(lambda: MaskedLanguage(config, contract, widths, rngs=Keys(0)))
     )
 
 

@@ -8,13 +8,13 @@ import jax
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 from rich.console import Console
 from safetensors.numpy import load_file
 
 from atbert_jax.conversion import albert, engine
 from atbert_jax.conversion import run as conversion
 from atbert_jax.training import converted, loop
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from input_pipeline import text
@@ -50,7 +50,7 @@ def start(folders):
         fields = {"objectives.correct_pair": 1.0, "text.max_tokens": tiny.TOKENS}
         config = tiny.make_config(**(fields | changes))
         contract = tiny.make_contract(vocabulary=len(folders.tokenizer))
-        learner = tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)), seed=1)
+        learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)), seed=1)
         _, params, statistics = split(learner)
         before = fresh(params, statistics, optax.identity())
         dataset = SimpleNamespace(contract=contract, tokenizer=tokenizer)

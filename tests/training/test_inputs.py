@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from atbert_jax.models import frontend
 from atbert_jax.training import sharding
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from atbert_jax.training.step import make_evaluation_step
@@ -59,7 +59,7 @@ def test_log_mels_of_host_and_device_are_the_same_to_a_model(tmp_path, tone_mani
     device = next(Batches(config, data, BadRecords(None)).train("train", 8))
     prepared = jax.jit(lambda batch: frontend.prepare(batch, data.contract))(device)
     np.testing.assert_allclose(prepared["log_mel"], host["log_mel"], rtol=0, atol=1e-4)
-    learner = tiny.make_module(lambda: Learner(config, data.contract, rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, data.contract, rngs=Keys(0)))
     definition, params, statistics = split(learner)
     mesh = sharding.make_mesh(config.sharding)
     everywhere = jax.tree.map(lambda _: sharding.replicated(mesh), params)

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from atbert_jax.objectives import OBJECTIVES
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import define
 from tests.tiny import make_batch, make_config, make_contract, make_module
@@ -14,7 +14,7 @@ from tests.tiny import make_batch, make_config, make_contract, make_module
 
 def test_rows_lose_one_modality_at_most_and_as_often_as_asked():
     config = make_config(**{"train.modality_dropout": 0.4, "objectives.alignment": 1.0})
-    learner = make_module(lambda: Learner(config, make_contract(), rngs=nnx.Rngs(0)))
+    learner = make_module(lambda: Learner(config, make_contract(), rngs=Keys(0)))
     batch = {name: jnp.asarray(x) for name, x in make_batch(2000).items()}
     batch["token_mask"] = batch["token_mask"].at[:500].set(0)
     augmented = learner.augment(batch, jax.random.key(0))
@@ -26,9 +26,7 @@ def test_rows_lose_one_modality_at_most_and_as_often_as_asked():
     for lost in (clips[500:] == 0, texts[500:] == 0):
         assert lost.mean() == pytest.approx(0.2, abs=0.04)
     plain = make_module(
-        lambda: Learner(
-            make_config(**{"objectives.alignment": 1.0}), make_contract(), rngs=nnx.Rngs(0)
-        )
+        lambda: Learner(make_config(**{"objectives.alignment": 1.0}), make_contract(), rngs=Keys(0))
     )
     assert plain.augment(batch, jax.random.key(0)) is batch
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 from rich.console import Console
 
 from atbert_jax.evaluation import run as evaluation
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.predict import as_row
 from atbert_jax.training import description, loop, trained
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.writers import read_metrics
 from configs import m3bert_finetune, m3bert_pretrain
@@ -163,7 +163,7 @@ def test_a_record_without_a_label_has_no_say_in_its_task(features, tmp_path):
 
     config = configured(m3bert_finetune.get_config("tiny,genre=label:label,mood=tags"), features)
     data = dataset.load(config, tmp_path)
-    learner = tiny.make_module(lambda: Learner(config, data.contract, rngs=nnx.Rngs(0)))
+    learner = tiny.make_module(lambda: Learner(config, data.contract, rngs=Keys(0)))
     rng = np.random.default_rng(0)
     batch = {
         "frames": rng.normal(size=(4, 30, 28)),

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 import numpy as np
 import optax
 import pytest
-from flax import nnx
 from rich.console import Console
 from safetensors.numpy import load_file
 
@@ -14,6 +13,7 @@ from atbert_jax.conversion import bert, engine
 from atbert_jax.conversion import run as conversion
 from atbert_jax.training import checkpoint, converted
 from atbert_jax.training.checkpoint import Checkpoints
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from input_pipeline import text
@@ -35,7 +35,7 @@ def make_learner(config, seed: int = 0) -> Learner:
     contract = tiny.make_contract(
         spectrogram=spectrogram, segmenting=Segmenting(tiny.SEGMENTS, 0.1)
     )
-    return tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)), seed)
+    return tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)), seed)
 
 
 def make_state(config, seed: int = 0):

@@ -12,17 +12,20 @@ import pytest
 
 from atbert_jax.training import description, sharding
 from atbert_jax.training.checkpoint import Checkpoints
-from atbert_jax.training.state import define, place
+from atbert_jax.training.state import place
 from tests import tiny
 
 pytestmark = pytest.mark.slow
 
 DEVICES = 8
 # Its batch normalisation says as much about sharding as that of a deep net, and compiles sooner.
+# So wide that its parameters outweigh the activations of a batch.
 STEM_ALONE = {
     "model.depths": (),
     "model.width": 8,
+    "model.hidden": 64,
     "model.heads": 4,
+    "model.ffn": 256,
     "objectives.correct_pair": 1.0,
     "objectives.alignment": 1.0,
 }
@@ -53,19 +56,11 @@ def configure(data: int, model: int, fsdp: bool, frozen: tuple[str, ...] = ()) -
     }
 
 
-def traffic(name: str) -> dict[str, float]:
-    """Bytes that a device sends in a step, by kind of collective; and those of all `parameters`.
-
-    The model is so wide that its parameters outweigh the activations of a batch.
-    """
-    wide = {"model.hidden": 64, "model.ffn": 256, "train.batch_size": 16}
-    config = tiny.make_config(**configure(*MESHES[name]) | wide)
-    mesh = sharding.make_mesh(config.sharding)
-    compiled, _ = description.compile_step(config, tiny.make_contract(), mesh)
-    found = description.traffic(compiled.as_text(), DEVICES)
-    parameters = jax.tree.leaves(define(config, tiny.make_contract())[1])
-    size = sum(4 * x.size for x in parameters)
-    return {kind: sent for kind, (_, sent) in found.items()} | {"parameters": size}
+def traffic(setup: tiny.Setup, batch: dict[str, jax.Array]) -> dict[str, float]:
+    """Bytes that a device sends in a step, by kind of collective; and those of all `parameters`."""
+    program = setup.step.func.lower(*setup.step.args, setup.state(), batch).compile().as_text()
+    sent = {kind: sent for kind, (_, sent) in description.traffic(program, DEVICES).items()}
+    return sent | {"parameters": sum(x.nbytes for x in jax.tree.leaves(setup.params))}
 
 
 def train(
@@ -84,7 +79,9 @@ def train(
         name: (x.size, x.addressable_shards[0].data.size)
         for name, x in tiny.named(state.params).items()
     }
-    return {"rows": rows, "parts": parts, "programs": setup.step.func._cache_size()}
+    programs = setup.step.func._cache_size()
+    sent = traffic(setup, setup.put(tiny.make_batch(16))) if fsdp and not frozen else {}
+    return {"rows": rows, "parts": parts, "programs": programs, "traffic": sent}
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +91,8 @@ def on_eight(tmp_path_factory) -> tuple[Path, dict]:
     code = f"""
 import json, jax
 from pathlib import Path
-from tests.training.test_sharding import MESHES, traffic, train
+from tests.training.test_sharding import MESHES, train
 runs = {{name: train(Path({str(workdir)!r}) / name, *mesh) for name, mesh in MESHES.items()}}
-runs["8x1 fsdp"]["traffic"] = traffic("8x1 fsdp")
 print(json.dumps([jax.device_count(), runs]))
 """
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": str(DEVICES), "JAX_PLATFORMS": "cpu"}

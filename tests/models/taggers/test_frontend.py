@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import librosa
 import numpy as np
 import pytest
-from flax import nnx
 
 from atbert_jax.models.taggers.frontend import MelFrontend, decibels, power_spectrum, spec_augment
+from atbert_jax.training.keys import Keys
 from input_pipeline.spectrogram import Spectrogram
 from tests import tiny
 
@@ -20,7 +20,7 @@ SPECTROGRAM = dataclasses.replace(SPECTROGRAM, log_floor=1e-10)
 def make(spectrogram: Spectrogram = SPECTROGRAM, **masks: float) -> MelFrontend:
     settings = tiny.make_config().tagger
     settings.update(masks)
-    return MelFrontend(settings, spectrogram, rngs=nnx.Rngs(0))
+    return MelFrontend(settings, spectrogram, rngs=Keys(0))
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@ from flax import nnx
 
 from atbert_jax.models.taggers import harmonic_cnn
 from atbert_jax.models.taggers.blocks import global_max, max_pool
+from atbert_jax.training.keys import Keys
 from tests import tiny
 from tests.models.taggers.test_networks import NETWORKS, WON, build
 
 
 def frontend() -> harmonic_cnn.HarmonicFrontend:
     settings = tiny.make_config().tagger
-    return harmonic_cnn.HarmonicFrontend(settings, WON, rngs=nnx.Rngs(0))
+    return harmonic_cnn.HarmonicFrontend(settings, WON, rngs=Keys(0))
 
 
 def test_harmonic_centres_are_half_semitones_from_c1():

@@ -15,6 +15,7 @@ from flax import nnx
 
 from atbert_jax.models import taggers
 from atbert_jax.models.taggers import self_attention
+from atbert_jax.training.keys import Keys
 from input_pipeline.spectrogram import Spectrogram
 from tests import tiny
 
@@ -48,7 +49,7 @@ def build(name: str, spectrogram: Spectrogram | None = None, **changes: object) 
     """A new one; `changes` are fields of the config."""
     config = tiny.make_config(**{"data.input": "waveform"} | changes)
     contract = tiny.make_contract(spectrogram=spectrogram or NETWORKS[name].spectrogram)
-    return taggers.build(config, name, contract, rngs=nnx.Rngs(0))
+    return taggers.build(config, name, contract, rngs=Keys(0))
 
 
 def filled(name: str, **changes: object) -> nnx.Module:

@@ -14,6 +14,7 @@ import pytest
 from flax import nnx
 
 from atbert_jax.conversion import engine, files, tagger_rules
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from input_pipeline.contract import Labels
@@ -65,7 +66,7 @@ def test_equals_pytorch_both_ways(folder, name):
     contract = tiny.make_contract(
         spectrogram=NETWORKS[name].spectrogram, labels=Labels("multi_label", TAGS)
     )
-    shapes = nnx.eval_shape(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    shapes = nnx.eval_shape(lambda: Learner(config, contract, rngs=Keys(0)))
     definition, *state = split(shapes)
     source = files.read_pytorch(str(folder / f"{name}.pth")).arrays
     source = engine.without_prefix(source, tagger_rules.PREFIX)

@@ -7,6 +7,7 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models import frontend, taggers
+from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from tests import ear, tiny
 
@@ -19,7 +20,7 @@ def installed(monkeypatch):
 def make(contract=None, **changes) -> Learner:
     config = tiny.make_config(**ear.CONFIG | changes)
     contract = contract or tiny.make_contract("multi_label")
-    return tiny.make_module(lambda: Learner(config, contract, rngs=nnx.Rngs(0)))
+    return tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
 
 
 def test_a_head_on_several_segments_is_one_on_their_mean():

@@ -1,0 +1,56 @@
+"""A trace of some training steps, for TensorBoard's profiler."""
+
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import jax
+from rich.console import Console
+
+# Steps before the trace begins: the first ones compile, and fill what is read ahead.
+LEFT_OUT = 5
+
+
+class Trace:
+    """Traces some of the steps of a run; within its context.
+
+    The trace lies in `workdir/tensorboard`, where TensorBoard with the plugin `xprof` shows it.
+
+    Args:
+        workdir: The run's folder.
+        steps: How many are traced; 0 traces nothing. A run that ends before has a shorter trace.
+        console: Told where the trace is.
+    """
+
+    def __init__(self, workdir: Path, steps: int, console: Console) -> None:
+        self._folder, self._steps, self._console = workdir / "tensorboard", steps, console
+        self._done, self._runs = 0, False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def advance(self) -> None:
+        """To be called before each step."""
+        if self._steps and self._done == LEFT_OUT:
+            jax.profiler.start_trace(self._folder)
+            self._runs = True
+        elif self._done == LEFT_OUT + self._steps:
+            self._stop()
+        self._done += 1
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._runs:
+            self._runs = False
+            jax.profiler.stop_trace()
+            count = min(self._steps, self._done - LEFT_OUT)
+            self._console.print(
+                f"{count} steps are traced: tensorboard --logdir {self._folder}", highlight=False
+            )
