@@ -46,10 +46,15 @@ def commands(config: ml_collections.ConfigDict, more: list[str]) -> dict[str, li
     depths = ["--depths", *map(str, model.depths)]
     # What the peer has: no dropout, and correct pairs alone.
     same = ["--config.model.dropout=0.0", "--config.objectives.alignment=0.0"]
-    given = [argument for argument in sys.argv[1:] if argument.startswith("--config")]
-    ours = Path(__file__).with_name("train_step.py")
+    flag = flags.FLAGS["config"]
+    changes = config_flags.get_override_values(flag).items()
+    given = [f"--config.{name}={value}" for name, value in changes]
+    ours = [
+        str(Path(__file__).with_name("train_step.py")),
+        f"--config={config_flags.get_config_filename(flag)}",
+    ]
     return {
-        "ours": [str(ours), *same, *given, *sizes],
+        "ours": [*ours, *same, *given, *sizes],
         "peer": [PEER.value, *sizes, *widths, *depths, *more],
     }
 
