@@ -9,16 +9,21 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline.audio import AudioError
+from input_pipeline.audio import AudioError, Reader
 from input_pipeline.bad_records import BadRecords
 from input_pipeline.band_statistics import BandSums
 from input_pipeline.bucketing import Buckets, durations, longest
 from input_pipeline.contract import Normalization
 from input_pipeline.dataset import Dataset, Split
 from input_pipeline.examples import LOG_MEL, Examples
+from input_pipeline.frames import FrameReader
 from input_pipeline.mixture import Mixture
 
 Batch = dict[str, np.ndarray]
+
+# Of functions that datasets map: none has Python's control flow over tensors, and translating them
+# takes longer than tracing them.
+as_it_is = tf.autograph.experimental.do_not_convert
 
 # Clips that the statistics of a data set are measured on, evenly taken from the training split.
 MEASURED_CLIPS = 2000
@@ -64,6 +69,8 @@ class Batches:
                 f"config.data.bucketing={self.window} must be a number of batches, or 0 for none"
             )
         self._buckets: dict[tuple[str, int], Buckets] = {}
+        # Validation asks again and again, and a dataset takes a while to be traced.
+        self._evaluations: dict[tuple, tuple[tf.data.Dataset, np.ndarray]] = {}
 
     def train(
         self, split: str, batch_size: int, start_step: int = 0, *, process: tuple[int, int] = (0, 1)
@@ -90,10 +97,12 @@ class Batches:
         rows = _share(batch_size, count)
         whole = self._whole(records)
 
+        @as_it_is
         def place(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
             step, row = number // rows, number % rows
             return *mixture.locate(step * batch_size + index * rows + row), whole
 
+        @as_it_is
         def share(record: tf.Tensor, epoch: tf.Tensor, lengths: tf.Tensor) -> tf.data.Dataset:
             mine = slice(index * rows, (index + 1) * rows)
             each = tf.broadcast_to(lengths, [rows, 2])
@@ -103,7 +112,7 @@ class Batches:
             places = self._buckets_of(split, batch_size).batches(start_step).flat_map(share)
         else:
             places = tf.data.Dataset.range(start_step * rows, np.iinfo(np.int64).max).map(place)
-        return self._batches(places, records, rows, augment=True)
+        return _batches(self._examples(places, records, rows, augment=True), self.reader, records)
 
     def padding(self, split: str, batch_size: int) -> str:
         """How much of the batches of training is padding, for people; '' without buckets."""
@@ -162,31 +171,42 @@ class Batches:
             sources.ManifestError: if the split is empty.
             ValueError: if the processes cannot have equal shares of a batch.
         """
-        records = self.dataset.split(split)
-        return self.chunks(records, batch_size, self._chunk_counts(records), process)
+        records, place = self.dataset.split(split), (split, batch_size, process)
+        if place not in self._evaluations:
+            counts = self._chunk_counts(records)
+            self._evaluations[place] = self._chunks(records, batch_size, counts, process)
+        return self._known(records, *self._evaluations[place])
 
-    def chunks(
-        self, split: Split, batch_size: int, counts: np.ndarray, process: tuple[int, int] = (0, 1)
-    ) -> Iterator[Batch]:
+    def chunks(self, split: Split, batch_size: int, counts: np.ndarray) -> Iterator[Batch]:
         """The first `counts` (N,) chunks of each record, in order; soft labels count for none."""
-        hard = ~split.soft
+        return self._known(split, *self._chunks(split, batch_size, counts, (0, 1)))
+
+    def _chunks(
+        self, split: Split, batch_size: int, counts: np.ndarray, process: tuple[int, int]
+    ) -> tuple[tf.data.Dataset, np.ndarray]:
+        """Batches of a process's part of the chunks, and which of their rows are real, (K, B)."""
         record = np.repeat(np.arange(len(counts)), counts)
         chunk = np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts)
         index, count = process
         rows = _share(batch_size, count)
         # Whole batches, so that every process has as many; what is behind the end is padding.
         places = np.arange(-(-len(record) // batch_size) * batch_size)
-        mine = places.reshape(-1, count, rows)[:, index].reshape(-1)
+        mine = places.reshape(-1, count, rows)[:, index]
         real = mine < len(record)
-        mine = np.minimum(mine, len(record) - 1)
+        mine = np.minimum(mine, len(record) - 1).reshape(-1)
         # One length for all, so that nobody needs to know the order of the records.
         lengths = longest(self._lengths(split)) if self.window else self._whole(split)
-        stream = tf.data.Dataset.from_tensor_slices((record[mine], chunk[mine].astype(np.int64)))
-        stream = stream.map(lambda *place: (*place, lengths))
-        for number, batch in enumerate(self._batches(stream, split, rows, augment=False)):
-            there = real[number * rows : (number + 1) * rows].astype(np.float32)
-            known = there * hard[batch["record"]]
-            masks = [labels.fields[1] for labels in self.dataset.contract.all_labels]
+        each = np.broadcast_to(lengths, (len(mine), 2))
+        places = (record[mine], chunk[mine].astype(np.int64), each)
+        stream = tf.data.Dataset.from_tensor_slices(places)
+        return self._examples(stream, split, rows, augment=False), real
+
+    def _known(self, split: Split, examples: tf.data.Dataset, real: np.ndarray) -> Iterator[Batch]:
+        """The batches, of which padding is not valid, and what is only guessed has no labels."""
+        masks = [labels.fields[1] for labels in self.dataset.contract.all_labels]
+        for there, batch in zip(real, _batches(examples, self.reader, split), strict=True):
+            there = there.astype(np.float32)
+            known = there * ~split.soft[batch["record"]]
             batch |= {name: batch[name] * known for name in masks}
             yield batch | {"valid": batch["valid"] * there}
 
@@ -207,9 +227,12 @@ class Batches:
 
         return np.array([count(record) for record in split.records], np.int64)
 
-    def _batches(
+    def _examples(
         self, places: tf.data.Dataset, split: Split, batch_size: int, *, augment: bool
-    ) -> Iterator[Batch]:
+    ) -> tf.data.Dataset:
+        """Batches of what is read, of (record, epoch or chunk, lengths)."""
+
+        @as_it_is
         def example(
             record: tf.Tensor, epoch_or_chunk: tf.Tensor, lengths: tf.Tensor
         ) -> dict[str, tf.Tensor]:
@@ -221,9 +244,15 @@ class Batches:
             num_parallel_calls=self.threads,
             deterministic=True,
         )
-        stream = examples.batch(batch_size).prefetch(2)
-        for batch in _explained(stream.as_numpy_iterator()):
-            yield _with_tables(batch | self.reader.masks(batch.pop("real")), split)
+        return examples.batch(batch_size).prefetch(2)
+
+
+def _batches(
+    examples: tf.data.Dataset, reader: Reader | FrameReader, split: Split
+) -> Iterator[Batch]:
+    """What is read, with what the split knows of the records."""
+    for batch in _explained(examples.as_numpy_iterator()):
+        yield _with_tables(batch | reader.masks(batch.pop("real")), split)
 
 
 def _with_tables(batch: Batch, split: Split) -> Batch:

@@ -14,10 +14,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import lazy_loader as lazy
 import numpy as np
-import pandas as pd
 import pyarrow
 from pyarrow import parquet
+
+pd = lazy.load("pandas")  # takes a second to import, and predicting seldom reads a table
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson")

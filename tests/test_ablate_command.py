@@ -22,19 +22,39 @@ def ablate(music: Path, workdir: Path, *more: str) -> subprocess.CompletedProces
     )
 
 
-def test_ablate_compares_survives_and_goes_on(music, tmp_path):
-    """The base, and a cell that cannot be built."""
-    result = ablate(music, tmp_path / "out", "--grid=model.heads=3", "--seeds=1")
+FINETUNE = (
+    "--finetune_config=configs/atbert_finetune.py:tiny",
+    "--finetune_config.train.steps=2",
+    "--finetune_config.train.evaluate_every=2",
+    "--finetune_config.train.batch_size=4",
+    "--finetune_config.optimizer.warmup_steps=1",
+    "--finetune_config.evaluation.best_metric=loss",
+)
+
+
+def test_ablate_compares_both_stages_survives_and_goes_on(music, tmp_path):
+    """The base, whose second stage starts from the first, and a cell that cannot be built."""
+    out = tmp_path / "out"
+    result = ablate(music, out, *FINETUNE, "--grid=model.heads=3", "--over=seed=3")
     assert "1 of 2 runs failed" in one_line(result)
-    assert "failed: model.heads=3 seed=0: model.heads=3 does not divide" in result.stdout
-    cells = json.loads((tmp_path / "out" / "ablation.json").read_text())["cells"]
+    assert "failed: model.heads=3 seed=3: model.heads=3 does not divide" in result.stdout
+    folder = out / "runs" / "base" / "seed=3"
+    assert f"from {folder / 'pretrain'}" in result.stdout.replace("\n", "")
+    stored = json.loads((folder / "finetune" / "config.json").read_text())
+    assert stored["init_from"] == str(folder / "pretrain")
+    assert stored["seed"] == 3
+    everything = json.loads((out / "ablation.json").read_text())
+    cells, (run, _) = everything["cells"], everything["runs"]
     assert [cell["runs"] for cell in cells] == [1, 0]
     assert [cell["model.heads"] for cell in cells] == [4, 3]
     assert cells[0]["correct_pair/roc_auc mean"] is not None
-    result = ablate(music, tmp_path / "out", "--over=seed=0", "--metrics=loss")
+    assert {"correct_pair/roc_auc", "classification/audio/accuracy", "loss"} <= set(run["metrics"])
+    assert run["parameters"] > 0
+    assert set(run["seconds"]) == {"training", "evaluation"}
+    result = ablate(music, out, *FINETUNE, "--over=seed=3", "--metrics=loss")
     assert not result.returncode, result.stderr
     assert "1 runs, 1 of them done" in result.stdout
-    assert str(tmp_path / "out" / "report.html") in result.stdout
+    assert str(out / "report.html") in result.stdout
 
 
 def test_ablate_fine_tunes_with_the_same_model_on_the_same_data():

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import lazy_loader as lazy
 import numpy as np
 from flax import nnx
 from scipy.special import softmax
 
-from atbert_jax.evaluation import metrics, plots
 from atbert_jax.evaluation import split as on_split
 from atbert_jax.evaluation.aggregation import aggregate
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, compare, encode_text
@@ -27,6 +27,10 @@ from atbert_jax.training.trained import Trained
 from input_pipeline import text
 from input_pipeline.dataset import Dataset
 from input_pipeline.progress import track
+
+# Scikit-learn and Matplotlib take seconds to import, which predicting can do without.
+metrics = lazy.load("atbert_jax.evaluation.metrics", suppress_warning=True)
+plots = lazy.load("atbert_jax.evaluation.plots", suppress_warning=True)
 
 NAME = "zero_shot"
 # Ways to compare, the one that answers first.

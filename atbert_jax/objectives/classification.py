@@ -4,20 +4,24 @@ from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
+import lazy_loader as lazy
 import ml_collections
 import numpy as np
 import optax
 from flax import nnx
 
-from atbert_jax.evaluation import metrics, plots
 from atbert_jax.evaluation.aggregation import aggregate as aggregate_tracks
-from atbert_jax.evaluation.fonts import legend
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views, possible
 from input_pipeline.contract import Contract
+
+# Scikit-learn and Matplotlib take seconds to import, which predicting can do without.
+fonts = lazy.load("atbert_jax.evaluation.fonts", suppress_warning=True)
+metrics = lazy.load("atbert_jax.evaluation.metrics", suppress_warning=True)
+plots = lazy.load("atbert_jax.evaluation.plots", suppress_warning=True)
 
 HEADS = ("mlp", "linear", "residual")
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nnx.relu}
@@ -264,7 +268,7 @@ class Classification(Objective):
         what = f"{self.labels.name}: " if self.labels.name else ""
         title = f"{what}each label, {view.replace('_', ' + ')}"
         tables = [Table(title[0].upper() + title[1:], ["label", *columns], rows)]
-        figures, numbers = [], legend(names)
+        figures, numbers = [], fonts.legend(names)
         if self.labels.task == "single_label":
             png = plots.confusion_matrix(entry["confusion_matrix"], names)
             note = f"Rows are the truth. {numbers}".strip()

@@ -153,27 +153,3 @@ def test_time_adds_up_over_calls_that_were_stopped(tmp_path, monkeypatch):
     with ablation._timed(tmp_path, "training"):
         pass
     assert json.loads((tmp_path / ablation.CLOCK).read_text()) == {"training": 6.0}
-
-
-@pytest.mark.slow
-def test_two_stages_are_trained_and_measured(tone_manifest, tone_config, tmp_path):
-    """The real thing, two steps of each stage; the second starts from the first."""
-    changes = {**tiny.MODEL, "train.steps": 2, "train.batch_size": 4, "optimizer.warmup_steps": 1}
-    manifest = tone_manifest()
-    pretrain, finetune = (tone_config(manifest, **changes) for _ in range(2))
-    pretrain.objectives.correct_pair = finetune.objectives.classification = 1.0
-    finetune.classification.views = ("audio",)
-    config = grid.join(pretrain, finetune, {}, {})
-    (outcome,), said = run(config, tmp_path / "out", over="seed=3")
-    assert not outcome.error
-    folder = tmp_path / "out" / "runs" / "base" / "seed=3"
-    stored = json.loads((folder / "finetune" / "config.json").read_text())
-    assert stored["init_from"] == str(folder / "pretrain")
-    assert stored["seed"] == 3
-    assert f"from {folder / 'pretrain'}" in said.replace("\n", "")
-    assert {METRIC, "classification/audio/accuracy", "loss"} <= set(outcome.metrics)
-    assert outcome.parameters > 0
-    assert set(outcome.seconds) == {"training", "evaluation"}
-    again, said = run(config, tmp_path / "out", over="seed=3")
-    assert "1 of them done" in said
-    assert again == [outcome]

@@ -10,7 +10,7 @@ import soundfile
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.training import trained
 from input_pipeline.sources import Record
-from tests import tiny
+from tests import commands, tiny
 
 RATE = 8000
 
@@ -72,3 +72,12 @@ def test_a_file_has_the_same_answer_wherever_it_stands(model, tmp_path):
             expected = alone[answer.record.id]
             assert answer.fields == expected.fields
             np.testing.assert_array_equal(answer.chunk_scores, expected.chunk_scores)
+
+
+def test_what_takes_seconds_to_import_is_left_out():
+    code = (
+        "import sys; from atbert_jax.evaluation import prediction;"
+        "print(*{'sklearn', 'matplotlib', 'librosa', 'tensorflow'}.intersection(sys.modules))"
+    )
+    result = commands.run(code=code)
+    assert result.stdout == "\n", result.stderr

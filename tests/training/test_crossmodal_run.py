@@ -109,13 +109,11 @@ def test_answers_with_one_modality_alone(trained_on):
     assert not both.error + sound.error + words.error
 
 
-def test_a_bert_that_learned_from_text_stays_as_it_is(tone_manifest, tmp_path):
-    manifest = tone_manifest(6, 2, 2)
-    train("text", manifest, tmp_path / "text")
-    start = {"init_from": str(tmp_path / "text")}
-    _, said = train("audio_text", manifest, tmp_path / "both", **start)
+def test_a_bert_that_learned_from_text_stays_as_it_is(trained_on, tmp_path):
+    manifest, text, _ = trained_on("text")
+    _, said = train("audio_text", manifest, tmp_path / "both", **{"init_from": str(text)})
     assert "model/audio_conv/kernel" in said.partition("start anew")[2]
-    before, after = (trained.load(tmp_path / name).params["model"] for name in ("text", "both"))
+    before, after = (trained.load(folder).params["model"] for folder in (text, tmp_path / "both"))
     for name, x in tiny.named(before["text_encoder"]).items():
         np.testing.assert_array_equal(tiny.named(after["text_encoder"])[name], x)
     assert "pooler" not in after
