@@ -39,7 +39,7 @@ FIELDS = {
     "evaluation.batch_size": 4,
     "data.threads": 2,
 }
-pytestmark = pytest.mark.filterwarnings("ignore:Empty filters")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Empty filters")]
 
 
 def train(given: str, manifest: Path, workdir: Path, **changes: object) -> tuple[dict, str]:

@@ -14,6 +14,8 @@ from atbert_jax.training.writers import read_metrics
 from input_pipeline import bad_records
 from tests import tiny
 
+pytestmark = pytest.mark.slow
+
 TINY = {
     **tiny.MODEL,
     "objectives.correct_pair": 1.0,
