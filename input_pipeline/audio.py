@@ -231,7 +231,7 @@ def read(
             skip = begin - first
             parts = [_mono(source, block) for block in _blocks(file, skip + count + margin)]
             offset = first * sample_rate // rate
-    waveform = np.concatenate(parts or [np.zeros(0, np.float32)])
+    waveform = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.zeros(0, np.float32)])
     if len(waveform) <= skip:
         raise _nothing(source, start)
     if rate != sample_rate:
@@ -239,7 +239,9 @@ def read(
     begin, count = _part(len(waveform), start * sample_rate - offset, duration * sample_rate)
     if not count:
         raise _nothing(source, start)
-    return waveform[begin : begin + count].astype(np.float32)
+    part = waveform[begin : begin + count]
+    # A copy of a part, so that the rest of it is not kept.
+    return part.astype(np.float32, copy=len(part) < len(waveform))
 
 
 def _nothing(source: str, start: float) -> AudioError:
