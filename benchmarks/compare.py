@@ -23,14 +23,10 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from atbert_jax.evaluation.tables import Table, print_table
+from benchmarks import sizes
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/atbert_pretrain.py:base")
 PEER = flags.DEFINE_string("peer", None, "The script of the PyTorch step.", required=True)
-BATCH = flags.DEFINE_integer("batch", 2, "Clips of a step.")
-SEGMENTS = flags.DEFINE_integer("segments", 2, "Of a clip.")
-MELS = flags.DEFINE_integer("mels", 32, "Bands of a log-mel.")
-FRAMES = flags.DEFINE_integer("frames", 48, "Of a segment.")
-TEXT = flags.DEFINE_integer("text", 32, "Tokens of a text.")
 STEPS = flags.DEFINE_integer("steps", 10, "How many are timed, of each in a round.")
 ROUNDS = flags.DEFINE_integer("rounds", 3, "How often the two take turns.")
 JSON = flags.DEFINE_bool("json", False, "Print the measured lines and the ratios as JSON.")
@@ -38,7 +34,7 @@ JSON = flags.DEFINE_bool("json", False, "Print the measured lines and the ratios
 
 def commands(config: ml_collections.ConfigDict, more: list[str]) -> dict[str, list[str]]:
     """What to run, by whose it is."""
-    sizes = [f"--{flag.name}={flag.value}" for flag in (BATCH, SEGMENTS, MELS, FRAMES, TEXT, STEPS)]
+    same_sizes = [*sizes.as_flags(sizes.sized(config)), f"--steps={STEPS.value}"]
     model = config.model
     if model.ffn != 4 * model.hidden or model.embedding != 128:
         raise ValueError("the peer's ffn is 4 * hidden and its embedding 128; so must ours be")
@@ -54,8 +50,8 @@ def commands(config: ml_collections.ConfigDict, more: list[str]) -> dict[str, li
         f"--config={config_flags.get_config_filename(flag)}",
     ]
     return {
-        "ours": [*ours, *same, *given, *sizes],
-        "peer": [PEER.value, *sizes, *widths, *depths, *more],
+        "ours": [*ours, *same, *given, *same_sizes],
+        "peer": [PEER.value, *same_sizes, *widths, *depths, *more],
     }
 
 

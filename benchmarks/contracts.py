@@ -31,6 +31,11 @@ def set_frames(config: ml_collections.ConfigDict, frames: int) -> None:
     config.segmenting.seconds = (frames - 1) * spectrogram.hop_length / spectrogram.sample_rate
 
 
+def log_mel_shape(config: ml_collections.ConfigDict) -> tuple[int, int, int]:
+    """Of a clip: segments, bands, frames."""
+    return abstract_batch(made_up(config), "log_mel", 1)["log_mel"].shape[1:]
+
+
 def made_up_batch(config: ml_collections.ConfigDict, contract: Contract) -> dict[str, np.ndarray]:
     """Noise and random tokens without padding, `config.train.batch_size` rows."""
     generator = np.random.default_rng(0)

@@ -29,13 +29,9 @@ from atbert_jax.models.encoded import Encoded
 from atbert_jax.training import optimizer
 from atbert_jax.training.description import abstract_batch
 from atbert_jax.training.state import define
-from benchmarks import contracts
+from benchmarks import contracts, sizes
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/atbert_pretrain.py:base")
-BATCH = flags.DEFINE_integer("batch", 8, "Clips of a step.")
-SEGMENTS = flags.DEFINE_integer("segments", 10, "Of a clip.")
-MELS = flags.DEFINE_integer("mels", 128, "Bands of a log-mel.")
-FRAMES = flags.DEFINE_integer("frames", 220, "Of a segment.")
 PEAK = flags.DEFINE_float("peak", 989.0, "TFLOP/s; the default is an H100's in bfloat16.")
 BANDWIDTH = flags.DEFINE_float("bandwidth", 3.35, "TB/s of its memory.")
 RUN = flags.DEFINE_bool("run", False, "Run the parts and measure what they take.")
@@ -138,10 +134,7 @@ def measured(program: jax.stages.Compiled, shapes: tuple) -> float:
 
 def main(_: list[str]) -> None:
     """Prints a row for each part."""
-    config = CONFIG.value
-    config.train.batch_size = BATCH.value
-    config.segmenting.segments, config.spectrogram.n_mels = SEGMENTS.value, MELS.value
-    contracts.set_frames(config, FRAMES.value)
+    config = sizes.sized(CONFIG.value)
     rows, console = [], Console(width=130)
     for name, (function, shapes) in parts(config).items():
         with console.status(name):

@@ -25,35 +25,15 @@ from ml_collections import config_flags
 from atbert_jax.training import optimizer, sharding
 from atbert_jax.training.state import initialize, lay_out
 from atbert_jax.training.step import make_train_step
-from benchmarks import contracts
+from benchmarks import contracts, sizes
 from input_pipeline.allocation import keep_freed_memory
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/atbert_pretrain.py:base")
-BATCH = flags.DEFINE_integer("batch", None, "Clips of a step; else the config's.")
-SEGMENTS = flags.DEFINE_integer("segments", None, "Of a clip; else the config's.")
-MELS = flags.DEFINE_integer("mels", None, "Bands of a log-mel; else the config's.")
-FRAMES = flags.DEFINE_integer("frames", None, "Of a segment; else by the config's seconds.")
-TEXT = flags.DEFINE_integer("text", None, "Tokens of a text; else the config's.")
 STEPS = flags.DEFINE_integer("steps", 10, "How many are timed.")
 
 WARM_UP = 3
 # Sides of the matrices by platform: large enough that the rate does not grow any more.
 MATRIX = {"cpu": 2048, "gpu": 8192, "tpu": 8192}
-
-
-def sized(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The config with the sizes that the flags give."""
-    for part, name, value in (
-        ("train", "batch_size", BATCH.value),
-        ("segmenting", "segments", SEGMENTS.value),
-        ("spectrogram", "n_mels", MELS.value),
-        ("text", "max_tokens", TEXT.value),
-    ):
-        if value:
-            config[part][name] = value
-    if FRAMES.value:
-        contracts.set_frames(config, FRAMES.value)
-    return config
 
 
 def matrix_rate(dtype: str) -> float:
@@ -120,7 +100,7 @@ def measure(config: ml_collections.ConfigDict, steps: int) -> dict[str, object]:
 
 def main(_: list[str]) -> None:
     """Prints the line."""
-    print(json.dumps(measure(sized(CONFIG.value), STEPS.value)))
+    print(json.dumps(measure(sizes.sized(CONFIG.value), STEPS.value)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline.audio import AudioError, Reader
+from input_pipeline.audio import AudioError
 from input_pipeline.bad_records import BadRecords
 from input_pipeline.band_statistics import BandSums
 from input_pipeline.bucketing import Buckets, durations, longest
@@ -18,6 +18,7 @@ from input_pipeline.dataset import Dataset, Split
 from input_pipeline.examples import LOG_MEL, Examples
 from input_pipeline.frames import FrameReader
 from input_pipeline.mixture import Mixture
+from input_pipeline.reader import Reader
 
 Batch = dict[str, np.ndarray]
 

@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline import audio
 from input_pipeline.audio import AudioError
 from input_pipeline.frames import FrameReader
 from input_pipeline.mixture import Mixture
 from input_pipeline.progress import track
+from input_pipeline.reader import Reader
 from input_pipeline.sources import Record
 
 # Lengths of sound and of text that batches are cut to: for each of them a step is compiled.
@@ -119,9 +119,7 @@ def _merged(needed: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return shapes
 
 
-def durations(
-    records: Sequence[Record], reader: audio.Reader | FrameReader, threads: int
-) -> np.ndarray:
+def durations(records: Sequence[Record], reader: Reader | FrameReader, threads: int) -> np.ndarray:
     """Length of each record in seconds, (N,): the manifest's, or what the header of its file says.
 
     It is never less than what the reader gives of the record; 0 where that is nothing.

@@ -7,6 +7,7 @@ from input_pipeline.audio import AudioError
 from input_pipeline.contract import Contract
 from input_pipeline.memory import Memory
 from input_pipeline.music_features import MusicFeatures, extract
+from input_pipeline.reader import Reader
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.sources import Record
 
@@ -15,7 +16,7 @@ MOST_CHANNELS = 2
 
 
 class FrameReader:
-    """Reads chunks of frames, as `audio.Reader` reads segments of samples.
+    """Reads chunks of frames, as `Reader` reads segments of samples.
 
     A record's features are those of all that is heard of it, of which chunks are cut. A `.npy` file
     with as many columns as there are features holds frames (see `input_pipeline.extract`) that are
@@ -36,7 +37,7 @@ class FrameReader:
     ) -> None:
         self.features, self.segmenting = features, segmenting
         self.sample_rate = features.frame_rate  # what is cut are frames
-        self._audio = audio.Reader(features.sample_rate, segmenting)
+        self._audio = Reader(features.sample_rate, segmenting)
         self._memory = Memory(self._extract, memory_mb)
 
     @property
@@ -125,14 +126,14 @@ class FrameReader:
         return frames[begin:end]
 
 
-def make_reader(contract: Contract, memory_mb: float = 0) -> audio.Reader | FrameReader:
+def make_reader(contract: Contract, memory_mb: float = 0) -> Reader | FrameReader:
     """What reads records as a contract wants them: frames of features, or samples."""
     if contract.features:
         return FrameReader(contract.features, contract.segmenting, memory_mb)
-    return audio.Reader(contract.spectrogram.sample_rate, contract.segmenting, memory_mb)
+    return Reader(contract.spectrogram.sample_rate, contract.segmenting, memory_mb)
 
 
-def nothing(reader: audio.Reader | FrameReader) -> tuple[np.ndarray, np.ndarray]:
+def nothing(reader: Reader | FrameReader) -> tuple[np.ndarray, np.ndarray]:
     """What a reader's `segments` would return of a record without any sound."""
     sound, real = reader.shapes
     return np.zeros(sound, np.float32), np.zeros(real, np.int32)

@@ -21,8 +21,8 @@ from atbert_jax.evaluation.taggram import LONGEST_TITLE
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.models.taggers.frontend import decibels, power_spectrum
 from atbert_jax.training.trained import Trained
-from input_pipeline.audio import Reader
 from input_pipeline.dataset import Split
+from input_pipeline.reader import Reader
 from input_pipeline.sources import Record
 
 OBJECTIVE = "classification"

@@ -204,7 +204,8 @@ class Run:
         """Steps until the end, with a validation and a checkpoint every so often."""
         trace = Trace(self.workdir, profile, self.console)
         # Whatever happens, a checkpoint that is being written gets finished.
-        with contextlib.closing(self.checkpoints), contextlib.closing(self.writer), trace:
+        closing = contextlib.closing
+        with closing(self.checkpoints), closing(self.writer), closing(trace):
             self._train(trace)
 
     def _train(self, trace: Trace) -> None:
@@ -221,7 +222,7 @@ class Run:
             for number in range(first + 1, steps + 1):
                 if number - 1 in self.reloads:
                     self._reload()
-                trace.advance()
+                trace.advance(self.state.step)
                 batch = sharding.put(next(stream), self.mesh)
                 self.state, metrics = step(self.state, batch)
                 self._settle(meter)  # the step before, while this one runs

@@ -1,8 +1,6 @@
 """A trace of some training steps, for TensorBoard's profiler."""
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import jax
 from rich.console import Console
@@ -12,7 +10,7 @@ LEFT_OUT = 5
 
 
 class Trace:
-    """Traces some of the steps of a run; within its context.
+    """Traces some of the steps of a run.
 
     The trace lies in `workdir/tensorboard`, where TensorBoard with the plugin `xprof` shows it.
 
@@ -26,27 +24,23 @@ class Trace:
         self._folder, self._steps, self._console = workdir / "tensorboard", steps, console
         self._done, self._runs = 0, False
 
-    def __enter__(self) -> Self:
-        return self
+    def advance(self, latest: jax.Array) -> None:
+        """To be called before each step.
 
-    def advance(self) -> None:
-        """To be called before each step."""
+        Args:
+            latest: A result of the step before, which is waited for where the trace begins or ends.
+        """
         if self._steps and self._done == LEFT_OUT:
+            jax.block_until_ready(latest)
             jax.profiler.start_trace(self._folder)
             self._runs = True
-        elif self._done == LEFT_OUT + self._steps:
-            self._stop()
+        elif self._runs and self._done == LEFT_OUT + self._steps:
+            jax.block_until_ready(latest)
+            self.close()
         self._done += 1
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stop()
-
-    def _stop(self) -> None:
+    def close(self) -> None:
+        """Writes the trace, if it is not written yet."""
         if self._runs:
             self._runs = False
             jax.profiler.stop_trace()

@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from input_pipeline import audio, memory
-from input_pipeline.audio import AudioError, Reader, file_duration, read
+from input_pipeline.audio import AudioError, file_duration, read
+from input_pipeline.reader import Reader
 from input_pipeline.segmenting import Segmenting
 from tests.clips import RATE, noise, record
 
@@ -284,6 +285,7 @@ def test_memory_is_within_the_budget_and_changes_no_answer(tmp_path, monkeypatch
         return read(path, *arguments)
 
     monkeypatch.setattr(audio, "read", count)
+    monkeypatch.setattr("input_pipeline.reader.read", count)
     monkeypatch.setattr(memory, "RECENT", 0)
     segmenting = Segmenting(segments=2, seconds=0.5)
 

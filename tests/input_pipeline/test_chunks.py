@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from input_pipeline import audio
-from input_pipeline.audio import Reader, read
+from input_pipeline.audio import read
+from input_pipeline.reader import Reader
 from input_pipeline.segmenting import Segmenting
 from tests.clips import RATE, noise, record
 
@@ -43,6 +44,7 @@ def test_overlapping_chunks_are_read_once_by_many_threads(tmp_path, monkeypatch)
         return read(path, *arguments)
 
     monkeypatch.setattr(audio, "read", count)
+    monkeypatch.setattr("input_pipeline.reader.read", count)
     reader = Reader(RATE, Segmenting(segments=1, seconds=29.0, chunks=16))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda chunk: reader.segments(record(path), chunk)[0], range(16)))

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from input_pipeline.audio import AudioError, Reader, file_duration, read
+from input_pipeline.audio import AudioError, file_duration, read
+from input_pipeline.reader import Reader
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.sources import Record
 from tests.audio_files import RATE, originals

@@ -296,12 +296,13 @@ sys.modules["tensorflow"] = None
 from pathlib import Path
 import input_pipeline.bad_records, input_pipeline.progress
 from configs import defaults
-from input_pipeline import audio, contract, dataset
+from input_pipeline import contract, dataset
+from input_pipeline.reader import Reader
 config = defaults.get_config("tiny")
 config.data.manifest = {str(tone_manifest())!r}
 config.data.task = "single_label"
 data = dataset.load(config, Path({str(tmp_path)!r}))
-reader = audio.Reader(16_000, data.contract.segmenting)
+reader = Reader(16_000, data.contract.segmenting)
 print(reader.segments(data.split("train").records[0])[0].shape)
 print(data.contract.spectrogram.mel_matrix.shape)
 assert sys.modules["tensorflow"] is None

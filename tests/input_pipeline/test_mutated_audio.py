@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from input_pipeline.audio import AudioError, Reader, file_duration, read
+from input_pipeline.audio import AudioError, file_duration, read
+from input_pipeline.reader import Reader
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.sources import Record
 from tests import trial

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from input_pipeline.audio import Reader, read
+from input_pipeline.audio import read
 from input_pipeline.perturbation import COMPANDERS, ROBUSTNESS, Compander, Perturbation
+from input_pipeline.reader import Reader
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.sources import Record
 

@@ -13,7 +13,8 @@ from atbert_jax import predict
 from atbert_jax.evaluation import pseudo_labels
 from atbert_jax.evaluation.prediction import Answer
 from input_pipeline import audio, shards
-from input_pipeline.audio import AudioError, Reader
+from input_pipeline.audio import AudioError
+from input_pipeline.reader import Reader
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.shard_writer import ShardSettings, ShardWriter, pcm16
 from input_pipeline.sources import read_manifest

@@ -1,5 +1,6 @@
 """The trace of some steps: which ones, and where it lies."""
 
+import contextlib
 import io
 
 import jax
@@ -23,9 +24,9 @@ def test_as_many_steps_as_asked_for_or_as_there_are(
     said = []
     monkeypatch.setattr(profiling.jax.profiler, "start_trace", lambda _: said.append("start"))
     monkeypatch.setattr(profiling.jax.profiler, "stop_trace", lambda: said.append("stop"))
-    with Trace(tmp_path, asked, console) as trace:
+    with contextlib.closing(Trace(tmp_path, asked, console)) as trace:
         for number in range(run):
-            trace.advance()
+            trace.advance(jnp.zeros(()))
             said.append(number)
     if traced:
         inside = said[said.index("start") + 1 : said.index("stop")]
@@ -37,9 +38,9 @@ def test_as_many_steps_as_asked_for_or_as_there_are(
 
 
 def test_the_trace_is_where_tensorboard_looks(console, tmp_path):
-    with Trace(tmp_path, 1, console) as trace:
+    with contextlib.closing(Trace(tmp_path, 1, console)) as trace:
         for _ in range(LEFT_OUT + 1):
-            trace.advance()
+            trace.advance(jnp.zeros(()))
             jax.block_until_ready(jnp.ones(3) + 1)
     folder = tmp_path / "tensorboard"
     assert list((folder / "plugins" / "profile").glob("*/*.xplane.pb"))
