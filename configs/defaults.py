@@ -271,6 +271,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "noise_snr_db": 20.0,
             "noise_probability": 0.0,
             "pitch_semitones": 0.0,
+            "pitch_probability": 1.0,
             "frequency_masks": 0,
             "frequency_mask_size": 0.1,
             "time_masks": 0,

@@ -58,8 +58,8 @@ def noisy_student(config: ml_collections.ConfigDict) -> None:
 
     Two manifests are needed, `--config.data.manifest=labelled.csv,pseudo.jsonl`, of which
     `atbert_jax.pseudo_label` writes the second. Only what is pseudo-labelled is augmented, by the
-    chain of the Music Tagging Transformer (Won et al. 2021) with its probabilities, but for the
-    change of pitch; level and noise are drawn as `Augmentation` has them. Adam at 1e-4.
+    chain of the Music Tagging Transformer (Won et al. 2021) with its probabilities; level and noise
+    are drawn as `Augmentation` has them. Adam at 1e-4.
     """
     config.optimizer.update(
         {
@@ -81,6 +81,8 @@ def noisy_student(config: ml_collections.ConfigDict) -> None:
             "noise_probability": 0.3,
             "noise_snr_db": 6.0,
             "gain_db": 6.0,
+            "pitch_probability": 0.4,
+            "pitch_semitones": 7.0,
             "filter_probability": 0.8,
             "delay_probability": 0.5,
             "reverb_probability": 0.3,

@@ -4,7 +4,7 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline import effects
+from input_pipeline import effects, transposition
 from input_pipeline.audio import AudioError
 from input_pipeline.bad_records import BadRecords
 from input_pipeline.contract import Contract
@@ -22,7 +22,7 @@ from input_pipeline.frames import make_reader, nothing
 # What a batch carries of the audio.
 LOG_MEL, WAVEFORM, FRAMES = "log_mel", "waveform", "frames"
 # Fields of the augmentation that change log-mels.
-OF_LOG_MELS = ("pitch_semitones", "frequency_masks", "time_masks")
+OF_LOG_MELS = ("frequency_masks", "time_masks")
 
 
 class Examples:
@@ -169,6 +169,8 @@ class Examples:
         if seeds:
             rate, real = contract.spectrogram.sample_rate, samples[: tf.shape(waveform)[0]]
             waveform = augment_waveform(waveform, real, settings, seeds[0])
+            if self.input == WAVEFORM:
+                waveform = transposition.randomly_transpose(waveform, real, settings, seeds[2])
             waveform = effects.apply(waveform, real, settings, rate, seeds[3])
         if self.input == WAVEFORM:
             return _padded(waveform, tf.size(samples))

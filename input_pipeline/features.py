@@ -22,7 +22,9 @@ class Augmentation:
         gain_db: Largest change of level up or down, in dB.
         noise_snr_db: White noise is added at a random ratio between this and 30 dB above it.
         noise_probability: Share of the clips that noise is added to.
-        pitch_semitones: Largest transposition up or down; the tempo stays.
+        pitch_semitones: Largest transposition up or down; the tempo stays. Log-mels are transposed
+            by their mel matrix, waveforms by a phase vocoder (see `transposition`).
+        pitch_probability: Share of the clips that are transposed.
         frequency_masks: Number of SpecAugment masks over mel bands, the same for all segments.
         frequency_mask_size: Largest share of the bands under one mask.
         time_masks: Number of SpecAugment masks over frames in each segment.
@@ -40,6 +42,7 @@ class Augmentation:
     noise_snr_db: float = 20.0
     noise_probability: float = 0.0
     pitch_semitones: float = 0.0
+    pitch_probability: float = 1.0
     frequency_masks: int = 0
     frequency_mask_size: float = 0.1
     time_masks: int = 0
@@ -87,7 +90,7 @@ def log_mel(
 def random_mel_matrix(
     spectrogram: Spectrogram, settings: Augmentation, seed: tf.Tensor
 ) -> tf.Tensor:
-    """The mel matrix of a random transposition by at most `pitch_semitones`.
+    """The mel matrix of a random transposition by at most `pitch_semitones`, or of none.
 
     Args:
         spectrogram: Settings.
@@ -104,7 +107,9 @@ def random_mel_matrix(
         warnings.simplefilter("ignore")  # of bands that stay empty, as they should
         banks = np.stack([spectrogram.transposed_mel_matrix(amount) for amount in amounts])
     number = tf.random.stateless_uniform([], seed, 0, len(banks), tf.int32)
-    return tf.gather(tf.constant(banks), number)
+    draw = tf.random.stateless_uniform([], tf.random.experimental.stateless_fold_in(seed, 1))
+    transposed = draw < settings.pitch_probability
+    return tf.gather(tf.constant(banks), tf.where(transposed, number, len(banks) // 2))
 
 
 def augment_waveform(

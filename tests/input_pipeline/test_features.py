@@ -280,5 +280,11 @@ def test_transpositions_follow_the_seed_and_include_none():
     np.testing.assert_array_equal(banks[7], same)
     assert len({bank.tobytes() for bank in banks}) > 10
     assert any((bank == spectrogram.mel_matrix).all() for bank in banks)
+    rare = Augmentation(pitch_semitones=2.0, pitch_probability=0.25)
+    drawn = [random_mel_matrix(spectrogram, rare, seed).numpy() for seed in seeds(60)]
+    changed = [(bank != spectrogram.mel_matrix).any() for bank in drawn]
+    assert 5 < sum(changed) < 28
+    for bank, is_changed, often in zip(drawn, changed, banks, strict=True):
+        assert not is_changed or (bank == often).all()
     plain = random_mel_matrix(spectrogram, Augmentation(), [0, 1])
     np.testing.assert_array_equal(plain, spectrogram.mel_matrix)
