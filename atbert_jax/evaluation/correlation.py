@@ -16,7 +16,7 @@ from scipy import stats
 
 from atbert_jax.evaluation.canvas import canvas, encode
 from atbert_jax.evaluation.fonts import lettering
-from atbert_jax.evaluation.report import Figure
+from atbert_jax.evaluation.report import Figure, Section
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.training import sharding
 from atbert_jax.training.learner import Batch
@@ -71,9 +71,7 @@ def p_values(r: np.ndarray, count: float) -> np.ndarray:
     return 2 * stats.t.sf(t, freedom)
 
 
-def measure(
-    model: Trained, dataset: Dataset, split: str
-) -> tuple[dict[str, Any], list[Table], list[Figure]]:
+def measure(model: Trained, dataset: Dataset, split: str) -> Section:
     """Correlates every unit of every layer with every feature, over the frames of a split.
 
     Where the model stacks frames, features are those frames' means.
@@ -114,7 +112,8 @@ def measure(
         note,
     )
     note = "For each layer and feature the r of the unit with the largest |r|."
-    return values, [table], [Figure("Hidden units and features", draw(r, dataset), note)]
+    figure = Figure("Hidden units and features", draw(r, dataset), note)
+    return Section(values, [table], [figure])
 
 
 def _frames(

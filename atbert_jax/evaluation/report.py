@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -43,6 +43,15 @@ class Figure:
     def data_uri(self) -> str:
         """The picture itself, written as an address."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+
+
+class Section(NamedTuple):
+    """What one part of an evaluation found: for `metrics.json`, and for the report."""
+
+    values: Mapping[str, Any]
+    tables: Sequence[Table] = ()
+    figures: Sequence[Figure] = ()
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from flax import nnx
 from atbert_jax.evaluation import ranking
 from atbert_jax.evaluation.aggregation import aggregate
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, draws, encode_audio, encode_text
+from atbert_jax.evaluation.report import Section
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.alignment import unit
@@ -70,9 +71,7 @@ def is_learned(model: Trained) -> bool:
     return bool({PAIR, COSINE} & set(model.config.objectives))
 
 
-def measure(
-    model: Trained, dataset: Dataset, split: str
-) -> tuple[dict[str, Any], list[Table], list[str]]:
+def measure(model: Trained, dataset: Dataset, split: str) -> Section:
     """Measures both directions on the records of a split that have a clip and a text.
 
     Args:
@@ -95,7 +94,8 @@ def measure(
     records = dataset.split(split)
     clips = encode_clips(model, dataset, records, keep_states=depth > 0)
     if clips is None:
-        return {}, [], ["Nothing was searched: no record has both a text and a readable clip."]
+        nothing = "Nothing was searched: no record has both a text and a readable clip."
+        return Section({}, warnings=[nothing])
     texts, first, own = encode_texts(model, records, clips.rows)
     orders = search(model, clips, texts, depth)
     has = own[:, None] == np.arange(len(first))
@@ -109,7 +109,8 @@ def measure(
     queries = [records.records[row].text for row in clips.rows[first]]
     best = orders[TEXT_TO_AUDIO].get(RERANKED, orders[TEXT_TO_AUDIO][CANDIDATES])
     tables = [_table(values), _examples(queries, files, best, has.T)]
-    return values, tables, [] if COSINE in model.config.objectives else [UNTRAINED]
+    warnings = [] if COSINE in model.config.objectives else [UNTRAINED]
+    return Section(values, tables, warnings=warnings)
 
 
 def encode_clips(

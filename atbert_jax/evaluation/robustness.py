@@ -7,7 +7,7 @@ from rich.console import Console
 
 from atbert_jax.evaluation import plots
 from atbert_jax.evaluation import split as on_split
-from atbert_jax.evaluation.report import Figure
+from atbert_jax.evaluation.report import Figure, Section
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.training.trained import Trained
 from input_pipeline.dataset import Dataset
@@ -25,7 +25,7 @@ def measure(
     clean: Mapping[str, Any],
     chosen: Mapping[str, Mapping[str, Any]],
     console: Console,
-) -> tuple[dict[str, dict], list[Table], list[Figure]]:
+) -> Section:
     """Measures the model's first view on every perturbation of the robustness set.
 
     Args:
@@ -67,4 +67,4 @@ def measure(
         if any(entry[metric] is not None for entry in values.values())
     }
     figures = [Figure("Robustness", plots.dots(list(values), panels), note)] if panels else []
-    return values, [table], figures
+    return Section(values, [table], figures)

@@ -1,11 +1,10 @@
 """The evaluation of a checkpoint: its metrics beside an honest baseline, as tables and a report."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_collections
 from rich.console import Console
 
 from atbert_jax.evaluation import (
@@ -21,7 +20,7 @@ from atbert_jax.evaluation import (
     zero_shot,
 )
 from atbert_jax.evaluation import split as on_split
-from atbert_jax.evaluation.report import Figure, Report, write_report
+from atbert_jax.evaluation.report import Figure, Report, Section, write_report
 from atbert_jax.evaluation.tables import Table, print_table
 from atbert_jax.training import checkpoint, trained
 from atbert_jax.training.trained import Trained
@@ -90,14 +89,8 @@ def evaluate(
         config.evaluation.rerank = rerank
     if template is not None:
         config.data.task = config.data.task or "single_label"
-    if also_text_column:
-        text_columns.require(model)
-    columns = [config.data.text_column, *([also_text_column] if also_text_column else [])]
-    datasets = {column: _dataset(config, model, output, column) for column in columns}
-    if perturbation:
-        datasets = {name: each.perturbed(split, perturbation) for name, each in datasets.items()}
+    datasets = _datasets(model, output, split, also_text_column, perturbation)
     dataset = datasets[config.data.text_column]
-    records = dataset.split(split)
     labels = None if template is None else zero_shot.of_dataset(model, dataset, template)
     models = [model, *_twin(model)]
     answers, unreadable = on_split.ask(models, dataset, split, console)
@@ -105,76 +98,70 @@ def evaluate(
     measured = [
         on_split.measure_answers(*each) for each in zip(models, answers, chosen, strict=True)
     ]
-    values = measured[0] | {"unreadable": unreadable} | ({"chosen": chosen[0]} if chosen[0] else {})
-    tables, figures = _show(model, answers[0][1], values)
-    figures += taggram.figures(model, dataset.split(split), answers[0][1])
-    figures += contribution.figures(model, dataset.split(split), answers[0][1])
-    figures += examples.figures(model, dataset, split)
     compared, more = _compare(
         model, measured, dataset, split, chosen[0], console, with_baseline=with_baseline
     )
     warnings += more
     if unreadable:
         warnings.append(f"{unreadable} records could not be read and were left out.")
-    comparisons = [_comparison(systems, labels) for labels, systems in compared.items()]
-    tables = comparisons + tables
+    own = measured[0], chosen[0], console
+    parts: dict[str, Callable[[], Section]] = {}
+    if with_robustness:
+        parts["robustness"] = lambda: robustness.measure(model, dataset, split, *own)
+    if also_text_column:
+        parts["text_columns"] = lambda: text_columns.measure(model, datasets, split, *own)
+    if with_correlations:
+        parts["correlations"] = lambda: correlation.measure(model, dataset, split)
+    if retrieval.is_learned(model):
+        parts["retrieval"] = lambda: retrieval.measure(model, dataset, split)
+    if labels:
+        parts["zero_shot"] = lambda: zero_shot.measure(model, labels, dataset, split)
+    sections = {name: measure() for name, measure in parts.items()}
+    shown = [_show(model, dataset, split, answers[0][1], measured[0], compared), *sections.values()]
+    metrics = _headline(compared) | measured[0] | {"unreadable": unreadable}
+    if chosen[0]:
+        metrics["chosen"] = chosen[0]
     if compared:
         by_task = {labels.name: systems for labels, systems in compared.items()}
-        values["systems"] = by_task.get("", by_task)
-    if with_robustness:
-        values["robustness"], more, pictures = robustness.measure(
-            model, dataset, split, measured[0], chosen[0], console
-        )
-        tables += more
-        figures += pictures
-    if also_text_column:
-        values["text_columns"], table = text_columns.measure(
-            model, datasets, split, measured[0], chosen[0], console
-        )
-        tables.append(table)
-    if with_correlations:
-        values["correlations"], more, pictures = correlation.measure(model, dataset, split)
-        tables += more
-        figures += pictures
-    if retrieval.is_learned(model):
-        values["retrieval"], more, unsearched = retrieval.measure(model, dataset, split)
-        tables += more
-        warnings += unsearched
-    if labels:
-        values["zero_shot"], more, pictures = zero_shot.measure(model, labels, dataset, split)
-        tables += more
-        figures += pictures
+        metrics["systems"] = by_task.get("", by_task)
+    metrics |= {name: section.values for name, section in sections.items()}
     report = Report(
         title=f"{config.model.name} on {split}",
-        facts={
-            "Checkpoint": f"{workdir}, step {model.step}",
-            "Split": split,
-            "Tracks": len(records.records),
-            "Chunks": str(model.contract.segmenting),
-            **({"Perturbed by": str(perturbation)} if perturbation else {}),
-            "Date": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
-        },
-        warnings=warnings,
-        metrics=_headline(compared) | values,
-        tables=tables,
-        figures=[*figures, *_training_curves(workdir)],
+        facts=_facts(model, dataset, split, perturbation),
+        warnings=warnings + [line for section in shown for line in section.warnings],
+        metrics=metrics,
+        tables=[table for section in shown for table in section.tables],
+        figures=[figure for section in shown for figure in section.figures]
+        + _training_curves(workdir),
         config=config.to_dict(),
     )
     page = write_report(output, report)
-    for table in tables:
+    for table in report.tables:
         print_table(table, console)
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
     return dict(report.metrics)
 
 
-def _dataset(
-    config: ml_collections.ConfigDict, model: Trained, folder: Path, text_column: str
-) -> Dataset:
+def _datasets(
+    model: Trained,
+    folder: Path,
+    split: str,
+    also_text_column: str,
+    perturbation: Perturbation | None,
+) -> dict[str, Dataset]:
+    """The manifest's records by their column of texts, the config's first."""
     from input_pipeline import dataset
 
-    config = config.copy_and_resolve_references()
-    config.data.text_column = text_column
-    return dataset.load(config, folder, contract=model.contract, tokenizer=model.tokenizer)
+    columns, datasets = [model.config.data.text_column], {}
+    if also_text_column:
+        text_columns.require(model)
+        columns.append(also_text_column)
+    for column in columns:
+        config = model.config.copy_and_resolve_references()
+        config.data.text_column = column
+        loaded = dataset.load(config, folder, contract=model.contract, tokenizer=model.tokenizer)
+        datasets[column] = loaded.perturbed(split, perturbation) if perturbation else loaded
+    return datasets
 
 
 def _twin(model: Trained) -> list[Trained]:
@@ -231,16 +218,25 @@ def _choose(
 
 
 def _show(
-    model: Trained, outputs: dict, values: dict[str, Any]
-) -> tuple[list[Table], list[Figure]]:
-    """The tables and figures of a model's objectives."""
-    tables, figures = [], []
+    model: Trained,
+    dataset: Dataset,
+    split: str,
+    outputs: dict,
+    values: dict[str, Any],
+    compared: dict[Labels, dict[str, dict]],
+) -> Section:
+    """The model beside other systems, and what its objectives show of its answers."""
+    tables = [_comparison(systems, labels) for labels, systems in compared.items()]
+    figures: list[Figure] = []
     for name, objective in model.learner.objectives.items():
         how = model.config.evaluation.aggregate
         more_tables, more_figures = objective.report(outputs[name], values[name], how)
         tables += more_tables
         figures += more_figures
-    return tables, figures
+    figures += taggram.figures(model, dataset.split(split), outputs)
+    figures += contribution.figures(model, dataset.split(split), outputs)
+    figures += examples.figures(model, dataset, split)
+    return Section(values, tables, figures)
 
 
 def _compare(
@@ -308,6 +304,20 @@ def _headline(compared: dict[Labels, dict[str, dict]]) -> dict[str, Any]:
         for system, entry in systems.items():
             first.setdefault(f"{what} {system.split(':')[0]}", entry[metric])
     return first
+
+
+def _facts(
+    model: Trained, dataset: Dataset, split: str, perturbation: Perturbation | None
+) -> dict[str, Any]:
+    """What was evaluated, on what, and when."""
+    return {
+        "Checkpoint": f"{model.workdir}, step {model.step}",
+        "Split": split,
+        "Tracks": len(dataset.split(split).records),
+        "Chunks": str(model.contract.segmenting),
+        **({"Perturbed by": str(perturbation)} if perturbation else {}),
+        "Date": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+    }
 
 
 def _training_curves(workdir: Path) -> list[Figure]:

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 
 from atbert_jax.evaluation import split as on_split
+from atbert_jax.evaluation.report import Section
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.objectives.views import TEXT
 from atbert_jax.training.trained import Trained
@@ -32,7 +33,7 @@ def measure(
     given: Mapping[str, Any],
     chosen: Mapping[str, Mapping[str, Any]],
     console: Console,
-) -> tuple[dict[str, dict], Table]:
+) -> Section:
     """Measures a model on each text column of the same records.
 
     Args:
@@ -67,4 +68,5 @@ def measure(
         for column, entries in values.items()
     ]
     note = "The same records, model and settings; where the view has no text, nothing can change."
-    return values, Table("Text columns", ["view", "text column", *shown], rows, note)
+    table = Table("Text columns", ["view", "text column", *shown], rows, note)
+    return Section(values, [table])

@@ -8,7 +8,6 @@ beforehand.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import lazy_loader as lazy
@@ -19,7 +18,7 @@ from scipy.special import softmax
 from atbert_jax.evaluation import split as on_split
 from atbert_jax.evaluation.aggregation import aggregate
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, compare, encode_text
-from atbert_jax.evaluation.report import Figure
+from atbert_jax.evaluation.report import Figure, Section
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.step import KEPT
@@ -108,9 +107,7 @@ def of_dataset(model: Trained, dataset: Dataset, template: str) -> ZeroShot:
     return ZeroShot(model, labels.names, template)
 
 
-def measure(
-    model: Trained, zero_shot: ZeroShot, dataset: Dataset, split: str
-) -> tuple[dict[str, Any], list[Table], list[Figure]]:
+def measure(model: Trained, zero_shot: ZeroShot, dataset: Dataset, split: str) -> Section:
     """Measures the classification of a split by the texts of its labels.
 
     Chance is a label drawn at random for each record; its macro F1 is that of many records.
@@ -146,7 +143,7 @@ def measure(
     table = Table("Zero-shot labels", ["compared by", "accuracy", "macro_f1"], rows, note)
     first = values[zero_shot.ways[0]]["confusion_matrix"]
     figure = Figure("Zero-shot labels", plots.confusion_matrix(first, names), "Rows are the truth.")
-    return values, [table], [figure]
+    return Section(values, [table], [figure])
 
 
 def known_beforehand(truth: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float]]:

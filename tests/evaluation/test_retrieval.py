@@ -38,7 +38,7 @@ def tones(tone_manifest):
 
 def test_the_pair_head_repairs_what_summaries_do_not_know(tones):
     model = listener.make("correct_pair", "alignment", aware=False)
-    values, (table, examples), warnings = retrieval.measure(model, tones(model), "train")
+    values, (table, examples), _, warnings = retrieval.measure(model, tones(model), "train")
     assert (values["clips"], values["texts"], values["rerank"]) == (6, 2, 32)
     # Captions are 'a low tone' and 'a high tone' in turn: three clips are right for each text.
     to_audio, to_text = values["text_to_audio"], values["audio_to_text"]
@@ -58,7 +58,7 @@ def test_the_pair_head_repairs_what_summaries_do_not_know(tones):
 
 def test_summaries_that_know_need_no_pair_head(tones):
     model = listener.make("alignment")
-    values, _, _ = retrieval.measure(model, tones(model), "train")
+    values = retrieval.measure(model, tones(model), "train").values
     assert values["rerank"] == 0
     for direction in ("text_to_audio", "audio_to_text"):
         assert values[direction].keys() == {"candidates", "chance"}
@@ -71,22 +71,23 @@ def test_records_without_a_text_or_a_clip_take_no_part(tones):
     part = data.splits["train"]
     part.token_mask[1] = 0
     part.records[3].path.write_text("no sound")
-    values, (_, examples), (warning,) = retrieval.measure(model, data, "train")
+    values, (_, examples), _, (warning,) = retrieval.measure(model, data, "train")
     assert "in no trained order" in warning
     assert (values["clips"], values["texts"]) == (4, 2)
     shown = " ".join(cell for row in examples.rows for cell in row[1:-1])
     assert "train1" not in shown
     assert "train3" not in shown
     part.token_mask[:] = 0
-    values, tables, (warning,) = retrieval.measure(model, data, "train")
-    assert (values, tables) == ({}, [])
+    values, tables, _, (warning,) = retrieval.measure(model, data, "train")
+    assert not values
+    assert not tables
     assert "no record has both" in warning
 
 
 def test_reranking_0_is_none_and_less_is_refused(tones):
     model = listener.make("correct_pair", **{"evaluation.rerank": 0})
     data = tones(model)
-    values, _, _ = retrieval.measure(model, data, "train")
+    values = retrieval.measure(model, data, "train").values
     assert "reranked" not in values["text_to_audio"]
     model.config.evaluation.rerank = -1
     with pytest.raises(ValueError, match=r"rerank=-1 is negative"):

@@ -93,7 +93,7 @@ def test_accuracy_beside_chance(tone_manifest):
     manifest.write_text("\n".join(rows))
     data = load(model, manifest)
     labels = zero_shot.of_dataset(model, data, "a {}")
-    values, (table,), (figure,) = zero_shot.measure(model, labels, data, "train")
+    values, (table,), (figure,), _ = zero_shot.measure(model, labels, data, "train")
     truth = [0, 1, 0, 1, 0, 1, 1]
     assert values["correct_pair"]["accuracy"] == close(6 / 7)
     guess = [0, 1, 0, 1, 0, 1, 0]
