@@ -106,6 +106,28 @@ def test_features_come_in_the_compute_type(name):
     assert nnx.eval_shape(run).dtype == jnp.bfloat16
 
 
+def test_gradients_in_bfloat16_are_those_of_float32():
+    """To a tenth of their norm, for each rounding is half a percent; their own type stays."""
+    batch, gradients = clips("music_transformer", 4), []
+    for dtype in ("float32", "bfloat16"):
+        still = {"tagger.dropout": 0.0, "tagger.attention_dropout": 0.0}
+        network = filled("music_transformer", **still, **{"model.dtype": dtype})
+        definition, params, rest = nnx.split(network, nnx.Param, ...)
+
+        @jax.jit
+        @jax.grad
+        def run(params, definition=definition, rest=rest):
+            network = nnx.merge(definition, params, rest, copy=True)
+            features = network(batch, jnp.ones(4), jax.random.key(0))
+            return jnp.sin(features.astype(jnp.float32) / 10).mean()
+
+        gradients.append(tiny.named(nnx.to_pure_dict(run(params))))
+    assert {x.dtype for x in gradients[1].values()} == {jnp.dtype("float32")}
+    one, other = (np.concatenate([x.ravel() for x in tree.values()]) for tree in gradients)
+    assert np.linalg.norm(other - one) < 0.1 * np.linalg.norm(one)
+    assert not np.array_equal(other, one)
+
+
 @pytest.mark.slow
 @every
 def test_training_counts_real_clips_only_and_reaches_every_parameter(name):
