@@ -4,7 +4,7 @@ python benchmarks/systems.py --notes notes.csv --speech speech.csv --workdir run
 
 Each system is pre-trained where it can be, fine-tuned and evaluated on the validation split, as the
 commands of its page do. The same command again goes on where it was stopped. `systems.json` and
-`systems.md` get the table.
+`systems.md` get the table. `--effort=0.3` takes that share of the steps.
 """
 
 import json
@@ -28,10 +28,11 @@ from configs import (
 )
 from input_pipeline.preparation import MANIFEST, prepare_all
 
-NOTES = flags.DEFINE_string("notes", None, "Table of single notes with captions and labels.")
+NOTES = flags.DEFINE_string("notes", None, "Table of notes or music with captions and labels.")
 SPEECH = flags.DEFINE_string("speech", None, "Table of spoken sentences with emotions.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs.")
 ONLY = flags.DEFINE_list("only", ["mulap", "m3bert", "crossmodal"], "Which systems.")
+EFFORT = flags.DEFINE_float("effort", 1.0, "Share of the steps to train.", 0.0, 1.0)
 
 COLUMNS = ("run", "system", "accuracy", "macro F1")
 SECONDS_OF_NOTES, SECONDS_OF_SPEECH = 2.5, 4.0
@@ -46,6 +47,8 @@ def main() -> None:
 
     def learn(config: ml_collections.ConfigDict, name: str) -> Path:
         console.rule(name)
+        for count in ("steps", "evaluate_every"):
+            config.train[count] = max(round(EFFORT.value * config.train[count]), 1)
         train_with_twin(config, workdir / name, console)
         return workdir / name
 
