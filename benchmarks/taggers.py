@@ -33,8 +33,8 @@ SPLIT = flags.DEFINE_enum("split", "val", ["val", "test"], "What to evaluate on.
 
 # Evenly spaced ones overlap; of windows, the last one is mostly silence in a short clip.
 CHUNKS = 4
-CLIPS, ROUNDS = 8, 5
-COLUMNS = ("network", "accuracy", "macro F1", "parameters", "seconds heard", "clips per second")
+AT_ONCE, ROUNDS = 8, 5
+COLUMNS = ("network", "accuracy", "macro F1", "parameters", "seconds heard", "chunks per second")
 
 
 def main() -> None:
@@ -63,37 +63,37 @@ def _measure(name: str, folder: Path, console: Console) -> dict[str, Any]:
         "baseline_macro_f1": systems[BASELINE]["macro_f1"],
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(model.params)),
         "seconds": model.contract.segmenting.seconds,
-        "clips_per_second": _speed(model),
+        "chunks_per_second": _speed(model),
     }
 
 
 def _speed(model: Trained) -> float:
-    """Clips per second of the answering itself, with the audio in memory: the median round."""
+    """Chunks per second of the answering itself, with the audio in memory: the median round."""
     contract = model.contract
     samples = contract.segmenting.samples(contract.spectrogram.sample_rate)
-    noise = np.random.default_rng(0).normal(0, 0.1, (CLIPS, 1, samples))
+    noise = np.random.default_rng(0).normal(0, 0.1, (AT_ONCE, 1, samples))
     batch = {
         "waveform": noise.astype(np.float32),
-        "samples": np.full((CLIPS, 1), samples, np.int32),
-        "segment_mask": np.ones((CLIPS, 1), np.float32),
-        "token_ids": np.zeros((CLIPS, contract.max_tokens), np.int32),
-        "token_mask": np.zeros((CLIPS, contract.max_tokens), np.float32),
-        "labels": np.zeros((CLIPS, len(contract.labels.names)), np.float32),
-        "label_mask": np.ones(CLIPS, np.float32),
-        "record": np.arange(CLIPS, dtype=np.int32),
-        "valid": np.ones(CLIPS, np.float32),
+        "samples": np.full((AT_ONCE, 1), samples, np.int32),
+        "segment_mask": np.ones((AT_ONCE, 1), np.float32),
+        "token_ids": np.zeros((AT_ONCE, contract.max_tokens), np.int32),
+        "token_mask": np.zeros((AT_ONCE, contract.max_tokens), np.float32),
+        "labels": np.zeros((AT_ONCE, len(contract.labels.names)), np.float32),
+        "label_mask": np.ones(AT_ONCE, np.float32),
+        "record": np.arange(AT_ONCE, dtype=np.int32),
+        "valid": np.ones(AT_ONCE, np.float32),
     }
     seconds = []
     for _ in range(ROUNDS + 1):
         start = time.perf_counter()
         jax.block_until_ready(model.evaluate(batch))
         seconds.append(time.perf_counter() - start)
-    return CLIPS / float(np.median(seconds[1:]))
+    return AT_ONCE / float(np.median(seconds[1:]))
 
 
 def _write(results: dict[str, dict[str, Any]], workdir: Path, console: Console) -> None:
     """The table so far, as JSON, as Markdown and for people."""
-    fields = ("accuracy", "macro_f1", "parameters", "seconds", "clips_per_second")
+    fields = ("accuracy", "macro_f1", "parameters", "seconds", "chunks_per_second")
     rows = [[name, *(values[field] for field in fields)] for name, values in results.items()]
     last = next(reversed(results.values()))
     rows.append([BASELINE, last["baseline"], last["baseline_macro_f1"], None, None, None])
