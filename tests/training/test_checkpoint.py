@@ -94,7 +94,8 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep_latest=2)
     assert checkpoints.latest is None
     assert checkpoints.best is None
-    scores = [float("-inf"), 0.3, 0.9, 0.5, 0.2, 0.1]
+    # Below 0, as R2 can be.
+    scores = [float("-inf"), -0.7, -0.1, -0.5, -0.8, -0.9]
     for step, score in enumerate(scores, start=1):
         checkpoints.save(make_state(step), score)
     checkpoints.close()
