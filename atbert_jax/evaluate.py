@@ -17,6 +17,9 @@ SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test"], "What to ev
 OUTPUT = flags.DEFINE_string("output", None, "Folder for report.html and metrics.json.")
 MANIFEST = flags.DEFINE_string("manifest", None, "Another manifest than the one of the training.")
 ROOT = flags.DEFINE_string("root", None, "Folder that the manifest's paths are relative to.")
+ALLOW_OUTSIDE = flags.DEFINE_bool(
+    "allow_outside", None, "Read files that the manifest names outside of its own folder."
+)
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint; by default the best one.")
 BASELINE = flags.DEFINE_bool("baseline", True, "Fit the MFCC baseline as well.")
 RERANK = flags.DEFINE_integer(
@@ -54,7 +57,11 @@ def main() -> None:
     from atbert_jax.evaluation.run import evaluate
     from input_pipeline.perturbation import Perturbation
 
-    data = {"manifest": MANIFEST.value, "root": ROOT.value}
+    data = {
+        "manifest": MANIFEST.value,
+        "root": ROOT.value,
+        "allow_outside": ALLOW_OUTSIDE.value,
+    }
     evaluate(
         Path(CHECKPOINT.value),
         SPLIT.value,

@@ -43,6 +43,9 @@ TAGGRAM = flags.DEFINE_string(
 THRESHOLDS = flags.DEFINE_string(
     "thresholds", None, "metrics.json of an evaluation: tags are decided by its thresholds."
 )
+ALLOW_OUTSIDE = flags.DEFINE_bool(
+    "allow_outside", False, "Read files that manifests name outside of their own folder."
+)
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint; by default the best one.")
 
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
@@ -50,8 +53,13 @@ TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 SHOWN = 3
 
 
-def records(arguments: list[str], text: str) -> Iterator[Record]:
+def records(arguments: list[str], text: str, *, allow_outside: bool = False) -> Iterator[Record]:
     """The records that the command line names.
+
+    Args:
+        arguments: Audio files, folders and manifests.
+        text: That goes with the files and folders, or stands alone.
+        allow_outside: Accept paths of manifests that lead out of their folders.
 
     Raises:
         ValueError: if there is neither a file nor a text, or a folder holds no audio.
@@ -66,7 +74,7 @@ def records(arguments: list[str], text: str) -> Iterator[Record]:
     for argument in arguments:
         path = Path(argument)
         if path.suffix.lower() in TABLES and path.is_file():
-            yield from read_manifest(path)
+            yield from read_manifest(path, allow_outside=allow_outside)
         elif path.is_dir():
             files = sorted(f for f in path.rglob("*") if f.suffix.lower() in EXTENSIONS)
             if not files:
@@ -212,7 +220,7 @@ def main(arguments: list[str]) -> None:
     if LABELS.value is not None and not arguments:
         raise ValueError("--labels are of files; name audio files, folders or manifests")
     names = [] if LABELS.value is None else read_labels(LABELS.value)
-    wanted = list(records(arguments, TEXT.value))
+    wanted = list(records(arguments, TEXT.value, allow_outside=ALLOW_OUTSIDE.value))
     choices = chosen(Path(THRESHOLDS.value)) if THRESHOLDS.value else {}
     model = trained.load(Path(CHECKPOINT.value), STEP.value).chunked(HOP.value, CHUNKS.value)
     labels = ZeroShot(model, names, TEMPLATE.value) if names else None

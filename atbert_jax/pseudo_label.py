@@ -14,6 +14,9 @@ from atbert_jax import command
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of the teacher's run.")
 OUTPUT = flags.DEFINE_string("output", None, "Manifest to write, with the extension .jsonl.")
 CHUNKS = flags.DEFINE_bool("chunks", False, "Label every stretch of the model's length by itself.")
+ALLOW_OUTSIDE = flags.DEFINE_bool(
+    "allow_outside", False, "Read files that manifests name outside of their own folder."
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -24,7 +27,8 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         raise ValueError("nothing to label; name manifests of audio")
     # All tables before the output is begun: a wrong one leaves nothing behind.
-    records = [record for path in arguments for record in read_manifest(path)]
+    tables = [read_manifest(path, allow_outside=ALLOW_OUTSIDE.value) for path in arguments]
+    records = [record for table in tables for record in table]
     output = Path(OUTPUT.value)
     _, lost = pseudo_labels.write(Path(CHECKPOINT.value), output, records, chunks=CHUNKS.value)
     if lost:

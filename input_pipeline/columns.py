@@ -86,7 +86,8 @@ def audio_paths(table: Table, paths: Sequence[str], root: Path, allow_outside: b
                     index,
                     "path",
                     f"'{path}' is outside the folder {base}; move the file there, give another "
-                    "root, or allow it with --config.data.allow_outside=True",
+                    "root, or allow it with --allow_outside (--config.data.allow_outside=True in "
+                    "training)",
                 )
         resolved.append(full)
         if is_shard(path):

@@ -1,0 +1,34 @@
+"""The records that `predict` is asked about."""
+
+import pytest
+
+from atbert_jax.predict import records
+from input_pipeline.sources import ManifestError
+
+
+def test_files_folders_and_texts(tmp_path):
+    for name in ("b.wav", "a.mp3", "notes.txt"):
+        (tmp_path / name).touch()
+    found = list(records([str(tmp_path / "b.wav"), str(tmp_path)], "a tone"))
+    assert [record.path.name for record in found] == ["b.wav", "a.mp3", "b.wav"]
+    assert {record.text for record in found} == {"a tone"}
+    (alone,) = records([], "a tone")
+    assert (alone.id, alone.text) == ("text", "a tone")
+
+
+def test_nothing_and_a_folder_without_audio_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="nothing to predict; name audio files"):
+        list(records([], ""))
+    with pytest.raises(ValueError, match="no audio files here"):
+        list(records([str(tmp_path)], ""))
+
+
+def test_a_manifest_of_files_elsewhere_has_to_be_allowed(tmp_path):
+    manifest, elsewhere = tmp_path / "set" / "tracks.csv", tmp_path / "elsewhere" / "a.wav"
+    manifest.parent.mkdir()
+    manifest.write_text(f"path,text\n{elsewhere},a tone\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match=r"outside the folder .* allow it with --allow_outside"):
+        list(records([str(manifest)], ""))
+    (record,) = records([str(manifest)], "", allow_outside=True)
+    assert record.path == elsewhere
+    assert record.text == "a tone"
