@@ -26,6 +26,38 @@ def sinusoids(positions: int, width: int) -> np.ndarray:
     return np.where(index % 2, np.cos(angles), np.sin(angles)).astype(np.float32)
 
 
+class Embeddings(nnx.Module):
+    """Frames at their positions: a linear layer, sinusoids, normalization and dropout.
+
+    A module of its own, so that its dropout rests where it is frozen, whatever else is trained.
+
+    Args:
+        features: Width of a frame F.
+        settings: `config.model`, of which hidden D and dropout.
+        dtype: Of the computation.
+        rngs: Keys of the initial values.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        settings: ml_collections.ConfigDict,
+        *,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.projection = nnx.Linear(features, settings.hidden, dtype=dtype, rngs=rngs)
+        self.norm = LayerNorm(settings.hidden, dtype=dtype, rngs=rngs)
+        self.dropout = nnx.Dropout(settings.dropout)
+
+    def __call__(self, frames: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
+        """(B, T, F) with their mask (B, T) to (B, T, D); without a key there is no dropout."""
+        x = self.projection(frames)
+        positions = sinusoids(*x.shape[1:]) * mask[..., None]
+        x = self.norm(x + positions.astype(x.dtype))
+        return self.dropout(x, deterministic=key is None, rngs=key)
+
+
 class M3BERT(nnx.Module):
     """A trunk of audio alone, which hears frames (B, T, F) with their mask (B, T).
 
@@ -70,9 +102,7 @@ class M3BERT(nnx.Module):
         dtype = jnp.dtype(settings.dtype)
         self.hidden = settings.hidden
         stacked = contract.features.size * self.downsample
-        self.projection = nnx.Linear(stacked, self.hidden, dtype=dtype, rngs=rngs)
-        self.norm = LayerNorm(self.hidden, dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(settings.dropout)
+        self.embeddings = Embeddings(stacked, settings, dtype=dtype, rngs=rngs)
         layers = [EncoderLayer(settings, dtype=dtype, rngs=rngs) for _ in range(settings.layers)]
         self.encoder = Encoder(layers, settings.layers, scan_layers=False, remat=settings.remat)
         if self.select == "weighted":
@@ -100,10 +130,7 @@ class M3BERT(nnx.Module):
             key: Of the dropout; None = evaluation.
         """
         frames, mask = self.stack(batch["frames"], batch["frame_mask"] * batch["segment_mask"])
-        positions = sinusoids(frames.shape[1], self.hidden) * mask[..., None]
-        x = self.projection(frames)
-        x = self.norm(x + positions.astype(x.dtype))
-        return Encoded(self.dropout(x, deterministic=key is None, rngs=fold(key, 0)), mask)
+        return Encoded(self.embeddings(frames, mask, fold(key, 0)), mask)
 
     def layers(self, batch: dict[str, jax.Array]) -> Encoded:
         """What every layer says of the frames, in evaluation: (L, B, T / R, D), mask (B, T / R)."""

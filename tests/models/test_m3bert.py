@@ -1,5 +1,6 @@
 """M3BERT: its parameters, positions, masks and layers, against closed forms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +9,8 @@ from flax import nnx
 from atbert_jax import models, objectives
 from atbert_jax.models.m3bert import M3BERT, sinusoids
 from atbert_jax.training.keys import Keys
+from atbert_jax.training.learner import Learner
+from configs import m3bert_finetune
 from input_pipeline.music_features import MusicFeatures
 from input_pipeline.segmenting import Segmenting
 from tests import tiny
@@ -119,9 +122,29 @@ def test_a_silent_frame_is_a_frame():
     found = heard(model, batch)
     np.testing.assert_array_equal(found.mask, np.ones((1, 11)))
     embedded = tiny.one_program(model.embed_audio)(batch, None).hidden[0, 4]
-    of_zeros = tiny.one_program(lambda x: model.norm(model.projection(x) + sinusoids(5, 16)[4]))
+    embed = model.embeddings
+    of_zeros = tiny.one_program(lambda x: embed.norm(embed.projection(x) + sinusoids(5, 16)[4]))
     expected = of_zeros(np.zeros(FEATURES.size, np.float32))
     np.testing.assert_allclose(embedded, expected, atol=1e-5)
+
+
+def test_a_frozen_trunk_with_a_sum_of_layers_has_no_dropout():
+    config = tiny.make_config(
+        **{
+            "model.name": "m3bert",
+            "model.layers": 2,
+            "model.dropout": 0.5,
+            "m3bert.select": "weighted",
+            "data.input": "frames",
+            "objectives.classification": 1.0,
+            "classification.views": ("audio",),
+            "optimizer.frozen": m3bert_finetune.get_config("tiny,frozen").optimizer.frozen,
+        }
+    )
+    learner = tiny.make_module(lambda: Learner(config, make_contract(), rngs=Keys(0)))
+    encode, batch = tiny.one_program(learner.model.encode_audio), make_batch(7, 10)
+    still, trained = (encode(batch, key).hidden for key in (None, jax.random.key(0)))
+    np.testing.assert_allclose(trained, still, atol=1e-6)
 
 
 def test_layers_are_selected_or_summed():
