@@ -33,6 +33,7 @@ from atbert_jax import command
 STEM = flags.DEFINE_enum("stem", "adapt", ["adapt", "random"], "What becomes of a ResNet's stem.")
 MODEL = flags.DEFINE_string("model", None, "Which network a tagger is, as 'musicnn'.")
 DATASET = flags.DEFINE_string("dataset", None, "Whose labels it tells, as 'mtat'.")
+LABELS = flags.DEFINE_string("labels", None, "File of its labels, if they are of no such data set.")
 TO_PYTORCH = flags.DEFINE_bool("to_pytorch", False, "From a run's folder to PyTorch's names.")
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it; by default the best one.")
 
@@ -51,7 +52,10 @@ def main(arguments: list[str]) -> None:
     if TO_PYTORCH.value:
         run.to_pytorch(family, Path(source), Path(folder), step=STEP.value)
     elif family == "tagger":
-        run.tagger_from_pytorch(source, Path(folder), model=MODEL.value, dataset=DATASET.value)
+        labels = Path(LABELS.value) if LABELS.value else None
+        run.tagger_from_pytorch(
+            source, Path(folder), model=MODEL.value, dataset=DATASET.value, labels=labels
+        )
     else:
         run.from_pytorch(family, source, Path(folder), stem=STEM.value)
 

@@ -61,6 +61,9 @@ def main() -> None:
         return folder
 
     steps = {"mulap": _mulap, "m3bert": _m3bert, "crossmodal": _crossmodal}
+    for system, data in (("mulap", NOTES), ("m3bert", NOTES), ("crossmodal", SPEECH)):
+        if system in ONLY.value and not data.value:
+            raise ValueError(f"--only={system} needs --{data.name}")
     for system in ONLY.value:
         steps[system](learn, measure)
 
@@ -127,4 +130,4 @@ def _write(rows: list[list], workdir: Path, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, required=("notes", "speech", "workdir"))
+    command.run(main, required=("workdir",))

@@ -1,15 +1,18 @@
 """Prepare musical features: `python -m input_pipeline.extract tracks.csv features`.
 
-Each record of the manifest becomes a file of frames (T, 324), float32 (see `music_features`), and
-the manifest that names them, with all other columns as they were, is written beside. Records whose
-file is there already are left alone, so the same command goes on where it was stopped. Those that
-cannot be read are named and left out; the exit code is 1 then.
+Each record of the manifest becomes a file of frames (T, 324), float32, and the manifest that names
+them, with all other columns as they were, is written beside. Settings of the features are flags, as
+`--n_mels=64` (see `music_features.MusicFeatures`). Records whose file is there already are left
+alone, so the same command goes on where it was stopped. Those that cannot be read are named and
+left out; the exit code is 1 then.
 """
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 
+from input_pipeline.music_features import MusicFeatures
 from input_pipeline.preparation import prepare_all
 
 
@@ -24,8 +27,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--root", type=Path, help="folder that the manifest's paths start from")
     parser.add_argument("--allow_outside", action="store_true", help="allow paths out of it")
     parser.add_argument("--processes", type=int, help="how many; by default one for each core")
+    settings = parser.add_argument_group("features", "as in config.features of the training")
+    fields = dataclasses.fields(MusicFeatures)
+    for field in fields:
+        settings.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+    given = vars(parser.parse_args(arguments))
     try:
-        failed = prepare_all(**vars(parser.parse_args(arguments)))
+        features = MusicFeatures(**{field.name: given.pop(field.name) for field in fields})
+        failed = prepare_all(**given, settings=features)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     if failed:

@@ -3,7 +3,8 @@
 MagnaTagATune (Law et al. 2009), the Million Song Dataset with the tags of last.fm (Bertin-Mahieux
 et al. 2011) and MTG-Jamendo (Bogdanov et al. 2019) have their 50 most frequent tags, GTZAN
 (Tzanetakis and Cook 2002) its ten genres. Those of MTG-Jamendo are sorted, as they were when the
-weights were trained; its own list is not.
+weights were trained; its own list is not. The published Music Tagging Transformer tells other tags
+of the Million Song Dataset, which are not here.
 """
 
 MTAT = (

@@ -78,7 +78,7 @@ def _stretch(waveform: tf.Tensor, factor: tf.Tensor) -> tf.Tensor:
 
 
 def _resample(sound: tf.Tensor, size: int) -> tf.Tensor:
-    """(S, L) to (S, size) by the Fourier transform, as often as it fits."""
+    """(S, L) to (S, size) by the Fourier transform, cut off or padded with 0."""
     length, bins = tf.shape(sound)[-1], size // 2 + 1
     spectrum = tf.signal.rfft(sound)[:, :bins]
     spectrum = tf.pad(spectrum, [[0, 0], [0, bins - tf.shape(spectrum)[1]]])

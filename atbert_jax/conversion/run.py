@@ -10,6 +10,7 @@ from atbert_jax.conversion import albert, bert, engine, files, resnet, tagger
 from atbert_jax.evaluation.tables import print_table
 from atbert_jax.training import checkpoint, optimizer, trained
 from atbert_jax.training.state import define, fresh
+from configs import tagger as tagger_config
 from input_pipeline import text
 from input_pipeline.contract import Labels
 from input_pipeline.dataset import make_contract
@@ -59,6 +60,7 @@ def tagger_from_pytorch(
     *,
     model: str | None,
     dataset: str | None,
+    labels: Path | None = None,
     console: Console | None = None,
 ) -> None:
     """Writes a tagger's weights as the folder of a run before its first step.
@@ -68,6 +70,7 @@ def tagger_from_pytorch(
         folder: New.
         model: Which network it is, as 'musicnn'.
         dataset: Whose labels it tells, as 'mtat'.
+        labels: A file with one on each line, in the place of those of the data set.
         console: Where to talk.
 
     Raises:
@@ -77,11 +80,14 @@ def tagger_from_pytorch(
     """
     console = console or Console(width=TABLE_WIDTH)
     files.require_new(folder)
-    config = tagger.published_config(model, dataset)
+    lines = labels.read_text(encoding="utf-8-sig").splitlines() if labels else []
+    names = [line.strip() for line in lines if line.strip()]
+    config = tagger.published_config(model, dataset, names)
     config.init.audio = source  # so that reports say where it comes from
     found, tokenizer = files.read_pytorch(source), text.tokenizer_without_text()
-    labels = Labels(config.data.task, tuple(config.data.labels))
-    contract = make_contract(config, tokenizer, labels)
+    tagger.take_width(config, found)
+    tags = Labels(config.data.task, tuple(config.data.labels))
+    contract = make_contract(config, tokenizer, tags)
     conversion = tagger.from_pytorch(found, config, contract)
     _, *shapes = define(config, contract)
     params, statistics = jax.tree_util.tree_map_with_path(
@@ -93,9 +99,11 @@ def tagger_from_pytorch(
         # It has not been measured, but is the best there is.
         checkpoints.save(fresh(params, statistics, steps), 0.0)
     print_table(conversion.table(f"{model} from {found.path}"), console)
+    wide = config.tagger.attention != tagger_config.get_config(model).tagger.attention
+    width = f" --config.tagger.attention={config.tagger.attention}" if wide else ""
     console.print(
         f"use it with `python -m atbert_jax.predict --checkpoint {folder} FILE`, train with"
-        f" --config configs/tagger.py:{model},{dataset} --config.init_from={folder}",
+        f" --config configs/tagger.py:{model},{dataset or ''} --config.init_from={folder}{width}",
         highlight=False,
     )
 

@@ -1,5 +1,7 @@
 """Music taggers (Won et al. 2020): PyTorch's state dicts as the folders of runs, and back."""
 
+from collections.abc import Sequence
+
 import jax
 import ml_collections
 import numpy as np
@@ -15,23 +17,49 @@ from input_pipeline.contract import Contract
 from input_pipeline.tag_sets import TAG_SETS
 
 FAMILY = "tagger"
+# The network and data set whose published weights tell other tags than the data set's.
+OTHER_TAGS = ("music_transformer", "msd")
 # What PyTorch's modules keep beside the filter bank.
 WINDOW, FILTER_BANK = "spec.spectrogram.window", "spec.mel_scale.fb"
 
 
-def published_config(name: str | None, data: str | None) -> ml_collections.ConfigDict:
-    """The config of a network as it was published with the labels of a data set.
+def published_config(
+    name: str | None, data: str | None, labels: Sequence[str] = ()
+) -> ml_collections.ConfigDict:
+    """The config of a network as it was published.
+
+    Args:
+        name: Of the network.
+        data: Of the data set whose labels it tells, which need not be named where they are given.
+        labels: In the place of those of the data set.
 
     Raises:
-        ValueError: if either is not known; the message lists those that are.
+        ValueError: if a name is not known (the message lists those that are), or the labels are
+            not those of the published weights.
     """
     for flag, given, known in (("model", name, RULES), ("dataset", data, TAG_SETS)):
-        if given not in known:
+        if given not in known and not (flag == "dataset" and labels and not given):
             raise ValueError(
                 f"--{flag}={given or ''} names no {flag} of a tagger's weights, which their file"
                 f" does not tell; give one of {', '.join(sorted(known))}"
             )
-    return tagger_config.get_config(f"{name},{data}")
+    if (name, data) == OTHER_TAGS and not labels:
+        raise ValueError(
+            f"the published {name} tells 50 tags of a split of the Million Song Dataset of its own,"
+            f" whose names are not those of --dataset={data}; give its own with --labels=FILE, one"
+            " on each line, in its order"
+        )
+    config = tagger_config.get_config(f"{name},{data or ''}")
+    if labels:
+        config.data.labels = tuple(labels)
+    return config
+
+
+def take_width(config: ml_collections.ConfigDict, source: Source) -> None:
+    """Sets the width of a music transformer to that of the file: its students are narrower."""
+    token = engine.without_prefix(source.arrays, PREFIX).get("cls_token")
+    if config.model.name == "music_transformer" and token is not None:
+        config.tagger.attention = token.shape[-1]
 
 
 def from_pytorch(
@@ -55,7 +83,7 @@ def from_pytorch(
     if count != tags:
         raise ValueError(
             f"{where} tells {count} tags, but the data set has {tags}; give the --dataset that it"
-            " was trained on"
+            " was trained on, or its --labels"
         )
     _, *trees = define(config, contract)
     wrong = [

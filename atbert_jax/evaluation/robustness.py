@@ -61,10 +61,11 @@ def measure(
     rows = [[name, *entry.values()] for name, entry in values.items()]
     note = f"Each clip is perturbed as a whole before it is cut into chunks; {view}."
     table = Table("Robustness", ["perturbation", *shown], rows, note)
+    # A macro average is undefined where a single label is.
+    drawn = [m for m in shown if any(entry[m] is not None for entry in values.values())][:DRAWN]
     panels = {
         metric: [[entry[metric]] if entry[metric] is not None else [] for entry in values.values()]
-        for metric in shown[:DRAWN]
-        if any(entry[metric] is not None for entry in values.values())
+        for metric in drawn
     }
     figures = [Figure("Robustness", plots.dots(list(values), panels), note)] if panels else []
     return Section(values, [table], figures)

@@ -25,7 +25,8 @@ def mfcc(
     The orthonormal DCT-II of mel bands in decibels, of which none is more than `top_db` below the
     loudest of the clip. Of HTK bands and a `log_floor` of 1e-10 they equal those that librosa makes
     of each segment without its padding (`htk=True, norm=None`, its ends mirrored by `np.pad`, and
-    `power_to_db` with the reference 1) to 1e-4.
+    `power_to_db` with the reference 1): to 1e-4 computed in float64, to 1e-3 in float32, whose
+    rounding of a spectrum decibels blow up where it is faint (librosa's own does the same).
 
     Args:
         waveform: (B, S, N), float32, in [-1, 1].

@@ -38,8 +38,7 @@ def read(root: Path, variant: str) -> Corpus:
     ]
     if not sets:
         raise ManifestError(f"{root}: has no CSV file with file_path and the tasks' columns")
-    table = pd.concat(sets, ignore_index=True).fillna("")
-    table = table.drop_duplicates("file_path", ignore_index=True)
+    table = _joined(pd.concat(sets, ignore_index=True).fillna(""), root)
     if variant != "tasks" and variant not in table:
         raise ManifestError(f"{root}: none of its CSV files has the column '{variant}' of the task")
     table = table.rename(columns={"file_path": "path", "length": "frames"})
@@ -59,6 +58,24 @@ def read(root: Path, variant: str) -> Corpus:
     rows = rows.drop(columns="label", errors="ignore").assign(labels=rows[variant])
     names = sorted({name for cell in rows["labels"].unique() for name in cell.split("|")})
     return Corpus.of_files(root, rows, labels=tuple(names), task=LABELS[variant])
+
+
+def _joined(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """One row for each file, with what the rows of its sets tell.
+
+    Raises:
+        ManifestError: if two of them contradict each other.
+    """
+    told = table.where(table != "").groupby("file_path", sort=False)
+    counts = told.nunique()
+    for column in counts.columns[(counts > 1).any()]:
+        file = counts.index[counts[column] > 1][0]
+        values = told.get_group(file)[column].dropna().unique()
+        raise ManifestError(
+            f"{root}: '{file}' has {' and '.join(map(repr, values))} as {column} in its sets; keep"
+            " one of them"
+        )
+    return told.first().reset_index().fillna("")
 
 
 def _split(name: str) -> str:

@@ -86,13 +86,13 @@ def write_albert(folder: str, size: str, vocabulary: int, activation: str, suffi
     run_albert(model.albert, f"{folder}/outputs.npz", model.predictions)
 
 
-def write_bert(folder: str, suffix: str) -> None:
+def write_bert(folder: str, size: str, suffix: str) -> None:
     """A BERT of random arrays with what each of its layers computes, and its head."""
     import torch
     from transformers import BertConfig, BertForPreTraining
 
     torch.manual_seed(0)
-    sizes = SIZES["tiny"]
+    sizes = SIZES[size]
     config = BertConfig(
         vocab_size=50,
         hidden_size=sizes["hidden"],
@@ -260,14 +260,16 @@ class Reader(nnx.Module):
         self.text_encoder = BERT(config, contract, dtype=jnp.float32, rngs=rngs)
 
 
-@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
-def test_every_layer_of_a_converted_bert_equals_transformers(tmp_path, suffix):
+@pytest.mark.parametrize(
+    ("size", "suffix"), [("tiny", ".safetensors"), ("tiny", ".bin"), ("base", ".safetensors")]
+)
+def test_every_layer_of_a_converted_bert_equals_transformers(tmp_path, size, suffix):
     """Also of the oldest files, which have other names; and what is written back is the same."""
     source, folder, back = (tmp_path / name for name in ("torch", "converted", "back"))
     source.mkdir()
-    in_pytorch(write_bert, source, suffix)
+    in_pytorch(write_bert, source, size, suffix)
     command("-m", "atbert_jax.convert", "bert", source, folder)
-    config = make_config(**{f"model.{name}": value for name, value in SIZES["tiny"].items()})
+    config = make_config(**{f"model.{name}": value for name, value in SIZES[size].items()})
     config.model.activation = "gelu"
     contract = tiny.make_contract(vocabulary=50, max_tokens=512)
     trunk = tiny.make_module(lambda: Reader(config.model, contract, Keys(0)))

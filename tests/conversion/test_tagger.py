@@ -24,9 +24,10 @@ from tests.commands import one_line
 from tests.commands import run as command
 
 
-def state_dict(name: str, data: str = "mtat") -> dict[str, np.ndarray]:
-    """Random arrays in PyTorch's names, with what has no rule."""
+def state_dict(name: str, data: str = "mtat", **changes: object) -> dict[str, np.ndarray]:
+    """Random arrays in PyTorch's names, with what has no rule; `changes` are fields of `tagger`."""
     config = tagger_config.get_config(f"{name},{data}")
+    config.tagger.update(changes)
     labels = Labels("multi_label", tuple(config.data.labels))
     contract = make_contract(config, tokenizer_without_text(), labels)
     shapes, rng = engine.flat(*define(config, contract)[1:]), np.random.default_rng(0)
@@ -48,11 +49,16 @@ def state_dict(name: str, data: str = "mtat") -> dict[str, np.ndarray]:
 def convert(tmp_path):
     """Converts arrays; returns what is said, and the folder."""
 
-    def run(arrays, model, dataset="mtat"):
+    def run(arrays, model, dataset="mtat", labels=None):
         path, console = tmp_path / "weights.safetensors", Console(file=io.StringIO(), width=180)
         save_file(arrays, path)
         conversion.tagger_from_pytorch(
-            str(path), tmp_path / "run", model=model, dataset=dataset, console=console
+            str(path),
+            tmp_path / "run",
+            model=model,
+            dataset=dataset,
+            labels=labels,
+            console=console,
         )
         return console.file.getvalue(), tmp_path / "run"
 
@@ -102,6 +108,29 @@ def test_training_starts_from_the_folder(convert):
     np.testing.assert_array_equal(
         state.params["objectives"]["classification"]["output"]["kernel"], arrays["dense.weight"].T
     )
+
+
+def test_a_student_has_its_own_width_and_the_labels_of_a_file(convert, tmp_path):
+    """And no teacher; the names that its training gave to all arrays are cut."""
+    arrays = state_dict("music_transformer", "msd", attention=64)
+    arrays = {f"network.{name}": array for name, array in arrays.items()}
+    arrays["teacher_network.cls_token"] = np.ones((1, 1, 256), np.float32)
+    with pytest.raises(ValueError, match=r"tells 50 tags of a split .* give its own with --labels"):
+        convert(arrays, "music_transformer", "msd")
+    labels = tmp_path / "tags.txt"
+    labels.write_text("\n".join(f"tag {number}" for number in range(50)) + "\n")
+    said, folder = convert(arrays, "music_transformer", None, labels)
+    assert "unused: the teacher of this student" in said
+    assert "--config.tagger.attention=64" in " ".join(said.split())
+    model = trained.load(folder)
+    assert sum(x.size for x in jax.tree.leaves(model.params)) == 1_108_852
+    assert model.contract.labels.names[:2] == ("tag 0", "tag 1")
+    with pytest.raises(ValueError, match=r"tells 50 tags, but the data set has 2; .* --labels"):
+        tagger.from_pytorch(
+            SimpleNamespace(path="file", arrays=arrays),
+            tagger.published_config("music_transformer", None, ["one", "two"]),
+            SimpleNamespace(labels=SimpleNamespace(names=("one", "two"))),
+        )
 
 
 def test_a_file_of_another_network_says_which(convert, tmp_path):

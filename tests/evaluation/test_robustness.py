@@ -1,15 +1,18 @@
 """Evaluations of perturbed clips, and of other chunks than those of the training."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.evaluation import run
+from atbert_jax.evaluation import plots, robustness, run
 from atbert_jax.evaluation import split as on_split
+from atbert_jax.evaluation.report import PNG_SIGNATURE
 from atbert_jax.training import trained
 from input_pipeline import dataset
+from input_pipeline.contract import Labels
 from input_pipeline.perturbation import ROBUSTNESS, Perturbation
 
 
@@ -35,6 +38,22 @@ def test_the_robustness_set_is_measured_and_shown(tone_run, tmp_path):
         )
         assert text in page
         assert alone["loss"] != pytest.approx(values["loss"], abs=1e-6)
+
+
+def test_averages_that_are_undefined_are_not_drawn(monkeypatch):
+    drawn, undefined = {}, {"roc_auc_macro": None, "pr_auc_macro": None}
+    entry = {**dict.fromkeys(on_split.SHOWN["multi_label"], 0.5), **undefined}
+    answers = ([None], 0)
+    monkeypatch.setattr(on_split, "ask", lambda *_: answers)
+    monkeypatch.setattr(on_split, "measure_answers", lambda *_: {"classification": {}})
+    monkeypatch.setattr(on_split, "views", lambda *_: iter([("audio", entry)]))
+    monkeypatch.setattr(plots, "dots", lambda _, panels: drawn.update(panels) or PNG_SIGNATURE)
+    model = SimpleNamespace(contract=SimpleNamespace(labels=Labels("multi_label", ("a", "b"))))
+    data = SimpleNamespace(perturbed=lambda *_: None)
+    found = robustness.measure(model, data, "test", {"classification": {}}, {}, Console(quiet=True))
+    assert len(found.figures) == 1
+    assert len(drawn) == 2
+    assert not drawn.keys() & undefined
 
 
 def test_only_the_clips_of_the_split_are_perturbed(tone_run, tmp_path):

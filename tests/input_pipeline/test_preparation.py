@@ -1,5 +1,6 @@
 """Features are prepared once: whole files, bad ones named, and a manifest that trains."""
 
+import dataclasses
 import io
 from pathlib import Path
 
@@ -80,3 +81,14 @@ def test_what_cannot_be_prepared_ends_with_one_line(tone_manifest, tmp_path):
         file.write_bytes(b"nothing")
     with pytest.raises(ManifestError, match="none of its 3 clips could be read"):
         prepare(same, tmp_path / "features")
+
+
+def test_settings_of_the_features_are_flags(tone_manifest, tmp_path):
+    manifest = tone_manifest(1, 0, 0)
+    given = [f"--{name}={value}" for name, value in dataclasses.asdict(SETTINGS).items()]
+    extract.main([str(manifest), str(tmp_path / "features"), "--processes=1", *given])
+    (record,) = read_manifest(tmp_path / "features" / "manifest.csv")
+    expected = compute(audio.read(manifest.parent / "train0.wav", 16_000), SETTINGS)
+    np.testing.assert_array_equal(np.load(record.path), expected)
+    with pytest.raises(SystemExit, match=r"error: features\.hop_length=100 must be a multiple"):
+        extract.main([str(manifest), str(tmp_path / "others"), "--hop_length=100"])

@@ -273,6 +273,25 @@ def test_every_parameter_learns(modalities):
     assert all(np.isfinite(x).all() for x in found.values())
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "embedding_dropout",
+        "attention_dropout",
+        "audio_attention_dropout",
+        "relu_dropout",
+        "dropout",
+    ],
+)
+def test_each_dropout_acts(name):
+    still = {"model.dropout": 0.0, "crossmodal.audio_attention_dropout": 0.0}
+    config = tiny.make_config(**SETTINGS | NO_DROPOUT | still | {f"crossmodal.{name}": 0.5})
+    learner = tiny.make_module(lambda: Learner(config, make_contract(), rngs=Keys(0)))
+    loss = tiny.one_program(lambda batch, key: learner.losses(batch, key)[0]["classification"][0])
+    batch = make_batch(3)
+    assert float(loss(batch, None)) != float(loss(batch, jax.random.key(0)))
+
+
 def test_a_frozen_bert_has_no_dropout():
     frozen = {"optimizer.frozen": ("^model/text_encoder/",), "model.dropout": 0.5}
     config = tiny.make_config(**SETTINGS | NO_DROPOUT | frozen)

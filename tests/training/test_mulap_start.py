@@ -3,9 +3,11 @@
 import io
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 from rich.console import Console
 from safetensors.numpy import load_file
 
@@ -146,3 +148,39 @@ def test_a_dense_layer_does_not_stay_random_in_silence(tmp_path):
     fields = MUSICNN | {"tagger.top_db": 80.0, "init.audio": str(tmp_path / "mulap")}
     with pytest.raises(ValueError, match=r"has no model/network/dense/.*; its config\.tagger"):
         start(tiny.make_config(**fields))
+
+
+def test_a_wide_musicnn_has_its_own_width_everywhere():
+    config = tiny.make_config(**MULAP | ear.OBJECTIVES | {"tagger.wide": True})
+    learner = nnx.eval_shape(lambda: Learner(config, tiny.make_contract(), rngs=Keys(0)))
+    assert learner.model.audio_cnn.features == 4194
+    assert learner.model.audio_projection.in_features == 4194
+    assert learner.objectives["masked_audio"].output.out_features == 4194
+
+
+def test_a_frozen_musicnn_hears_in_pretraining_as_in_evaluation():
+    fields = MULAP | ear.OBJECTIVES | {"optimizer.frozen": ("^model/audio_cnn/",)}
+    definition, params, statistics = split(make_learner(tiny.make_config(**fields)))
+    batch = ear.make_batch(4)
+    noise = np.random.default_rng(0).normal(size=(4, tiny.SEGMENTS, 800))
+    batch["waveform"] = noise.astype(np.float32)
+
+    @jax.jit
+    def run(key):
+        learner = nnx.merge(definition, params, statistics)
+        return learner.model.embed_audio(batch, key).hidden, split(learner)[2]
+
+    (trained, after), (evaluated, _) = run(jax.random.key(0)), run(None)
+    np.testing.assert_allclose(trained, evaluated, atol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, after, statistics)
+
+
+def test_a_task_hears_with_a_supervised_musicnn(tmp_path):
+    given = save_run(tmp_path / "musicnn", MUSICNN)
+    fields = MUSICNN | {"tagger.pooled": True, "init.audio": str(tmp_path / "musicnn")}
+    _, new, lines = start(tiny.make_config(**fields))
+    heard = [name for name in new if name.startswith("model/network/")]
+    assert len(heard) > 50
+    for name in heard:
+        np.testing.assert_array_equal(new[name], given[name], err_msg=name)
+    assert lines[1].startswith("  not used here: model/network/dense/")

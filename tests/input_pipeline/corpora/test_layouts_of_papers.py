@@ -78,3 +78,18 @@ def test_one_task_of_m3bert(m3bert):
     assert av.rows[["path", "arousal"]].values.tolist() == [["d.npy", "0.1"], ["b.npy", "0.6"]]
     with pytest.raises(ManifestError, match="none of its CSV files has the column 'RWC'"):
         corpora.read("m3bert/RWC", m3bert)
+
+
+def test_a_file_in_the_sets_of_two_tasks_has_the_labels_of_both(lay_out):
+    sets = {
+        "gtzan_train.csv": "file_path,length,genre\na.npy,4,rock\n",
+        "mood_train.csv": "file_path,length,moodtheme\na.npy,4,happy\n",
+    }
+    root = lay_out(sets)
+    np.save(root / "a.npy", np.zeros((4, 324), np.float32))
+    (row,) = corpora.read("m3bert", root).rows.to_dict("records")
+    assert (row["genre"], row["moodtheme"], row["split"]) == ("rock", "happy", "train")
+    assert len(corpora.read("m3bert/moodtheme", root).rows) == 1
+    (root / "mood_train.csv").rename(root / "mood_dev.csv")
+    with pytest.raises(ManifestError, match=r"'a\.npy' has 'train' and 'val' as split in its sets"):
+        corpora.read("m3bert", root)
