@@ -146,6 +146,13 @@ def encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def byte_array(content: bytes = b"", *more: Any) -> bytes:
+    """`bytearray` of bytes; of a number it would be as many zeros as the file likes."""
+    if more or not isinstance(content, bytes):
+        raise UnpickleError("a bytearray that is not made of bytes is not as pickles have them")
+    return content
+
+
 def scalar(dtype: Dtype, content: bytes) -> Any:
     """`numpy.core.multiarray.scalar`."""
     return np.frombuffer(content, dtype.numbers)[0]
@@ -154,7 +161,7 @@ def scalar(dtype: Dtype, content: bytes) -> Any:
 # By package and name, wherever in the package it is: that changes from version to version.
 NAMES: dict[tuple[str, str], Callable[..., Any]] = {
     ("builtins", "slice"): slice,
-    ("builtins", "bytearray"): lambda content=b"": bytes(content),
+    ("builtins", "bytearray"): byte_array,
     ("_codecs", "encode"): encode,
     ("numpy", "dtype"): Dtype,
     ("numpy", "ndarray"): Array,

@@ -234,7 +234,7 @@ def test_backbones_of_mulap_hear_as_they_were_trained():
     assert mulap_pretrain.get_config("tiny").tagger.top_db == 80.0
 
 
-def test_mulap_has_its_published_weights_and_each_can_be_left_out():
+def test_mulap_has_its_published_weights():
     config = mulap_pretrain.get_config("base")
     weights = {"masked_language": 0.1, "masked_audio": 4.0, "correct_pair": 2.0}
     assert config.objectives.to_dict() == weights

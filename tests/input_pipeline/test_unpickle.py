@@ -180,6 +180,16 @@ def test_names_near_those_of_tables_and_other_ways_out_are_refused(tmp_path, str
         copyreg.remove_extension("os", "system", 1)
 
 
+def test_a_bytearray_of_a_number_is_refused(tmp_path):
+    """It would take as much memory as the file likes."""
+    path = tmp_path / "zeros.pkl"
+    path.write_bytes(b"cbuiltins\nbytearray\n(I100000000000\ntR.")
+    with pytest.raises(
+        unpickle.UnpickleError, match=r"zeros\.pkl: .*bytearray that is not made of"
+    ):
+        unpickle.read(path)
+
+
 def test_raw_bytes_never_become_objects(tmp_path):
     """An array of objects whose content is bytes would be one of addresses."""
     forged = unpickle.Array()
