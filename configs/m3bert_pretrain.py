@@ -13,8 +13,8 @@ from configs import defaults
 def get_config(size: str = "base") -> ml_collections.ConfigDict:
     """Three layers of 768 ('base'), or all layers of 'small' or 'tiny'.
 
-    The settings of 'base' are Mockingjay's, from which M3BERT was made, but for batches of 12, there
-    6: its own are not published.
+    The settings of 'base' are Mockingjay's, from which M3BERT was made, but for batches of 12 where
+    it has 6: its own are not published.
     """
     config = defaults.get_config(size)
     if size == "base":

@@ -184,9 +184,7 @@ def test_a_bytearray_of_a_number_is_refused(tmp_path):
     """It would take as much memory as the file likes."""
     path = tmp_path / "zeros.pkl"
     path.write_bytes(b"cbuiltins\nbytearray\n(I100000000000\ntR.")
-    with pytest.raises(
-        unpickle.UnpickleError, match=r"zeros\.pkl: .*bytearray that is not made of"
-    ):
+    with pytest.raises(unpickle.UnpickleError, match=r"zeros\.pkl: .*bytearray that is not"):
         unpickle.read(path)
 
 
