@@ -105,10 +105,12 @@ def read_labels(labels: str) -> list[str]:
     Raises:
         ValueError: if there are fewer than two.
     """
-    parts = labels.split(",")
-    if len(parts) == 1 and Path(labels).is_file():
-        parts = Path(labels).read_text(encoding="utf-8-sig").splitlines()
-    names = [name.strip() for name in parts if name.strip()]
+    from input_pipeline.labelling import read_names
+
+    if "," not in labels and Path(labels).is_file():
+        names = list(read_names(Path(labels)))
+    else:
+        names = [name.strip() for name in labels.split(",") if name.strip()]
     if len(names) < 2:
         raise ValueError(
             f"--labels={labels!r} is neither a file with two labels or more, one on each line, nor"

@@ -66,18 +66,13 @@ class FrameReader:
     def segments(
         self, record: Record, chunk: int = 0, position: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """A chunk of the record's frames, padded with 0.
-
-        Args:
-            record: What to read.
-            chunk: Which chunk of a long clip (see `Segmenting.starts`).
-            position: Random crop in [0, 1), or None.
+        """A chunk of the record's frames, padded with 0, as `Reader.segments` is asked for it.
 
         Returns:
             Frames (T, D), float32, and (T,), int32, 1 where there is one.
 
         Raises:
-            AudioError: if the file is not readable.
+            AudioError: if the file is not readable, or holds what is no finite number.
         """
         is_prepared = self._is_prepared(record)
         frames = self._prepared(record) if is_prepared else self._memory.get(record)

@@ -20,6 +20,24 @@ Splits = Mapping[str, Sequence[Record]]
 FILE = "labels.txt"
 
 
+def read_names(file: Path) -> tuple[str, ...]:
+    """The names of labels in a text file, one a line, in order.
+
+    Raises:
+        ManifestError: if it names a label twice, or is no text.
+        OSError: if there is no such file.
+    """
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{file}: not UTF-8 text ({error.reason}); save it so") from error
+    names = tuple(filter(None, map(str.strip, lines)))
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ManifestError(f"{file}: names the label '{twice}' twice; delete one of the lines")
+    return names
+
+
 def listed(manifests: Sequence[str | Path]) -> tuple[str, ...]:
     """The label names that lie beside the manifests, in order; none if there is no such file.
 
@@ -29,17 +47,8 @@ def listed(manifests: Sequence[str | Path]) -> tuple[str, ...]:
     found: dict[Path, tuple[str, ...]] = {}
     for manifest in map(Path, manifests):
         file = (manifest if manifest.is_dir() else manifest.parent) / FILE
-        if not file.is_file():
-            continue
-        try:
-            lines = file.read_text(encoding="utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise ManifestError(f"{file}: not UTF-8 text ({error.reason}); save it so") from error
-        names = tuple(filter(None, map(str.strip, lines)))
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise ManifestError(f"{file}: names the label '{twice}' twice; delete one of the lines")
-        found[file] = names
+        if file.is_file():
+            found[file] = read_names(file)
     if len(set(found.values())) > 1:
         first = next(iter(found))
         other = next(file for file, names in found.items() if names != found[first])

@@ -14,6 +14,7 @@ from configs import tagger as tagger_config
 from input_pipeline import text
 from input_pipeline.contract import Labels
 from input_pipeline.dataset import make_contract
+from input_pipeline.labelling import read_names
 
 FAMILIES = {module.FAMILY: module for module in (albert, bert, resnet, tagger)}
 # Those of text, which come with a tokenizer.
@@ -80,9 +81,7 @@ def tagger_from_pytorch(
     """
     console = console or Console(width=TABLE_WIDTH)
     files.require_new(folder)
-    lines = labels.read_text(encoding="utf-8-sig").splitlines() if labels else []
-    names = [line.strip() for line in lines if line.strip()]
-    config = tagger.published_config(model, dataset, names)
+    config = tagger.published_config(model, dataset, read_names(labels) if labels else ())
     config.init.audio = source  # so that reports say where it comes from
     found, tokenizer = files.read_pytorch(source), text.tokenizer_without_text()
     tagger.take_width(config, found)
@@ -99,11 +98,13 @@ def tagger_from_pytorch(
         # It has not been measured, but is the best there is.
         checkpoints.save(fresh(params, statistics, steps), 0.0)
     print_table(conversion.table(f"{model} from {found.path}"), console)
-    wide = config.tagger.attention != tagger_config.get_config(model).tagger.attention
-    width = f" --config.tagger.attention={config.tagger.attention}" if wide else ""
+    given = f"{model},{dataset}" if dataset else model
+    published = tagger_config.get_config(given).tagger.attention
+    own = config.tagger.attention
+    width = "" if own == published else f" --config.tagger.attention={own}"
     console.print(
         f"use it with `python -m atbert_jax.predict --checkpoint {folder} FILE`, train with"
-        f" --config configs/tagger.py:{model},{dataset or ''} --config.init_from={folder}{width}",
+        f" --config configs/tagger.py:{given} --config.init_from={folder}{width}",
         highlight=False,
     )
 

@@ -37,8 +37,11 @@ def published_config(
         ValueError: if a name is not known (the message lists those that are), or the labels are
             not those of the published weights.
     """
-    for flag, given, known in (("model", name, RULES), ("dataset", data, TAG_SETS)):
-        if given not in known and not (flag == "dataset" and labels and not given):
+    flags = [("model", name, RULES)]
+    if data or not labels:
+        flags.append(("dataset", data, TAG_SETS))
+    for flag, given, known in flags:
+        if given not in known:
             raise ValueError(
                 f"--{flag}={given or ''} names no {flag} of a tagger's weights, which their file"
                 f" does not tell; give one of {', '.join(sorted(known))}"
