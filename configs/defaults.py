@@ -55,11 +55,17 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config.model.rotation = "exp"  # of factorized maps; or 'cayley'
     config.model.activation = "gelu_tanh"  # of the feed-forward blocks; or 'gelu'
     config.model.separable = False  # AVBert's CNN, which is published with width 32
+    # Of the ResNet: 'full' is ATBERT's; 'strided' leaves it a sixteenth of the positions, and is as
+    # much cheaper: for long log-mels of many bands, where 'full' fits no chip.
+    config.model.stem = "full"
+    config.model.norm = "batch"  # of the ResNet; or 'frozen' (running statistics), 'group'
     config.model.audio_encoder = "resnet"  # or a tagger, such as 'musicnn', with its front end
     config.model.mean_start = False  # the clip's first state also gets the mean of its segments
     config.model.dropout = 0.1
     config.model.dtype = "float32"  # 'bfloat16' on accelerators; parameters stay float32
     config.model.scan_layers = False
+    # Keep products and convolutions alone for the backward pass, and compute the rest again: for
+    # what does not fit into memory.
     config.model.remat = False
 
     # Of the taggers (see `atbert_jax.models.taggers`), as models and as audio encoders.

@@ -36,7 +36,7 @@ class ATBERT(nnx.Module):
 
     Args:
         config: The whole config; of `config.model`: fusion, sharing, audio_encoder ('resnet' or a
-            tagger), depths, width, separable, mean_start, hidden,
+            tagger), depths, width, separable, stem, norm, mean_start, hidden,
             heads, layers, ffn, embedding, activation, dropout, rank, rotation, scan_layers,
             remat, dtype.
         contract: Gives the number of segments S, of tokens L and of the vocabulary V.
@@ -68,7 +68,15 @@ class ATBERT(nnx.Module):
 
         if config.audio_encoder == "resnet":
             self.audio_cnn = ResNet(
-                config.depths, config.width, separable=config.separable, dtype=dtype, rngs=rngs
+                config.depths,
+                config.width,
+                separable=config.separable,
+                # Runs from before these could be chosen have none of them in their configs.
+                stem=config.get("stem", "full"),
+                norm=config.get("norm", "batch"),
+                remat=config.remat,
+                dtype=dtype,
+                rngs=rngs,
             )
         else:
             self.audio_cnn = taggers.build(whole, config.audio_encoder, contract, rngs=rngs)

@@ -1,28 +1,56 @@
 """The ResNets over log-mel segments that ATBERT and AVBert hear with."""
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from atbert_jax.models.batch_norm import BatchNorm
+from atbert_jax.models.group_norm import GroupNorm
+from atbert_jax.models.pointwise import pointwise, widening
+from atbert_jax.models.remat import keep, rematerialized
+from atbert_jax.models.taggers.blocks import max_pool
 
 STEM_KERNEL = 9
 # Of AVBert's CNN: in these stages the 3x3 convolutions are split.
 SEPARABLE_STAGES = 2
 
+STEMS = ("full", "strided")
+NORMS = ("batch", "frozen", "group")
+
 Pair = tuple[int, int]
 
 
+def make_norm(
+    kind: str, channels: int, *, zero: bool, dtype: jnp.dtype, rngs: nnx.Rngs
+) -> nnx.Module:
+    """One of `NORMS`; 'frozen' goes by its running statistics, in training too."""
+    scale_init = nnx.initializers.zeros if zero else nnx.initializers.ones
+    if kind == "group":
+        return GroupNorm(channels, scale_init=scale_init, dtype=dtype, rngs=rngs)
+    return BatchNorm(
+        channels,
+        momentum=0.9,
+        epsilon=1e-5,
+        use_running_average=kind == "frozen",
+        scale_init=scale_init,
+        dtype=dtype,
+        rngs=rngs,
+    )
+
+
 class ConvNorm(nnx.Module):
-    """Convolution without bias, then batch normalisation over the real segments.
+    """Convolution without bias, then a normalisation, by default of the batch of real segments.
 
     Args:
         channels_in: C.
         channels_out: D.
         kernel: Sizes in frequency and time; padded as PyTorch does, by size // 2 on each side.
         stride: Of the two axes.
+        norm: One of `NORMS`.
         dtype: Compute type.
         rngs: Keys of the initial values.
         zero: Start with a normalisation scale of 0, so that a residual block starts as identity.
@@ -36,6 +64,7 @@ class ConvNorm(nnx.Module):
         *,
         stride: Pair = (1, 1),
         zero: bool = False,
+        norm: str,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
@@ -51,26 +80,36 @@ class ConvNorm(nnx.Module):
             dtype=dtype,
             rngs=rngs,
         )
-        self.norm = BatchNorm(
-            channels_out,
-            momentum=0.9,
-            epsilon=1e-5,
-            scale_init=nnx.initializers.zeros if zero else nnx.initializers.ones,
-            dtype=dtype,
-            rngs=rngs,
-        )
+        self.norm = make_norm(norm, channels_out, zero=zero, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
-        """Maps (N, F, T, C) with mask (N,) to (N, F', T', D)."""
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array,
+        train: bool,
+        *,
+        relu: bool = False,
+        residual: jax.Array | None = None,
+    ) -> jax.Array:
+        """Maps (N, F, T, C) with mask (N,) to (N, F', T', D).
+
+        Args:
+            x: (N, F, T, C).
+            mask: (N,), 1 = real.
+            train: Normalise by the batch and update the running statistics.
+            relu: Whether a ReLU ends it.
+            residual: What is added before that, (N, F', T', D).
+        """
         if self.kernel == (1, 1):
-            # A product of two matrices: XLA's CPU gradients of 1x1 convolutions, and of products
-            # with more axes, take several times as long.
             x = x[:, :: self.stride[0], :: self.stride[1]].astype(self.dtype)
-            kernel = self.conv.kernel[0, 0].astype(self.dtype)
-            x = (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+            kernel = self.conv.kernel[0, 0]
+            if self.conv.out_features > self.conv.in_features and self.norm.learns(train):
+                return widening(x, kernel, self.norm, mask, relu=relu, residual=residual)
+            x = pointwise(x, kernel.astype(self.dtype))
         else:
             x = self.conv(x)
-        return self.norm(x, mask, train)
+        y = self.norm(keep(x), mask, train, relu=relu and residual is None)
+        return y if residual is None else nnx.relu(y + residual)
 
 
 class Separable(nnx.Module):
@@ -83,19 +122,19 @@ class Separable(nnx.Module):
         kernel: int,
         *,
         stride: int = 1,
+        norm: str,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
-        self.frequency = ConvNorm(
-            channels_in, channels_out, (kernel, 1), stride=(stride, 1), dtype=dtype, rngs=rngs
-        )
-        self.time = ConvNorm(
-            channels_out, channels_out, (1, kernel), stride=(1, stride), dtype=dtype, rngs=rngs
-        )
+        make = functools.partial(ConvNorm, norm=norm, dtype=dtype, rngs=rngs)
+        self.frequency = make(channels_in, channels_out, (kernel, 1), stride=(stride, 1))
+        self.time = make(channels_out, channels_out, (1, kernel), stride=(1, stride))
 
-    def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, mask: jax.Array, train: bool, *, relu: bool = False
+    ) -> jax.Array:
         """Maps (N, F, T, C) with mask (N,) to (N, F', T', D)."""
-        return self.time(nnx.relu(self.frequency(x, mask, train)), mask, train)
+        return self.time(self.frequency(x, mask, train, relu=True), mask, train, relu=relu)
 
 
 def square(
@@ -105,14 +144,13 @@ def square(
     *,
     stride: int = 1,
     separable: bool,
-    dtype: jnp.dtype,
-    rngs: nnx.Rngs,
+    **settings: Any,
 ) -> ConvNorm | Separable:
-    """A convolution with a square kernel, in one or in two parts."""
+    """A convolution with a square kernel, in one or in two parts; `settings` are theirs."""
     if separable:
-        return Separable(channels_in, channels_out, kernel, stride=stride, dtype=dtype, rngs=rngs)
+        return Separable(channels_in, channels_out, kernel, stride=stride, **settings)
     size, strides = (kernel, kernel), (stride, stride)
-    return ConvNorm(channels_in, channels_out, size, stride=strides, dtype=dtype, rngs=rngs)
+    return ConvNorm(channels_in, channels_out, size, stride=strides, **settings)
 
 
 class Bottleneck(nnx.Module):
@@ -125,33 +163,31 @@ class Bottleneck(nnx.Module):
         *,
         stride: int,
         separable: bool,
+        norm: str,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
         channels_out = 4 * width
-        self.reduce = ConvNorm(channels_in, width, (1, 1), dtype=dtype, rngs=rngs)
-        self.conv = square(
-            width, width, 3, stride=stride, separable=separable, dtype=dtype, rngs=rngs
-        )
-        self.expand = ConvNorm(width, channels_out, (1, 1), zero=True, dtype=dtype, rngs=rngs)
+        settings = {"norm": norm, "dtype": dtype, "rngs": rngs}
+        make = functools.partial(ConvNorm, **settings)
+        self.reduce = make(channels_in, width, (1, 1))
+        self.conv = square(width, width, 3, stride=stride, separable=separable, **settings)
+        self.expand = make(width, channels_out, (1, 1), zero=True)
+        changes = stride > 1 or channels_in != channels_out
         self.shortcut = (
-            ConvNorm(
-                channels_in, channels_out, (1, 1), stride=(stride, stride), dtype=dtype, rngs=rngs
-            )
-            if stride > 1 or channels_in != channels_out
-            else None
+            make(channels_in, channels_out, (1, 1), stride=(stride, stride)) if changes else None
         )
 
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps (N, F, T, C) with mask (N,) to (N, F', T', 4 * width)."""
-        y = nnx.relu(self.reduce(x, mask, train))
-        y = nnx.relu(self.conv(y, mask, train))
-        y = self.expand(y, mask, train)
-        return nnx.relu(y + (x if self.shortcut is None else self.shortcut(x, mask, train)))
+        residual = x if self.shortcut is None else self.shortcut(x, mask, train)
+        y = self.reduce(x, mask, train, relu=True)
+        y = self.conv(y, mask, train, relu=True)
+        return self.expand(y, mask, train, relu=True, residual=residual)
 
 
 class ResNet(nnx.Module):
-    """The audio CNN: a stem of stride 1 with kernel 9, no pooling, four stages, a global average.
+    """The audio CNN: a stem of kernel 9, by default of stride 1, four stages, a global average.
 
     With depths (3, 4, 6, 3) it is ATBERT's ResNet-50 (width 64, 23 503 808 parameters), or AVBert's
     separable one (width 32, 5 839 840): that halves both axes in the first stage too, and splits
@@ -162,8 +198,16 @@ class ResNet(nnx.Module):
         depths: Number of blocks of each stage; stages halve both axes.
         width: Channels of the stem, W; stage i ends with 4 * W * 2^i.
         separable: AVBert's form.
+        stem: 'full', or 'strided', which halves both axes twice, by its stride and by maxima, as
+            the stems of pictures do: a sixteenth of the positions, and of what they cost.
+        norm: 'batch'; 'frozen', which goes by running statistics that come with other weights and
+            never changes them; or 'group', which needs no statistics.
+        remat: Keep convolutions alone for the backward pass, and compute the rest again.
         dtype: Compute type.
         rngs: Keys of the initial values.
+
+    Raises:
+        ValueError: if there is no such stem or normalisation.
     """
 
     def __init__(
@@ -172,10 +216,19 @@ class ResNet(nnx.Module):
         width: int,
         *,
         separable: bool = False,
+        stem: str = "full",
+        norm: str = "batch",
+        remat: bool = False,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
-        self.stem = square(1, width, STEM_KERNEL, separable=separable, dtype=dtype, rngs=rngs)
+        for field, value, known in (("stem", stem, STEMS), ("norm", norm, NORMS)):
+            if value not in known:
+                raise ValueError(f"config.model.{field}={value!r} is none of {', '.join(known)}")
+        settings = {"norm": norm, "dtype": dtype, "rngs": rngs}
+        self.strided, self.remat = stem == "strided", remat
+        stride = 2 if self.strided else 1
+        self.stem = square(1, width, STEM_KERNEL, stride=stride, separable=separable, **settings)
         blocks = []
         channels = width
         for stage, depth in enumerate(depths):
@@ -187,8 +240,7 @@ class ResNet(nnx.Module):
                         inner,
                         stride=2 if not number and (stage or separable) else 1,
                         separable=separable and stage < SEPARABLE_STAGES,
-                        dtype=dtype,
-                        rngs=rngs,
+                        **settings,
                     )
                 )
                 channels = 4 * inner
@@ -207,7 +259,12 @@ class ResNet(nnx.Module):
             (N, features).
         """
         train = key is not None
-        x = nnx.relu(self.stem(log_mel[..., None], mask, train))
+        x = self.stem(log_mel[..., None], mask, train, relu=True)
+        if self.strided:
+            x = max_pool(x, (2, 2))
+        call = Bottleneck.__call__
+        if self.remat:
+            call = rematerialized(call, static=(3,))
         for block in self.blocks:
-            x = block(x, mask, train)
+            x = call(block, x, mask, train)
         return jnp.mean(x, axis=(1, 2))

@@ -127,8 +127,8 @@ class Learner(nnx.Module):
             return all(path[: len(place)] != place for path in paths)
 
         for place, module in nnx.iter_modules(self):
-            if isinstance(module, nnx.BatchNorm):
-                module.use_running_average = is_frozen(place)
+            if isinstance(module, nnx.BatchNorm) and is_frozen(place):
+                module.use_running_average = True
             elif isinstance(module, nnx.Dropout) and is_frozen(place[:-1]):
                 module.rate = 0.0
         return freezing.TRUNK not in trained

@@ -78,7 +78,9 @@ def test_resnet_50_has_the_published_size_and_maps(width, separable, shape, maps
 
 
 def test_a_separable_convolution_goes_along_frequency_and_then_along_time():
-    part = tiny.make_module(lambda: Separable(2, 3, 3, stride=2, dtype=jnp.float32, rngs=Keys(0)))
+    part = tiny.make_module(
+        lambda: Separable(2, 3, 3, stride=2, norm="batch", dtype=jnp.float32, rngs=Keys(0))
+    )
     x = np.random.default_rng(0).normal(size=(2, 6, 8, 2)).astype(np.float32)
     mask = jnp.ones(2)
 
@@ -208,3 +210,87 @@ def test_a_constant_channel_has_no_negative_variance():
         x = np.full((3, 5, 7, 1), 1000.0 + number / 7, np.float32)
         assert np.isfinite(train(norm, x)).all()
         assert np.asarray(norm.var[...]) >= 0
+
+
+def make(**settings) -> ResNet:
+    return tiny.make_module(
+        lambda: ResNet((1, 1), WIDTH, dtype=jnp.float32, rngs=Keys(0), **settings)
+    )
+
+
+def gradients(net: ResNet):
+    """The gradients of the parameters, as a function of them and of the clips, to be compiled."""
+    definition, params, rest = nnx.split(net, nnx.Param, ...)
+
+    def run(params, log_mel):
+        def loss(params):
+            net = nnx.merge(definition, params, rest, copy=True)
+            return (net(log_mel, jnp.ones(len(log_mel)), jax.random.key(0)) ** 2).sum()
+
+        return jax.grad(loss)(params)
+
+    return jax.jit(run), params
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_pointwise_convolutions_are_products_on_a_cpu_and_convolutions_elsewhere(platform):
+    run, params = gradients(make())
+    text = run.trace(params, segments(2)).lower(lowering_platforms=(platform,)).as_text()
+    # 3x3 convolutions and the stem: 3, each with two gradients but for that of the log-mel; six
+    # pointwise ones have three as well.
+    convolutions = text.count("stablehlo.convolution")
+    assert convolutions == (8 if platform == "cpu" else 8 + 6 * 3)
+
+
+def test_rematerialisation_changes_no_gradient_and_keeps_less():
+    clips = segments(4)
+    found = {remat: gradients(make(remat=remat)) for remat in (False, True)}
+    plain, again = (run(params, clips) for run, params in found.values())
+    for one, other in zip(jax.tree.leaves(plain), jax.tree.leaves(again), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    text = [str(jax.make_jaxpr(run)(params, clips)) for run, params in found.values()]
+    assert "remat" in text[1]
+    assert "remat" not in text[0]
+
+
+def test_a_strided_stem_leaves_a_sixteenth_of_the_positions():
+    full, strided = (make(stem=stem) for stem in ("full", "strided"))
+    assert tiny.count(full) == tiny.count(strided)
+    text = [
+        str(jax.make_jaxpr(lambda x, net=net: net(x, jnp.ones(3), None))(segments(3)))
+        for net in (full, strided)
+    ]
+    assert "f32[3,16,24,16]" in text[0]
+    assert "f32[3,4,6,16]" in text[1]
+    assert "f32[3,16,24,16]" not in text[1]
+
+
+def test_group_normalisation_sees_each_segment_alone_and_has_no_statistics():
+    net, batch = make(norm="group"), segments(4)
+    assert not jax.tree.leaves(nnx.state(net, nnx.BatchStat))
+    together, _ = call(net, batch, np.ones(4, np.float32), train=True)
+    alone, _ = call(net, batch[:1], np.ones(1, np.float32), train=False)
+    np.testing.assert_allclose(together[:1], alone, rtol=1e-5, atol=1e-6)
+    reference = nnx.GroupNorm(16, num_groups=16, rngs=Keys(0))
+    x = np.random.default_rng(0).normal(size=(2, 3, 16)).astype(np.float32)
+    found = net.blocks[0].expand.norm(x, jnp.ones(2), True)
+    scale = net.blocks[0].expand.norm.scale[...]
+    bias = net.blocks[0].expand.norm.bias[...]
+    np.testing.assert_allclose(found, reference(x) * scale + bias, rtol=1e-5, atol=1e-5)
+
+
+def test_frozen_normalisation_goes_by_its_statistics_in_training(net):
+    frozen = ResNet(DEPTHS, WIDTH, norm="frozen", dtype=jnp.float32, rngs=Keys(0))
+    nnx.update(frozen, nnx.state(net))
+    batch, mask = segments(4), np.ones(4, np.float32)
+    expected, before = call(net, batch, mask, train=False)
+    features, after = call(frozen, batch, mask, train=True)
+    np.testing.assert_array_equal(features, expected)
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)
+
+
+@pytest.mark.parametrize("field", ["stem", "norm"])
+def test_an_unknown_choice_is_refused_by_its_field(field):
+    with pytest.raises(ValueError, match=rf"config\.model\.{field}='other' is none of"):
+        make(**{field: "other"})

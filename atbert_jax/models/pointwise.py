@@ -1,0 +1,73 @@
+"""1x1 convolutions, in the form that XLA compiles best for each kind of device.
+
+On a CPU they are products of two matrices: XLA's CPU gradients of 1x1 convolutions, and of products
+with more axes, take several times as long. On GPUs and TPUs they are convolutions: products come
+with copies between layouts, and XLA's GPU compiler before JAX 0.12 aborts where one is of every
+other position.
+"""
+
+import jax
+
+from atbert_jax.models import batch_norm
+from atbert_jax.models.batch_norm import BatchNorm
+from atbert_jax.models.remat import keep
+
+
+def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """Maps (N, F, T, C) with a kernel (C, D) to (N, F, T, D)."""
+    return jax.lax.platform_dependent(x, kernel, cpu=_product, default=_convolution)
+
+
+def widening(
+    x: jax.Array,
+    kernel: jax.Array,
+    norm: BatchNorm,
+    mask: jax.Array,
+    *,
+    relu: bool,
+    residual: jax.Array | None,
+) -> jax.Array:
+    """`pointwise` to more channels and batch normalisation, in training.
+
+    On GPUs and TPUs the normalisation becomes part of the convolution (see `batch_norm.fold`).
+    There memory is what limits a step, and this is where most of it goes; on a CPU the second
+    moments cost more than they save.
+
+    Args:
+        x: (N, F, T, C), of the compute type.
+        kernel: (C, D), float32.
+        norm: Of D channels; learns.
+        mask: (N,), 1 = real.
+        relu: Whether a ReLU ends it.
+        residual: What is added before that, (N, F, T, D), or None.
+
+    Returns:
+        (N, F, T, D).
+    """
+    weight, epsilon = batch_norm.row_weights(x, mask), norm.epsilon
+
+    def apart(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple:
+        y = keep(_product(x, kernel.astype(x.dtype)))
+        y, mean, variance = batch_norm.normalize(False, epsilon, y, weight, scale, bias)
+        y = y.astype(x.dtype) if residual is None else y.astype(x.dtype) + residual
+        return jax.nn.relu(y) if relu else y, mean, variance
+
+    def folded(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple:
+        kernel, bias, mean, variance = batch_norm.fold(epsilon, x, weight, kernel, scale, bias)
+        return batch_norm.add(relu, _convolution(x, kernel), bias, residual), mean, variance
+
+    y, mean, variance = jax.lax.platform_dependent(
+        x, kernel, norm.scale[...], norm.bias[...], cpu=apart, default=folded
+    )
+    norm.learn(mean, variance)
+    return y
+
+
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+
+
+def _convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, kernel[None, None], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
