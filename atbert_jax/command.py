@@ -7,6 +7,7 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
+from atbert_jax.training.xla_flags import set_xla_flags
 from input_pipeline.allocation import keep_freed_memory
 
 
@@ -22,6 +23,7 @@ def run(
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "atbert_jax"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it announces itself on every start
+    set_xla_flags()
     keep_freed_memory()
     flags.mark_flags_as_required(required)
 

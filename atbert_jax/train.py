@@ -4,6 +4,7 @@ Running the same command again goes on where it stopped. SIGTERM and Ctrl-C save
 end of the step and leave with exit code 75. For several hosts see `docs/scale.md`.
 """
 
+import os
 from pathlib import Path
 
 from absl import flags
@@ -30,14 +31,17 @@ def main() -> None:
     from rich.console import Console
 
     distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    console = Console(quiet=not distributed.is_first())
+    if flags_of_xla := os.environ.get("XLA_FLAGS"):
+        console.print(f"XLA flags: {flags_of_xla} (set XLA_FLAGS to override)", soft_wrap=True)
     if DESCRIBE.value:
         from atbert_jax.training.description import describe
 
-        describe(CONFIG.value, Path(WORKDIR.value), Console())
+        describe(CONFIG.value, Path(WORKDIR.value), console)
         return
     from atbert_jax.training.twin import train_with_twin
 
-    train_with_twin(CONFIG.value, Path(WORKDIR.value), Console(), PROFILE.value)
+    train_with_twin(CONFIG.value, Path(WORKDIR.value), console, PROFILE.value)
 
 
 if __name__ == "__main__":

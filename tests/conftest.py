@@ -4,6 +4,7 @@ import functools
 import gc
 import os
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import ml_collections
@@ -21,8 +22,10 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CACHE = Path(__file__).resolve().parents[1] / ".pytest_cache" / "jax"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
-# XLA's former emitters for CPUs compile a step in a third of the time.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+# XLA's former emitters for CPUs compile a step in a third of the time; JAX 0.11.2 knows the
+# flag no more, and ends the process for it.
+if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 # The collector walks all of JAX's and TensorFlow's objects each time: by default, that often that
 # it takes a twentieth of the time.

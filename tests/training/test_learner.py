@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training.keys import Keys
@@ -38,3 +39,16 @@ def test_no_array_is_weakly_typed_and_would_compile_the_step_again(sharing):
     config = make_config(**wanted, **{"model.sharing": sharing})
     _, *trees = define(config, make_contract())
     assert not [x for x in jax.tree.leaves(trees) if x.weak_type]
+
+
+@pytest.mark.parametrize("sharing", ["all", "layers", "none", "factorized"])
+def test_no_parameter_has_two_places(sharing):
+    wanted = {f"objectives.{name}": 1.0 for name in OBJECTIVES.keys() - {"masked_acoustic"}}
+    config = make_config(**wanted, **{"model.sharing": sharing})
+    learner = nnx.eval_shape(lambda: Learner(config, make_contract(), rngs=Keys(0)))
+    # Flax's tree mode refuses a parameter that it meets twice.
+    found, expected = (
+        nnx.to_pure_dict(nnx.split(learner, nnx.Param, nnx.BatchStat, graph=graph)[1])
+        for graph in (False, True)
+    )
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
