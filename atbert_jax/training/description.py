@@ -95,12 +95,10 @@ def abstract_batch(contract: Contract, carried: str, size: int) -> dict[str, jax
     }
 
 
-def compile_step(
+def lower_step(
     config: ml_collections.ConfigDict, contract: Contract, mesh: Mesh, chips: str | None = None
-) -> tuple[jax.stages.Compiled, float]:
-    """The compiled training step, and the FLOPs of the whole batch before XLA optimizes them.
-
-    Allocates nothing.
+) -> jax.stages.Lowered:
+    """The training step before XLA optimizes it; allocates nothing.
 
     Args:
         config: The whole config.
@@ -115,8 +113,22 @@ def compile_step(
     state = jax.eval_shape(lambda p, s: fresh(p, s, updates, frozen), params, statistics)
     step = make_train_step(config, definition, updates, mesh, layout)
     batch = abstract_batch(contract, config.data.input, config.train.batch_size)
-    lowered = topology.lower(step.func, chips, *step.args, state, batch)
-    return lowered.compile(), float((lowered.cost_analysis() or {}).get("flops", float("nan")))
+    return topology.lower(step.func, chips, *step.args, state, batch)
+
+
+def compile_step(
+    config: ml_collections.ConfigDict, contract: Contract, mesh: Mesh, chips: str | None = None
+) -> tuple[jax.stages.Compiled, float]:
+    """The compiled step, and the FLOPs of the whole batch before XLA optimizes them.
+
+    The arguments are those of `lower_step`.
+    """
+    counted = lowered = lower_step(config, contract, mesh, chips)
+    if chips:  # whose compilers do not count
+        here = sharding.make_mesh(devices=jax.devices("cpu")[:1])
+        counted = lower_step(config, contract, here)
+    flops = (counted.cost_analysis() or {}).get("flops", float("nan"))
+    return lowered.compile(), float(flops)
 
 
 def figures(
