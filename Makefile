@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AOT := .venv-aot
 READY := $(VENV)/.ready
 
-.PHONY: help setup quickstart test parity lint format clean
+.PHONY: help setup quickstart test parity aot lint format clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,12 +23,21 @@ quickstart: $(READY)  ## synthesize music, pre-train, fine-tune, evaluate: about
 	$(BIN)/python -m atbert_jax.quickstart --output runs/quickstart
 
 test: $(READY)  ## run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m "not parity"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m "not parity and not aot"
 
 # Alone: PyTorch's compiler and TensorFlow crash when one process loads both.
 parity: $(READY)  ## install PyTorch and compare with it
 	$(BIN)/python -m pip install --quiet --editable '.[dev,torch]'
 	$(BIN)/python -m pytest -m parity tests/models tests/conversion
+
+# In an environment of its own: with these wheels JAX looks for accelerators on every start.
+aot:  ## compile steps for an H100 and a TPU that are not here
+	$(PYTHON) -m venv $(AOT)
+	@if $(AOT)/bin/python -m pip install --quiet --editable '.[dev,aot]'; then \
+		$(AOT)/bin/python -m pytest -m aot --durations 0 tests/ahead_of_time; \
+	else \
+		echo "SKIPPED make aot: the compilers for H100 and TPU could not be installed"; \
+	fi
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .
@@ -38,4 +48,4 @@ format: $(READY)  ## mend what can be mended
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment and caches, not your runs
-	rm -rf $(VENV) .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(AOT) .pytest_cache .ruff_cache *.egg-info

@@ -21,6 +21,9 @@ PROCESS = flags.DEFINE_integer("process", None, "Which one this is, from 0.")
 DESCRIBE = flags.DEFINE_bool(
     "describe", False, "Print parameters, shardings and the cost of a step; do not train."
 )
+TOPOLOGY = flags.DEFINE_string(
+    "topology", None, "With --describe: chips to compile for, h100x8 or v5e:4x4; none is needed."
+)
 PROFILE = flags.DEFINE_integer(
     "profile", 0, "Trace so many steps, for TensorBoard's profiler.", lower_bound=0
 )
@@ -30,6 +33,8 @@ def main() -> None:
     """Trains what the flags say, or describes it."""
     from rich.console import Console
 
+    if TOPOLOGY.value and not DESCRIBE.value:
+        raise ValueError("--topology only compiles; add --describe")
     distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     console = Console(quiet=not distributed.is_first())
     if flags_of_xla := os.environ.get("XLA_FLAGS"):
@@ -37,7 +42,7 @@ def main() -> None:
     if DESCRIBE.value:
         from atbert_jax.training.description import describe
 
-        describe(CONFIG.value, Path(WORKDIR.value), console)
+        describe(CONFIG.value, Path(WORKDIR.value), console, TOPOLOGY.value)
         return
     from atbert_jax.training.twin import train_with_twin
 

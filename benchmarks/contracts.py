@@ -1,27 +1,40 @@
 """What batches look like where a benchmark makes up its data."""
 
+import dataclasses
+
 import jax
 import ml_collections
 import numpy as np
 
 from atbert_jax.training.description import abstract_batch
 from input_pipeline.contract import Contract, Labels, Normalization
+from input_pipeline.music_features import MusicFeatures
 from input_pipeline.segmenting import Segmenting
 from input_pipeline.spectrogram import Spectrogram
 
 VOCABULARY = 30_000  # ALBERT's
+LABELS = 50  # those of MagnaTagATune
 
 
 def made_up(config: ml_collections.ConfigDict) -> Contract:
-    """The contract of a config, of data without labels."""
+    """The contract of a config; its labels are made up where it names a task without them."""
+    task, labels = config.data.task, tuple(config.data.labels)
+    if task and not labels:
+        labels = tuple(f"label {number}" for number in range(LABELS))
+    segmenting, features = Segmenting(**config.segmenting), None
+    if config.data.input == "frames":
+        features = MusicFeatures(**config.features)
+        frames = max(1, round(segmenting.seconds * features.frame_rate))
+        segmenting = dataclasses.replace(segmenting, seconds=frames / features.frame_rate)
     spectrogram = {name: value for name, value in config.spectrogram.items() if name != "frames"}
     return Contract(
         spectrogram=Spectrogram(**spectrogram),
-        segmenting=Segmenting(**config.segmenting),
+        segmenting=segmenting,
         normalization=Normalization("none"),
         max_tokens=config.text.max_tokens,
         vocabulary=VOCABULARY,
-        labels=Labels("", ()),
+        labels=Labels(task, labels),
+        features=features,
     )
 
 

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from atbert_jax.evaluation.tables import Table, print_table
 from atbert_jax.training import sharding
-from atbert_jax.training.description import compile_step, traffic
+from atbert_jax.training.description import compile_step
+from atbert_jax.training.hlo import Program
 from benchmarks import contracts
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/atbert_pretrain.py:base")
@@ -40,7 +41,7 @@ def main(_: list[str]) -> None:
         mesh = sharding.make_mesh(config.sharding)
         config.train.batch_size = ROWS.value * mesh.shape["data"]
         compiled, flops = compile_step(config, contract, mesh)
-        sent = sum(part for _, part in traffic(compiled.as_text(), mesh.size).values())
+        sent = sum(part for _, part in Program(compiled.as_text()).traffic(mesh.size).values())
         seconds = flops / mesh.size / (PEAK.value * 1e12 * UTILIZATION.value)
         state = compiled.memory_analysis().argument_size_in_bytes
         rows.append(

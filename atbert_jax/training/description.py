@@ -1,58 +1,69 @@
 """What a run would cost: parameters, shardings, and the compiled step; nothing is trained."""
 
 import math
-import re
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh
 from rich.console import Console
 
 from atbert_jax.evaluation.tables import Table, print_table
-from atbert_jax.training import checkpoint, freezing, optimizer, sharding
+from atbert_jax.training import checkpoint, freezing, optimizer, sharding, topology
+from atbert_jax.training.hlo import Program
 from atbert_jax.training.state import define, fresh, lay_out
 from atbert_jax.training.step import make_train_step
 from input_pipeline import dataset
 from input_pipeline.contract import Contract
 from input_pipeline.frames import make_reader
 
-BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "f32": 4, "s32": 4, "u32": 4, "f64": 8}
-COLLECTIVE = re.compile(
-    r" = (?P<result>.*?) (?P<kind>all-reduce|all-gather|reduce-scatter|all-to-all|"
-    r"collective-permute)(-start)?\("
-)
-GROUPS = re.compile(r"replica_groups=(mesh\[.*?\] \{.*?\}|\S+)")
-ARRAY = re.compile(r"(\w+)\[([\d,]*)\]")
+LARGE = 4 * 2**20  # copies below this are of no account
 
 
-def describe(config: ml_collections.ConfigDict, workdir: Path, console: Console) -> None:
+def describe(
+    config: ml_collections.ConfigDict, workdir: Path, console: Console, chips: str | None = None
+) -> None:
     """Prints each parameter with its sharding, and the step's memory, FLOPs and communication.
 
     Args:
         config: See `configs/defaults.py`; the manifest says how many labels there are.
         workdir: A run's folder, whose contract is used if there is one.
         console: Where to print.
+        chips: A topology to compile for, `v5e:4x4` or `h100x8`; None is this machine.
 
     Raises:
-        ValueError: if the config, the manifest or the sharding is not as it should be.
+        ValueError: if the config, the manifest, the sharding or the topology is not as it should
+            be.
     """
-    mesh = sharding.make_mesh(config.sharding)
+    mesh = sharding.make_mesh(config.sharding, topology.devices(chips) if chips else None)
     sharding.require_divisible(
         config.train.batch_size, mesh, "config.train.batch_size", config.train.accumulate
     )
     contract = _contract(config, workdir)
+    print_table(_parameters(config, contract, mesh), console)
+    print_step(config, contract, mesh, chips, console)
+
+
+def print_step(
+    config: ml_collections.ConfigDict,
+    contract: Contract,
+    mesh: Mesh,
+    chips: str | None,
+    console: Console,
+) -> None:
+    """Prints what `figures` tells; the arguments are its own."""
     console.print(
-        f"{config.model.name} on {mesh.size} x {jax.devices()[0].device_kind}, data"
+        f"{config.model.name} on {mesh.size} x {mesh.devices.flat[0].device_kind}, data"
         f" {mesh.shape['data']}, model {mesh.shape['model']}, fsdp {config.sharding.fsdp};"
         f" batch {config.train.batch_size}"
     )
-    print_table(_parameters(config, contract, mesh), console)
-    compiled, flops = compile_step(config, contract, mesh)
-    print_table(_cost(compiled, flops, config.train.batch_size), console)
-    print_table(_traffic(compiled.as_text(), mesh.size), console)
+    found = figures(config, contract, mesh, chips)
+    print_table(_cost(found), console)
+    print_table(_traffic(found["collectives"]), console)
 
 
 def _contract(config: ml_collections.ConfigDict, workdir: Path) -> Contract:
@@ -84,12 +95,16 @@ def abstract_batch(contract: Contract, carried: str, size: int) -> dict[str, jax
     }
 
 
-def compile_step(
-    config: ml_collections.ConfigDict, contract: Contract, mesh: jax.sharding.Mesh
-) -> tuple[jax.stages.Compiled, float]:
-    """The compiled training step, and the FLOPs of the whole batch before XLA optimizes them.
+def lower_step(
+    config: ml_collections.ConfigDict, contract: Contract, mesh: Mesh, chips: str | None = None
+) -> jax.stages.Lowered:
+    """The training step before XLA optimizes it; allocates nothing.
 
-    Allocates nothing.
+    Args:
+        config: The whole config.
+        contract: What batches look like.
+        mesh: Devices, those of the topology if there is one.
+        chips: Name of the topology; None is this machine.
     """
     updates = optimizer.build(config.optimizer, config.train.steps)
     layout = lay_out(config, contract, updates, mesh)
@@ -97,15 +112,81 @@ def compile_step(
     frozen = config.optimizer.frozen
     state = jax.eval_shape(lambda p, s: fresh(p, s, updates, frozen), params, statistics)
     step = make_train_step(config, definition, updates, mesh, layout)
-    lowered = step.func.lower(
-        *step.args, state, abstract_batch(contract, config.data.input, config.train.batch_size)
-    )
-    return lowered.compile(), float((lowered.cost_analysis() or {}).get("flops", float("nan")))
+    batch = abstract_batch(contract, config.data.input, config.train.batch_size)
+    return topology.lower(step.func, chips, *step.args, state, batch)
 
 
-def _parameters(
-    config: ml_collections.ConfigDict, contract: Contract, mesh: jax.sharding.Mesh
-) -> Table:
+def compile_step(
+    config: ml_collections.ConfigDict, contract: Contract, mesh: Mesh, chips: str | None = None
+) -> tuple[jax.stages.Compiled, float]:
+    """The compiled step, and the FLOPs of the whole batch before XLA optimizes them.
+
+    The arguments are those of `lower_step`.
+    """
+    counted = lowered = lower_step(config, contract, mesh, chips)
+    if chips:  # whose compilers do not count
+        here = sharding.make_mesh(devices=jax.devices("cpu")[:1])
+        counted = lower_step(config, contract, here)
+    flops = (counted.cost_analysis() or {}).get("flops", float("nan"))
+    return lowered.compile(), float(flops)
+
+
+def figures(
+    config: ml_collections.ConfigDict, contract: Contract, mesh: Mesh, chips: str | None = None
+) -> dict[str, Any]:
+    """What the compiled step needs and does, as numbers to compare; see `compile_step`.
+
+    Of each device, except for `flops`, which are of the whole batch. What depends on the chip is
+    told of a topology alone.
+    """
+    compiled, flops = compile_step(config, contract, mesh, chips)
+    program, memory = Program(compiled.as_text()), compiled.memory_analysis()
+    layout = lay_out(config, contract, optimizer.build(config.optimizer, config.train.steps), mesh)
+    parameters = jax.tree.leaves(define(config, contract)[1])
+    used = zip(parameters, jax.tree.leaves(layout.whole), strict=True)
+    sizes = {math.prod(where.shard_shape(x.shape)) for x, where in used}
+    copies = [array.bytes for array in program.copies() if array.bytes >= LARGE]
+    found = {
+        "devices": mesh.size,
+        "batch": config.train.batch_size,
+        "flops": flops,
+        "bytes": program.bytes_moved(),
+        "argument_bytes": memory.argument_size_in_bytes,
+        "temporary_bytes": memory.temp_size_in_bytes,
+        "peak_bytes": _peak(memory),
+        "state_arrays": len(jax.tree.leaves(layout.state)),
+        "donated_arrays": program.donated(),
+        "float32_convolutions": len(program.float32_convolutions()),
+        "gathered_activation_bytes": sum(
+            array.bytes for array in program.gathered() if array.size not in sizes
+        ),
+        "large_copies": len(copies),
+        "large_copy_bytes": sum(copies),
+        "collectives": {
+            kind: {"count": count, "bytes": sent}
+            for kind, (count, sent) in program.traffic(mesh.size).items()
+        },
+    }
+    if chips:
+        chip = topology.chip(chips)
+        found |= {
+            "estimated_cycles": program.estimated_cycles() or None,
+            "memory_bytes": chip.memory,
+            "fits": found["peak_bytes"] <= chip.memory,
+            "seconds_computing": flops / mesh.size / chip.flops,
+            "seconds_of_memory": found["bytes"] / chip.bandwidth,
+        }
+    return found
+
+
+def _peak(memory: Any) -> int:
+    """Arguments, results that do not overwrite them, intermediate values and the program."""
+    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
+    held = memory.argument_size_in_bytes + results + memory.generated_code_size_in_bytes
+    return held + memory.temp_size_in_bytes
+
+
+def _parameters(config: ml_collections.ConfigDict, contract: Contract, mesh: Mesh) -> Table:
     updates = optimizer.build(config.optimizer, config.train.steps)
     where = lay_out(config, contract, updates, mesh).state.params
     params = define(config, contract)[1]
@@ -130,64 +211,41 @@ def _named(params: dict) -> dict[str, jax.ShapeDtypeStruct]:
     return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
 
 
-def _cost(compiled: jax.stages.Compiled, flops: float, batch_size: int) -> Table:
-    memory = compiled.memory_analysis()
+def _cost(found: dict[str, Any]) -> Table:
+    mib = 2**20
     rows = [
-        ["GFLOPs per step, all devices", f"{flops / 1e9:,.1f}"],
-        ["GFLOPs per example", f"{flops / batch_size / 1e9:,.2f}"],
-        ["MiB per device, state and batch", f"{memory.argument_size_in_bytes / 2**20:,.1f}"],
-        ["MiB per device, intermediate values", f"{memory.temp_size_in_bytes / 2**20:,.1f}"],
+        ["GFLOPs per step, all devices", f"{found['flops'] / 1e9:,.1f}"],
+        ["GFLOPs per example", f"{found['flops'] / found['batch'] / 1e9:,.2f}"],
+        ["MiB per device, state and batch", f"{found['argument_bytes'] / mib:,.1f}"],
+        ["MiB per device, intermediate values", f"{found['temporary_bytes'] / mib:,.1f}"],
+        ["MiB per device, all", f"{found['peak_bytes'] / mib:,.1f}"],
+        ["MiB read and written by each device", f"{found['bytes'] / mib:,.1f}"],
+        [
+            "arrays of the state that are updated in place",
+            f"{found['donated_arrays']} of {found['state_arrays']}",
+        ],
+        ["convolutions in float32", str(found["float32_convolutions"])],
+        ["MiB gathered, not of parameters", f"{found['gathered_activation_bytes'] / mib:,.2f}"],
+        ["MiB copied in large copies", f"{found['large_copy_bytes'] / mib:,.1f}"],
     ]
+    if "fits" in found:
+        fits = "yes" if found["fits"] else "no"
+        cycles = found["estimated_cycles"]
+        rows += [
+            [f"fits into {found['memory_bytes'] / 1e9:g} GB", fits],
+            ["ms at least, by computing", f"{1e3 * found['seconds_computing']:,.3f}"],
+            ["ms, by what is read and written", f"{1e3 * found['seconds_of_memory']:,.3f}"],
+            ["cycles as XLA estimates", f"{cycles:,}" if cycles else "not told"],
+        ]
     return Table("One step", ["what", "value"], rows, "Of the compiled program.")
 
 
-def traffic(program: str, devices: int) -> dict[str, tuple[int, float]]:
-    """What a compiled program moves between devices.
-
-    Args:
-        program: Text of the optimized HLO.
-        devices: How many it runs on.
-
-    Returns:
-        By kind of collective: how many there are, and the bytes that each device sends in them if
-        they go round a ring of their group of n: an all-reduce of b bytes sends 2 b (n - 1) / n, an
-        all-gather to b bytes b (n - 1) / n, a reduce-scatter to b bytes b (n - 1).
-    """
-    found: dict[str, tuple[int, float]] = {}
-    for line in program.splitlines():
-        match = COLLECTIVE.search(line)
-        if not match:
-            continue
-        kind, groups = match["kind"], GROUPS.search(line)
-        group = _group_size(groups[1], devices) if groups else devices
-        size = sum(
-            BYTES.get(dtype, 4) * math.prod(int(n) for n in shape.split(",") if n)
-            for dtype, shape in ARRAY.findall(match["result"])
-        )
-        part = {"all-reduce": 2 * (group - 1) / group, "reduce-scatter": group - 1}
-        sent = size * part.get(kind, (group - 1) / group)
-        count, total = found.get(kind, (0, 0.0))
-        found[kind] = (count + 1, total + sent)
-    return found
-
-
-def _group_size(groups: str, devices: int) -> int:
-    """Of `{{0,1},{2,3}}`, `[2,4]<=[8]`, `mesh['a'=2,'b'=4] {'b'}`, or of nothing, which is all."""
-    if groups.startswith("mesh"):
-        mesh, _, axes = groups.partition("] ")
-        sizes = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", mesh)}
-        return math.prod(sizes[name] for name in re.findall(r"'(\w+)'", axes))
-    if found := re.match(r"\[\d+,(\d+)\]", groups):
-        return int(found[1])
-    if found := re.match(r"\{\{([\d,]+)\}", groups):
-        return len(found[1].split(","))
-    return devices
-
-
-def _traffic(program: str, devices: int) -> Table:
-    found = traffic(program, devices)
-    rows = [[kind, str(count), f"{sent / 2**20:,.3f}"] for kind, (count, sent) in found.items()]
-    rows.append(["all", str(sum(count for count, _ in found.values())), ""])
-    rows[-1][2] = f"{sum(sent for _, sent in found.values()) / 2**20:,.3f}"
+def _traffic(collectives: dict[str, dict[str, float]]) -> Table:
+    rows = [
+        [kind, str(sent["count"]), f"{sent['bytes'] / 2**20:,.3f}"]
+        for kind, sent in collectives.items()
+    ]
+    count, sent = (sum(x[key] for x in collectives.values()) for key in ("count", "bytes"))
+    rows.append(["all", str(count), f"{sent / 2**20:,.3f}"])
     columns = ["collective", "in the program", "MiB sent by each device and step"]
     return Table("Between devices", columns, rows, "As a ring would send them.")

@@ -31,17 +31,20 @@ def repeated(*names: str | None) -> dict[str, object]:
     return axes(*names) | {"repeated": True}
 
 
-def make_mesh(config: ml_collections.ConfigDict | None = None) -> Mesh:
+def make_mesh(
+    config: ml_collections.ConfigDict | None = None, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
     """The devices of all processes.
 
     Args:
         config: `config.sharding`: data and model, the sizes of the two axes; -1 takes what the
             other one leaves. None is data-parallel.
+        devices: Others than those, as of a topology (see `topology`).
 
     Raises:
         ValueError: if the sizes do not multiply to the number of devices.
     """
-    devices = jax.devices()
+    devices = devices or jax.devices()
     sizes = [config.data, config.model] if config else [-1, 1]
     known = int(np.prod([size for size in sizes if size > 0]))
     if sizes.count(-1) == 1 and len(devices) % known == 0:

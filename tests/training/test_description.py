@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from atbert_jax.training import description, sharding
+from atbert_jax.training import description, hlo, sharding
 from tests import tiny
 
 
@@ -26,7 +26,7 @@ def test_bytes_are_those_of_a_ring():
   %all-reduce.5 = (f32[9], /*index=5*/f32[1]) all-reduce(%v), replica_groups=mesh['a'=4,'b'=2] {'b'}
   %add.4 = f32[1000]{0} add(%all-reduce.1, %all-reduce.1)
 """
-    found = description.traffic(program, 8)
+    found = hlo.Program(program).traffic(8)
     assert found.keys() == {"all-reduce", "all-gather"}
     count, sent = found["all-reduce"]
     assert count == 3
@@ -41,7 +41,7 @@ def test_a_step_is_compiled_without_arrays_and_counted():
     config.train.batch_size = 8
     _, twice = description.compile_step(config, contract, mesh)
     assert 1e4 < flops < twice < 2.2 * flops
-    assert description.traffic(compiled.as_text(), 1) == {}
+    assert hlo.Program(compiled.as_text()).traffic(1) == {}
 
 
 def test_describes_a_config_and_trains_nothing(tone_manifest, tone_config, tmp_path):

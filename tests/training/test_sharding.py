@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from atbert_jax.training import description, sharding
+from atbert_jax.training import hlo, sharding
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.state import place
 from tests import tiny
@@ -64,7 +64,7 @@ def configure(data: int, model: int, fsdp: bool, frozen: tuple[str, ...] = ()) -
 def traffic(setup: tiny.Setup, batch: dict[str, jax.Array]) -> dict[str, float]:
     """Bytes that a device sends in a step, by kind of collective; and those of all `parameters`."""
     program = setup.step.func.lower(*setup.step.args, setup.state(), batch).compile().as_text()
-    sent = {kind: sent for kind, (_, sent) in description.traffic(program, DEVICES).items()}
+    sent = {kind: sent for kind, (_, sent) in hlo.Program(program).traffic(DEVICES).items()}
     return sent | {"parameters": sum(x.nbytes for x in jax.tree.leaves(setup.params))}
 
 

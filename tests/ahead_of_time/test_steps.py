@@ -1,0 +1,74 @@
+"""Real training steps, forward and backward, compile for accelerators and are as they should be."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.commands import ROOT
+
+WHEELS = ("libtpu", "jax_cuda13_plugin")
+MISSING = [name for name in WHEELS if importlib.util.find_spec(name) is None]
+pytestmark = [
+    pytest.mark.aot,
+    pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}; make aot"),
+]
+ATBERT = (
+    "--config=configs/atbert_pretrain.py:tiny",
+    "--segments=2",
+    "--mels=32",
+    "--frames=48",
+    "--text=16",
+    "--config.model.layers=1",
+)
+CASES = {
+    "atbert on an H100": ("h100", *ATBERT),
+    "atbert, fsdp and tensor-parallel": (
+        "v5e:2x2",
+        *ATBERT,
+        "--config.sharding.fsdp=True",
+        "--config.sharding.model=2",
+    ),
+    "tagger on two H100s": ("h100x2", "--config=configs/tagger.py:musicnn,mtat"),
+    "mulap, data-parallel": ("v5e:2x2", "--config=configs/mulap_pretrain.py:tiny"),
+    "m3bert, fsdp": (
+        "v5e:2x2",
+        "--config=configs/m3bert_pretrain.py",
+        "--config.sharding.fsdp=True",
+    ),
+    "crossmodal": ("h100", "--config=configs/crossmodal.py:audio_text,small"),
+}
+LARGEST = 4 * 2**20
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_step_compiles(case):
+    chips, *given = CASES[case]
+    # In a process of its own: a compiler that aborts would take the other tests with it.
+    done = subprocess.run(
+        [
+            sys.executable,
+            "benchmarks/ahead_of_time.py",
+            f"--topology={chips}",
+            "--json",
+            "--batch=4",
+            "--config.model.dtype=bfloat16",
+            *given,
+        ],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_DISABLE_MOST_OPTIMIZATIONS": "false"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["fits"]
+    assert found["flops"] > 0
+    assert found["donated_arrays"] == found["state_arrays"]
+    assert found["float32_convolutions"] == 0
+    assert found["gathered_activation_bytes"] < LARGEST
+    assert found["large_copies"] == 0
