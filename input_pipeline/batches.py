@@ -74,7 +74,12 @@ class Batches:
         self._evaluations: dict[tuple, tuple[tf.data.Dataset, np.ndarray]] = {}
 
     def train(
-        self, split: str, batch_size: int, start_step: int = 0, *, process: tuple[int, int] = (0, 1)
+        self,
+        split: str,
+        batch_size: int,
+        start_step: int = 0,
+        *,
+        rows: np.ndarray | None = None,
     ) -> Iterator[Batch]:
         """Endless augmented batches, from `start_step` on.
 
@@ -86,34 +91,33 @@ class Batches:
             split: 'train', 'val' or 'test'.
             batch_size: B, over all processes.
             start_step: Number of batches to leave out.
-            process: Index and number of processes; each gets its own rows of every batch.
+            rows: Which rows of every batch are made, (R,), those of one of several processes; None
+                makes all.
 
         Raises:
             sources.ManifestError: if the split is empty.
-            ValueError: if the processes cannot have equal shares of a batch.
         """
         records = self.dataset.split(split)
         mixture = Mixture(records.sizes, records.mixture, self.seed)
-        index, count = process
-        rows = _share(batch_size, count)
-        whole = self._whole(records)
+        rows = np.arange(batch_size) if rows is None else rows
+        count, whole = len(rows), self._whole(records)
 
         @as_it_is
         def place(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            step, row = number // rows, number % rows
-            return *mixture.locate(step * batch_size + index * rows + row), whole
+            step, row = number // count, tf.gather(rows, number % count)
+            return *mixture.locate(step * batch_size + row), whole
 
         @as_it_is
         def share(record: tf.Tensor, epoch: tf.Tensor, lengths: tf.Tensor) -> tf.data.Dataset:
-            mine = slice(index * rows, (index + 1) * rows)
-            each = tf.broadcast_to(lengths, [rows, 2])
-            return tf.data.Dataset.from_tensor_slices((record[mine], epoch[mine], each))
+            each = tf.broadcast_to(lengths, [count, 2])
+            mine = (tf.gather(record, rows), tf.gather(epoch, rows), each)
+            return tf.data.Dataset.from_tensor_slices(mine)
 
         if self.window:
             places = self._buckets_of(split, batch_size).batches(start_step).flat_map(share)
         else:
-            places = tf.data.Dataset.range(start_step * rows, np.iinfo(np.int64).max).map(place)
-        return _batches(self._examples(places, records, rows, augment=True), self.reader, records)
+            places = tf.data.Dataset.range(start_step * count, np.iinfo(np.int64).max).map(place)
+        return _batches(self._examples(places, records, count, augment=True), self.reader, records)
 
     def padding(self, split: str, batch_size: int) -> str:
         """How much of the batches of training is padding, for people; '' without buckets."""
@@ -159,40 +163,38 @@ class Batches:
         return np.stack([sound, words], axis=1)
 
     def evaluation(
-        self, split: str, batch_size: int, process: tuple[int, int] = (0, 1)
+        self, split: str, batch_size: int, rows: np.ndarray | None = None
     ) -> Iterator[Batch]:
         """All chunks of all records of a split, once; the last batch is padded with `valid` 0.
 
         Args:
             split: 'train', 'val' or 'test'.
             batch_size: B, over all processes.
-            process: Index and number of processes; each gets its own rows of every batch.
+            rows: Which rows of every batch are made, (R,); None makes all.
 
         Raises:
             sources.ManifestError: if the split is empty.
-            ValueError: if the processes cannot have equal shares of a batch.
         """
-        records, place = self.dataset.split(split), (split, batch_size, process)
+        rows = np.arange(batch_size) if rows is None else rows
+        records, place = self.dataset.split(split), (split, batch_size, tuple(rows))
         if place not in self._evaluations:
             counts = self._chunk_counts(records)
-            self._evaluations[place] = self._chunks(records, batch_size, counts, process)
+            self._evaluations[place] = self._chunks(records, batch_size, counts, rows)
         return self._known(records, *self._evaluations[place])
 
     def chunks(self, split: Split, batch_size: int, counts: np.ndarray) -> Iterator[Batch]:
         """The first `counts` (N,) chunks of each record, in order; soft labels count for none."""
-        return self._known(split, *self._chunks(split, batch_size, counts, (0, 1)))
+        return self._known(split, *self._chunks(split, batch_size, counts, np.arange(batch_size)))
 
     def _chunks(
-        self, split: Split, batch_size: int, counts: np.ndarray, process: tuple[int, int]
+        self, split: Split, batch_size: int, counts: np.ndarray, rows: np.ndarray
     ) -> tuple[tf.data.Dataset, np.ndarray]:
-        """Batches of a process's part of the chunks, and which of their rows are real, (K, B)."""
+        """Some rows of the batches of chunks, and which of them are real, (K, R)."""
         record = np.repeat(np.arange(len(counts)), counts)
         chunk = np.arange(len(record)) - np.repeat(np.cumsum(counts) - counts, counts)
-        index, count = process
-        rows = _share(batch_size, count)
         # Whole batches, so that every process has as many; what is behind the end is padding.
         places = np.arange(-(-len(record) // batch_size) * batch_size)
-        mine = places.reshape(-1, count, rows)[:, index]
+        mine = places.reshape(-1, batch_size)[:, rows]
         real = mine < len(record)
         mine = np.minimum(mine, len(record) - 1).reshape(-1)
         # One length for all, so that nobody needs to know the order of the records.
@@ -200,7 +202,7 @@ class Batches:
         each = np.broadcast_to(lengths, (len(mine), 2))
         places = (record[mine], chunk[mine].astype(np.int64), each)
         stream = tf.data.Dataset.from_tensor_slices(places)
-        return self._examples(stream, split, rows, augment=False), real
+        return self._examples(stream, split, len(rows), augment=False), real
 
     def _known(self, split: Split, examples: tf.data.Dataset, real: np.ndarray) -> Iterator[Batch]:
         """The batches, of which padding is not valid, and what is only guessed has no labels."""
@@ -263,13 +265,6 @@ def _with_tables(batch: Batch, split: Split) -> Batch:
     rows |= {name: rows[name][:, :words] for name in ("token_ids", "token_mask")}
     masks = [name for name in rows if name.startswith("label_mask")]
     return batch | rows | {name: rows[name] * batch["valid"] for name in masks}
-
-
-def _share(batch_size: int, count: int) -> int:
-    """Rows of a batch for each of `count` processes."""
-    if batch_size % count:
-        raise ValueError(f"a batch of {batch_size} cannot be shared by {count} processes")
-    return batch_size // count
 
 
 def _explained(stream: Iterator[Batch]) -> Iterator[Batch]:

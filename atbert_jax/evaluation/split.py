@@ -85,15 +85,32 @@ def answers(
         For each model (sum, weight) of losses and metrics; and for each objective its outputs
         (N, ...) with `record`, `labels` and `label_mask`, for the N valid rows.
     """
+
+    def asked() -> Iterator[list[tuple]]:
+        for batch in batches:
+            placed = sharding.put(batch, mesh)
+            yield [model(placed) for model in models]
+
     parts: list[list[tuple]] = [[] for _ in models]
-    for batch in batches:
-        placed = sharding.put(batch, mesh)
-        for found, model in zip(parts, models, strict=True):
-            sums, outputs, kept = jax.device_get(model(placed))
+    for answered in one_behind(asked()):
+        for found, answer in zip(parts, answered, strict=True):
+            sums, outputs, kept = jax.device_get(answer)
             valid = kept.pop("valid") > 0
             rows = {name: kept | values for name, values in outputs.items()}
             found.append((sums, jax.tree.map(lambda x, valid=valid: x[valid], rows)))
     return [_merged(found) for found in parts]
+
+
+def one_behind(stream: Iterable[Any]) -> Iterator[Any]:
+    """A stream, of which each is only given when the next is there.
+
+    So a device computes the next batch while the answers about this one are fetched from it.
+    """
+    waiting = []
+    for each in stream:
+        yield from waiting
+        waiting = [each]
+    yield from waiting
 
 
 def _merged(parts: Sequence[tuple]) -> tuple[tuple, dict[str, Outputs]]:

@@ -5,6 +5,7 @@ import signal
 import types
 
 import jax
+from jax._src.clusters import ClusterEnv
 from jax.experimental import multihost_utils
 
 # EX_TEMPFAIL of <sysexits.h>: nothing is wrong, run the same command again.
@@ -37,15 +38,20 @@ def initialize(coordinator: str | None, processes: int | None, process: int | No
 
 
 def _in_a_cluster() -> bool:
-    """Whether the environment says that there are several processes."""
+    """Whether JAX knows a cluster that this process is one of several of.
+
+    It is JAX's own detection, which knows Cloud TPU (by the metadata server of a TPU VM), GKE,
+    SLURM and Open MPI. There is no public way to ask it without joining, and joining alone would
+    wait for others that a SLURM job has, but not this step of it.
+    """
     environment = os.environ
-    return (
-        "JAX_COORDINATOR_ADDRESS" in environment
-        or int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1
-        or int(environment.get("OMPI_COMM_WORLD_SIZE", 1)) > 1
-        or int(environment.get("MEGASCALE_NUM_SLICES", 1)) > 1
-        or "," in environment.get("TPU_WORKER_HOSTNAMES", "")
-    )
+    if "JAX_COORDINATOR_ADDRESS" in environment:
+        return True
+    if int(environment.get("SLURM_STEP_NUM_TASKS", 2)) == 1:
+        return False
+    kinds = (kind for kind in ClusterEnv._cluster_types if not kind.opt_in_only_method)
+    cluster = next((kind for kind in kinds if kind.is_env_present()), None)
+    return cluster is not None and cluster.get_process_count() > 1
 
 
 def is_first() -> bool:

@@ -120,6 +120,7 @@ class Run:
         sharding.require_divisible(
             config.evaluation.batch_size, self.mesh, "config.evaluation.batch_size"
         )
+        sharding.require_all_rows(self.mesh, config.train.batch_size)
         self.optimizer = optimizer.build(config.optimizer, config.train.steps)
         self.reloads = optimizer.reloads(config)
         self.dataset = self._load(preprocessing)
@@ -255,9 +256,8 @@ class Run:
         self.console.print(f"step {number}: on with the weights of step {best}", highlight=False)
 
     def _stream(self, first: int) -> Iterator[dict[str, np.ndarray]]:
-        return self.batches.train(
-            "train", self.config.train.batch_size, first, process=sharding.share(self.mesh)
-        )
+        size = self.config.train.batch_size
+        return self.batches.train("train", size, first, rows=sharding.rows(self.mesh, size))
 
     def _stop(self) -> None:
         """Saves and leaves; the same command goes on after this very step."""
@@ -317,7 +317,7 @@ class Run:
     def _validate(self) -> dict[str, float | None]:
         size = self.config.evaluation.batch_size
         state: TrainState = self.state
-        batches: Iterator = self.batches.evaluation("val", size, sharding.share(self.mesh))
+        batches: Iterator = self.batches.evaluation("val", size, sharding.rows(self.mesh, size))
         model = functools.partial(self.evaluate, state.params, state.statistics)
         ((sums, outputs),) = evaluation.answers([model], batches, self.mesh)
         learner = nnx.merge(self.definition, state.params, state.statistics)
@@ -336,7 +336,7 @@ class Run:
     def _drawn(self) -> dict[str, jax.Array]:
         """The first batch of validation, whose first clips are drawn."""
         size = self.config.evaluation.batch_size
-        batches = self.batches.evaluation("val", size, sharding.share(self.mesh))
+        batches = self.batches.evaluation("val", size, sharding.rows(self.mesh, size))
         return sharding.put(next(batches), self.mesh)
 
     def _checkpoint(self) -> None:

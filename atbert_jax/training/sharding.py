@@ -14,6 +14,7 @@ import jax
 import ml_collections
 import numpy as np
 from flax import nnx, traverse_util
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
 
 DATA, MODEL = "data", "model"
@@ -54,7 +55,9 @@ def make_mesh(
             f"config.sharding.data={sizes[0]} x model={sizes[1]} is not the number of devices,"
             f" {len(devices)}; set one of them to -1 and the other to a divisor of {len(devices)}"
         )
-    return jax.make_mesh(sizes, (DATA, MODEL), axis_types=(AxisType.Auto,) * 2, devices=devices)
+    # `jax.make_mesh` refuses a `model` of 2 on a torus of 4 x 4 x 4.
+    ordered = mesh_utils.create_device_mesh(sizes, devices, allow_split_physical_axes=True)
+    return Mesh(ordered, (DATA, MODEL), axis_types=(AxisType.Auto,) * 2)
 
 
 def serving_mesh(config: ml_collections.ConfigDict) -> Mesh:
@@ -177,29 +180,86 @@ def require_heads(heads: int, mesh: Mesh) -> None:
         )
 
 
-def share(mesh: Mesh) -> tuple[int, int]:
-    """Which part of every batch this process reads, and how many parts there are.
+def rows_of_processes(processes: np.ndarray, batch_size: int) -> dict[int, np.ndarray]:
+    """Which rows of a batch each process holds, in ascending order.
 
-    Processes whose devices hold the same rows, as along `model`, read the same part.
+    They need not follow each other: devices of a torus stand in a mesh in the order of their
+    neighbourhood, not of their hosts. Processes whose devices hold the same rows, as along `model`,
+    read the same.
+
+    Args:
+        processes: The process of each device of the mesh, (data, model).
+        batch_size: B, a multiple of `data`.
     """
-    mine = jax.process_index()
-    rows = [
-        number
-        for number, devices in enumerate(mesh.devices)
-        if any(device.process_index == mine for device in devices)
-    ]
-    return rows[0] // len(rows), mesh.shape[DATA] // len(rows)
+    parts = np.arange(batch_size).reshape(len(processes), -1)
+    return {
+        int(process): parts[(processes == process).any(axis=1)].ravel()
+        for process in np.unique(processes)
+    }
+
+
+def rows(mesh: Mesh, batch_size: int) -> np.ndarray:
+    """The rows of every batch of `batch_size` that this process holds, and so has to read."""
+    processes = np.vectorize(lambda device: device.process_index)(mesh.devices)
+    return rows_of_processes(processes, batch_size)[jax.process_index()]
+
+
+def require_all_rows(mesh: Mesh, batch_size: int) -> None:
+    """Checks, before the first batch, that the processes together read each row of it.
+
+    Every process says which rows it reads, and every one looks at what all said.
+
+    Raises:
+        ValueError: if a row is read by none, or by processes that do not read the same rows.
+    """
+    found = rows(mesh, batch_size)
+    mine = np.full(batch_size, -1)
+    mine[: len(found)] = found
+    everyone = multihost_utils.process_allgather(mine).reshape(-1, batch_size)
+    require_each_once([tuple(part[part >= 0]) for part in everyone], batch_size)
+
+
+def require_each_once(parts: Sequence[tuple[int, ...]], batch_size: int) -> None:
+    """Checks what processes read of a batch.
+
+    Args:
+        parts: The rows that each process reads; equal parts count as one.
+        batch_size: B.
+
+    Raises:
+        ValueError: if a row is in none of them, or in two that differ.
+    """
+    times = np.bincount(np.concatenate(list(set(parts))).astype(int), minlength=batch_size)
+    if (times != 1).any():
+        who = "; ".join(f"process {n} reads {list(map(int, p))}" for n, p in enumerate(parts))
+        raise ValueError(
+            f"of a batch of {batch_size} rows, {np.flatnonzero(times == 0).tolist()} are read by no"
+            f" process and {np.flatnonzero(times > 1).tolist()} by several ({who}): the processes"
+            " see the devices in different orders; start all of them with the same command, the"
+            " same versions and the same config.sharding"
+        )
 
 
 def put(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's part of a batch on its devices, as part of the global batch, split along B."""
-    placement, parts = over_batch(mesh), share(mesh)[1]
-    return {
-        name: jax.make_array_from_process_local_data(
-            placement, rows, (len(rows) * parts, *rows.shape[1:])
-        )
-        for name, rows in batch.items()
-    }
+    """This process's rows of a batch on its devices, as part of the global batch, split along B.
+
+    Args:
+        batch: Arrays (R, ...) of the R rows that `rows` names, in that order.
+        mesh: The devices.
+    """
+    placement, held = over_batch(mesh), rows(mesh, mesh.shape[DATA])
+    size = len(next(iter(batch.values()))) // len(held) * mesh.shape[DATA]
+    here = rows(mesh, size)
+
+    def whole(part: np.ndarray) -> jax.Array:
+        def shard(index: tuple[slice, ...]) -> np.ndarray:
+            start, stop, _ = index[0].indices(size)
+            place = np.searchsorted(here, start)
+            return part[place : place + stop - start]
+
+        return jax.make_array_from_callback((size, *part.shape[1:]), placement, shard)
+
+    return {name: whole(part) for name, part in batch.items()}
 
 
 def placed(shapes: dict, placement: Sharding | dict) -> dict:
