@@ -8,8 +8,8 @@ from flax import nnx
 
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
+from atbert_jax.models.trunk import Batch, Trunk
 
-Batch = dict[str, jax.Array]
 # (sum, weight) of a loss or a metric: reduced once, over the global batch.
 Mean = tuple[jax.Array, jax.Array]
 
@@ -18,7 +18,7 @@ class Objective(nnx.Module):
     """An objective; what it leaves out does nothing.
 
     It is made as `Objective(config, contract, trunk, rngs=rngs)`, with its own part of the config
-    and the model, whose widths its head takes.
+    and the model (see `Trunk`), whose widths its head takes.
 
     Where something has to be chosen on validation data before others are measured, `chooses` is
     true, and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and
@@ -37,7 +37,7 @@ class Objective(nnx.Module):
         return batch
 
     def loss(
-        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[Mean, dict[str, Mean]]:
         """The loss and metrics of a batch.
 
@@ -48,7 +48,7 @@ class Objective(nnx.Module):
         """
         raise NotImplementedError
 
-    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+    def predict(self, model: Trunk, batch: Batch) -> Batch:
         """Arrays (B, ...) for `summarize`."""
         raise NotImplementedError
 
@@ -68,7 +68,7 @@ class Objective(nnx.Module):
         del outputs, summary, aggregate
         return [], []
 
-    def pictures(self, model: nnx.Module, batch: Batch) -> Batch:
+    def pictures(self, model: Trunk, batch: Batch) -> Batch:
         """What it does to a few clips as pictures (B, H, W) by name, the first row on the bottom.
 
         Args:

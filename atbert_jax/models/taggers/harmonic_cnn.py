@@ -97,5 +97,5 @@ class HarmonicCNN(Ladder):
         Raises:
             ValueError: if a clip is too short for seven maxima, or the rate too low for 128 bands.
         """
-        x = self.hear(waveform, mask, key)
+        x = self.picture(waveform, mask, key)
         return self.dense(global_max(x), mask, key is not None)

@@ -56,7 +56,7 @@ class SampleCNN(nnx.Module):
         rngs: Keys of the initial values.
     """
 
-    hears = "waveform"
+    audio_input = "waveform"
     features = CHANNELS[-1]
     block = ConvPool
 

@@ -48,7 +48,7 @@ class ShortChunk(Ladder):
         Raises:
             ValueError: if a clip or its bands are too few for seven maxima.
         """
-        x = self.hear(waveform, mask, key)
+        x = self.picture(waveform, mask, key)
         return self.dense(global_max(x), mask, key is not None)
 
 
