@@ -7,17 +7,21 @@ from flax import nnx
 from atbert_jax.models.encoded import drop
 
 
-def attention_mask(mask: jax.Array, queries: int = 1, *, causal: bool = False) -> jax.Array:
+def attention_mask(
+    mask: jax.Array | None, queries: int = 1, *, causal: bool = False
+) -> jax.Array | None:
     """Which keys each query may attend to.
 
     Args:
-        mask: (B, U), 1 = a real key.
+        mask: (B, U), 1 = a real key; None, without `causal`, allows all.
         queries: Number of queries T; without `causal` 1 stands for any number.
         causal: Query t attends to no key after t.
 
     Returns:
-        (B, 1, T, U), bool.
+        (B, 1, T, U), bool, or None.
     """
+    if mask is None:
+        return None
     allowed = (mask > 0)[:, None, None, :]
     return allowed & jnp.tril(jnp.ones((queries, mask.shape[1]), bool)) if causal else allowed
 
@@ -57,10 +61,10 @@ def attend(
     """Weighted means of the values.
 
     Args:
-        query: (B, T, W); each of the H heads has W / H neighbouring columns.
+        query: (B, T, W), and so on: see `attention_weights`.
         key: (B, U, W).
         value: (B, U, W).
-        mask: (B, 1, T or 1, U), bool (see `attention_mask`); None allows all keys.
+        mask: Of `attention_mask`.
         heads: H.
         dropout: Applied to the weights.
         dropout_key: None = evaluation.

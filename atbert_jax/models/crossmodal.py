@@ -18,8 +18,8 @@ from flax import nnx
 from atbert_jax.models.attention import attend, attention_mask
 from atbert_jax.models.bert import BERT
 from atbert_jax.models.encoded import Encoded, drop, fold
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.mfcc import mfcc
-from atbert_jax.models.transformer import Linear
 from atbert_jax.models.trunk import Batch, Trunk
 from input_pipeline.contract import Contract
 
@@ -59,11 +59,7 @@ class Block(nnx.Module):
     ) -> None:
         dtype, settings = jnp.dtype(config.model.dtype), config.crossmodal
 
-        def linear(width_in: int, width_out: int, axis_in: str, axis_out: str) -> Linear:
-            return Linear(
-                width_in, width_out, axis_in=axis_in, axis_out=axis_out, dtype=dtype, rngs=rngs
-            )
-
+        linear = functools.partial(Linear, dtype=dtype, rngs=rngs)
         self.heads, self.causal = settings.heads, settings.causal
         self.norm = LayerNorm(width, dtype=dtype, rngs=rngs)
         self.query = linear(width, width, "embed", "heads")

@@ -12,7 +12,7 @@ from atbert_jax.models import factorized
 from atbert_jax.models.attention import attend, attention_mask, attention_weights
 from atbert_jax.models.encoded import drop, fold
 from atbert_jax.models.factorized import FactorizedLinear
-from atbert_jax.training.sharding import axes, repeated
+from atbert_jax.models.linear import Linear
 
 LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-12, use_fast_variance=False)
 # Of embedding tables. Kernels start at 1 / sqrt(fan-in), which suits every width; ALBERT's 0.02 is
@@ -25,50 +25,6 @@ ACTIVATIONS = {"gelu_tanh": nnx.gelu, "gelu": functools.partial(nnx.gelu, approx
 SHARINGS = ("none", "layers", "all", "factorized")
 # Of the one encoder that serves all roles.
 SHARED = "shared"
-
-
-class Linear(nnx.Linear):
-    """A linear map whose kernel names its axes, for `sharding.RULES`.
-
-    Its kernel (C, D) may have copies (P, C, D) for P equal parts of the batch (`sharding.copies`).
-
-    Args:
-        width_in: C.
-        width_out: D.
-        axis_in: Name of the input's axis.
-        axis_out: Name of the output's.
-        repeats: The map is used several times in a step.
-        dtype: Compute type.
-        rngs: Keys of the initial values.
-    """
-
-    def __init__(
-        self,
-        width_in: int,
-        width_out: int,
-        *,
-        axis_in: str,
-        axis_out: str,
-        repeats: bool = False,
-        dtype: jnp.dtype,
-        rngs: nnx.Rngs,
-    ) -> None:
-        super().__init__(
-            width_in,
-            width_out,
-            dtype=dtype,
-            kernel_metadata=(repeated if repeats else axes)(axis_in, axis_out),
-            bias_metadata=axes(axis_out),
-            rngs=rngs,
-        )
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps (B, ..., C) to (B, ..., D)."""
-        if self.kernel.ndim == 2:
-            return super().__call__(x)
-        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
-        outputs = x.reshape(len(kernel), -1, x.shape[-1]) @ kernel
-        return outputs.reshape(*x.shape[:-1], -1) + self.bias[...].astype(self.dtype)
 
 
 class EncoderLayer(nnx.Module):
@@ -118,11 +74,7 @@ class EncoderLayer(nnx.Module):
                 f"config.model.activation={activation!r} is none of {', '.join(ACTIVATIONS)}"
             )
 
-        def make(width_in: int, width_out: int, axis_in: str, axis_out: str) -> nnx.Module:
-            return linear(
-                width_in, width_out, axis_in=axis_in, axis_out=axis_out, dtype=dtype, rngs=rngs
-            )
-
+        make = functools.partial(linear, dtype=dtype, rngs=rngs)
         self.heads, self.activation = heads, ACTIVATIONS[activation]
         self.query = make(hidden, width, "embed", "heads")
         self.key = make(source, width, "embed", "heads")
@@ -140,7 +92,8 @@ class EncoderLayer(nnx.Module):
         """The layer of one group of factorized maps, to be applied as often as one likes.
 
         Returns:
-            A function with the arguments of a call.
+            A function of x (B, T, D), the mask (B, U) of its source, 1 = real (None: all are), the
+            key of the dropout (None: evaluation) and the source (B, U, E; None: x) to (B, T, D).
         """
         maps = (self.query, self.key, self.value, self.attention_output, self.ffn, self.ffn_output)
         if isinstance(self.query, FactorizedLinear):
@@ -159,7 +112,7 @@ class EncoderLayer(nnx.Module):
                 query(x),
                 key_(source),
                 value(source),
-                mask if mask is None else attention_mask(mask),
+                attention_mask(mask),
                 heads=self.heads,
                 dropout=self.attention_dropout,
                 dropout_key=keys[0],
@@ -178,17 +131,7 @@ class EncoderLayer(nnx.Module):
         key: jax.Array | None,
         source: jax.Array | None = None,
     ) -> jax.Array:
-        """Contextualizes a sequence.
-
-        Args:
-            x: (B, T, D).
-            mask: (B, U), 1 = a real position of the source; None = all are.
-            key: Of the dropout; None = evaluation.
-            source: What is attended to, (B, U, E); None = x itself.
-
-        Returns:
-            (B, T, D).
-        """
+        """Maps (B, T, D) to (B, T, D); the arguments are those of `bind`'s function."""
         return self.bind(0)(x, mask, key, source)
 
     def attention_weights(self, x: jax.Array) -> jax.Array:

@@ -59,7 +59,7 @@ class PreNormLayer(nnx.Module):
         """Maps tokens (N, T, D) with mask (N, T), None = all are real, to (N, T, D)."""
         attended = attend(
             *self._project(x),
-            mask if mask is None else attention_mask(mask),
+            attention_mask(mask),
             heads=HEADS,
             dropout=self.attention_dropout,
             dropout_key=fold(key, 0),
