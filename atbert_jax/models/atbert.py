@@ -95,15 +95,7 @@ class ATBERT(Trunk):
     @property
     def embedding_widths(self) -> dict[str, int]:
         """D and E."""
-        return {
-            "audio": self.audio_projection.out_features,
-            "text": self.word_embeddings.features,
-        }
-
-    @property
-    def stream_widths(self) -> dict[str, int]:
-        """D, both."""
-        return {"audio": self.hidden, "text": self.hidden}
+        return {"audio": self.hidden, "text": self.word_embeddings.features}
 
     def _drop(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
         return drop(self.dropout, x, fold(key, 0))

@@ -203,7 +203,7 @@ class Encoder(nnx.Module):
         first: int = 0,
         last: int | None = None,
     ) -> jax.Array:
-        """Contextualizes a sequence.
+        """Contextualizes (B, T, D).
 
         Args:
             x: (B, T, D).
@@ -211,10 +211,7 @@ class Encoder(nnx.Module):
             key: Of the dropout, None = evaluation.
             group: Whose factorized maps to use.
             first: Of the layers that are applied, counted from 0.
-            last: The one that is not applied any more; None applies all.
-
-        Returns:
-            (B, T, D).
+            last: The layer to stop before; None applies all.
         """
         if not self.scan_layers:
             return [x, *self.states(x, mask, key, group, first=first, last=last)][-1]

@@ -50,13 +50,13 @@ class Trunk(nnx.Module):
 
     @property
     def embedding_widths(self) -> dict[str, int]:
-        """By modality, C and E."""
-        raise NotImplementedError
+        """By modality, C and E; D unless a model says otherwise."""
+        return dict.fromkeys(self.modalities, self.hidden)
 
     @property
     def stream_widths(self) -> dict[str, int]:
-        """By modality, D_a and D_t."""
-        raise NotImplementedError
+        """By modality, D_a and D_t; D unless a model says otherwise."""
+        return dict.fromkeys(self.modalities, self.hidden)
 
     def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
         """Each segment by itself: (B, S, C) of `audio_input` with `segment_mask` (B, S).
@@ -113,16 +113,6 @@ class AudioTrunk(Trunk):
     """A trunk of audio alone: there is nothing to fuse."""
 
     modalities = ("audio",)
-
-    @property
-    def embedding_widths(self) -> dict[str, int]:
-        """Of audio, D."""
-        return {"audio": self.hidden}
-
-    @property
-    def stream_widths(self) -> dict[str, int]:
-        """Of audio, D."""
-        return {"audio": self.hidden}
 
     def fuse(self, audio: Encoded, text: None, key: jax.Array | None) -> Encoded:
         """The audio stream (B, S', D) unchanged."""
