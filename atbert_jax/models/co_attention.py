@@ -35,17 +35,9 @@ class CoAttention(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         def layer(own: ml_collections.ConfigDict, other: ml_collections.ConfigDict) -> EncoderLayer:
-            return EncoderLayer(
-                own.hidden,
-                own.ffn,
-                heads,
-                activation=own.activation,
-                dropout=own.dropout,
-                source=other.hidden,
-                width=width,
-                dtype=dtype,
-                rngs=rngs,
-            )
+            sizes = own.copy_and_resolve_references()
+            sizes.heads = heads
+            return EncoderLayer(sizes, source=other.hidden, width=width, dtype=dtype, rngs=rngs)
 
         self.audio, self.text = layer(audio, text), layer(text, audio)
 

@@ -34,11 +34,8 @@ class EncoderLayer(nnx.Module):
     values may be those of another sequence (cross-attention).
 
     Args:
-        hidden: D.
-        ffn: Inner width of the feed-forward block.
-        heads: H, divides the width of the queries.
-        activation: One of `ACTIVATIONS`.
-        dropout: Of the attention's output.
+        sizes: As `config.model` has them: hidden D, heads H (divides the width of the queries),
+            ffn, activation (one of `ACTIVATIONS`), dropout (of the attention's output).
         attention_dropout: Of the attention's weights; then `dropout` is applied to the output of
             the feed-forward block, too, as in BERT. None is ALBERT's way: neither of them.
         source: Width of the sequence that is attended to, E; None is D.
@@ -53,12 +50,8 @@ class EncoderLayer(nnx.Module):
 
     def __init__(
         self,
-        hidden: int,
-        ffn: int,
-        heads: int,
+        sizes: ml_collections.ConfigDict,
         *,
-        activation: str,
-        dropout: float,
         attention_dropout: float | None = None,
         source: int | None = None,
         width: int | None = None,
@@ -66,16 +59,17 @@ class EncoderLayer(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
+        hidden, ffn = sizes.hidden, sizes.ffn
         source, width = source or hidden, width or hidden
-        if width % heads:
-            raise ValueError(f"model.heads={heads} does not divide model.hidden={width}")
-        if activation not in ACTIVATIONS:
+        if width % sizes.heads:
+            raise ValueError(f"model.heads={sizes.heads} does not divide model.hidden={width}")
+        if sizes.activation not in ACTIVATIONS:
             raise ValueError(
-                f"config.model.activation={activation!r} is none of {', '.join(ACTIVATIONS)}"
+                f"config.model.activation={sizes.activation!r} is none of {', '.join(ACTIVATIONS)}"
             )
 
         make = functools.partial(linear, dtype=dtype, rngs=rngs)
-        self.heads, self.activation = heads, ACTIVATIONS[activation]
+        self.heads, self.activation = sizes.heads, ACTIVATIONS[sizes.activation]
         self.query = make(hidden, width, "embed", "heads")
         self.key = make(source, width, "embed", "heads")
         self.value = make(source, width, "embed", "heads")
@@ -84,7 +78,7 @@ class EncoderLayer(nnx.Module):
         self.ffn = make(hidden, ffn, "embed", "mlp")
         self.ffn_output = make(ffn, hidden, "mlp", "embed")
         self.output_norm = LayerNorm(hidden, dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout)
+        self.dropout = nnx.Dropout(sizes.dropout)
         self.all_dropouts = attention_dropout is not None
         self.attention_dropout = nnx.Dropout(attention_dropout or 0.0)
 
@@ -171,16 +165,7 @@ class Encoder(nnx.Module):
                 FactorizedLinear, groups=groups, rank=config.rank, rotation=config.rotation
             )
         layers = [
-            EncoderLayer(
-                config.hidden,
-                config.ffn,
-                config.heads,
-                activation=config.activation,
-                dropout=config.dropout,
-                linear=linear,
-                dtype=dtype,
-                rngs=rngs,
-            )
+            EncoderLayer(config, linear=linear, dtype=dtype, rngs=rngs)
             for _ in range(1 if shared else config.layers)
         ]
         if config.scan_layers and len(layers) > 1:

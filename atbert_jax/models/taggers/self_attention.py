@@ -22,7 +22,8 @@ BLOCKS = (
     (256, (2, 1)),
     (256, (2, 1)),
 )
-WIDTH, INNER, LAYERS = 256, 1024, 2
+WIDTH, LAYERS = 256, 2
+SIZES = {"hidden": WIDTH, "heads": HEADS, "ffn": 1024, "activation": "gelu"}
 # The published network draws its first token from numpy's generator of seed 0 and never trains it.
 FIRST_TOKEN = np.random.RandomState(0).uniform(size=WIDTH)
 
@@ -54,17 +55,10 @@ class SelfAttention(AttentionTagger):
             blocks.append(Residual(channels, width, (3, 3), stride=stride, dtype=dtype, rngs=rngs))
             channels = width
         self.blocks = nnx.List(blocks)
+        sizes = ml_collections.ConfigDict(SIZES | {"dropout": config.tagger.dropout})
+        dropout = config.tagger.attention_dropout
         self.layers = nnx.List(
-            EncoderLayer(
-                WIDTH,
-                INNER,
-                HEADS,
-                activation="gelu",
-                dropout=config.tagger.dropout,
-                attention_dropout=config.tagger.attention_dropout,
-                dtype=dtype,
-                rngs=rngs,
-            )
+            EncoderLayer(sizes, attention_dropout=dropout, dtype=dtype, rngs=rngs)
             for _ in range(LAYERS)
         )
         self.pooler = nnx.Linear(WIDTH, WIDTH, dtype=dtype, rngs=rngs)
