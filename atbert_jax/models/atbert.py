@@ -26,7 +26,7 @@ ROLES = {"early": ("joint",), "mid": ("audio", "text", "joint"), "late": ("audio
 class ATBERT(Trunk):
     """The trunk of audio and text; both of its streams have the width D.
 
-    `config.fusion` says where audio and text meet:
+    `config.model.fusion` is where audio and text meet:
 
     * 'mid': each is contextualized by itself, then both together (ATBERT);
     * 'early': only together; the streams that `fuse` gets are embeddings;

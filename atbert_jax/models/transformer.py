@@ -231,7 +231,7 @@ class Encoder(nnx.Module):
 
 
 class Encoders(nnx.Module):
-    """The encoders of several roles, which share their parameters as `config.model.sharing` says.
+    """The encoders of several roles, which share their parameters as `config.model.sharing` sets.
 
     * 'none': every role has its own encoder of L layers;
     * 'layers': every role has its own layer, applied L times (ALBERT);

@@ -28,7 +28,7 @@ def unit(x: jax.Array) -> jax.Array:
 
 
 def summaries(model: Trunk, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """(B, D) of length 1, what clips and texts say by themselves; key None is evaluation."""
+    """Uni-modal summaries (B, D) of clips and of texts, of length 1; key None is evaluation."""
     views = encode_views(model, batch, (AUDIO, TEXT), key)
     return unit(views[AUDIO].hidden[:, 0]), unit(views[TEXT].hidden[:, 0])
 

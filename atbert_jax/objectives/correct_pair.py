@@ -81,7 +81,7 @@ class PairHead(nnx.Module):
     def __init__(self, width: int, hidden: int, kind: str, *, rngs: nnx.Rngs) -> None:
         self.dense = nnx.Linear(width, hidden, rngs=rngs) if kind == "mlp" else None
         inner = hidden if kind == "mlp" else width
-        # Indifferent at first: noise in the first logits would teach the head to say nothing.
+        # Indifferent at first: noise in the first logits would teach the head to predict nothing.
         self.output = nnx.Linear(inner, 2, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, states: jax.Array) -> jax.Array:
@@ -91,7 +91,7 @@ class PairHead(nnx.Module):
 
 
 class CorrectPair(Objective):
-    """Tells matching pairs from mismatched ones by the joint states.
+    """Classifies pairs as matching or mismatched by the joint states.
 
     What the head sees is `config.correct_pair.inputs`: 'summary_random', [summary, state at a
     random position] (ATBERT); 'summary' alone; or 'two_heads', one on each, whose losses and logits

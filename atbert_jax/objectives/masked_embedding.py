@@ -170,7 +170,7 @@ class MaskedEmbedding(Objective):
         weights: jax.Array,
         key: jax.Array | None,
     ) -> jax.Array:
-        """What the stream alone says (B, M, D) at positions (B, M) that are masked by `weights`."""
+        """The stream's own states (B, M, D) at positions (B, M) that are masked by `weights`."""
         length = embedded.mask.shape[1]
         here = (positions[..., None] == jnp.arange(length)) & (weights[..., None] > 0)
         mask = self.streams[stream].mask[...].astype(embedded.hidden.dtype)
