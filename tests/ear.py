@@ -57,7 +57,7 @@ OBJECTIVES = {
 class Ear(nnx.Module):
     """Maps (N, samples) to (N, 4)."""
 
-    hears = "waveform"
+    audio_input = "waveform"
     features = 4
 
     def __init__(

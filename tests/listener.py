@@ -42,7 +42,7 @@ class Trunk(nnx.Module):
     What a clip or a text says by itself is the same for all, unless `aware`.
     """
 
-    hears = "log_mel"
+    audio_input = "log_mel"
     modalities = ("audio", "text")
 
     def __init__(self, aware: bool) -> None:

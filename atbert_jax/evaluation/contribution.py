@@ -1,4 +1,4 @@
-"""Which moments of a clip speak for which tag, where a tagger with self-attention hears it."""
+"""Which moments of a clip speak for which tag, by a tagger with self-attention."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.split import Outputs
 from atbert_jax.evaluation.taggram import LONGEST_TITLE
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.taggers.attention import AttentionTagger
 from atbert_jax.models.taggers.frontend import decibels, power_spectrum
+from atbert_jax.models.taggers.tagger import Tagger
 from atbert_jax.training.trained import Trained
 from input_pipeline.dataset import Split
 from input_pipeline.reader import Reader
@@ -113,10 +115,12 @@ class Contribution:
         np.savez_compressed(stem.with_name(f"{stem.name}.contribution.npz"), **arrays)
 
 
-def network_of(learner: nnx.Module) -> nnx.Module | None:
+def network_of(learner: nnx.Module) -> AttentionTagger | None:
     """The network of a tagger with self-attention that was trained on labels, or None."""
-    network = getattr(learner.model, "network", None)
-    return network if hasattr(network, "attention") and OBJECTIVE in learner.objectives else None
+    if not isinstance(learner.model, Tagger) or OBJECTIVE not in learner.objectives:
+        return None
+    network = learner.model.network
+    return network if isinstance(network, AttentionTagger) else None
 
 
 class Contributions:
@@ -125,8 +129,8 @@ class Contributions:
     Won et al. (2019) leave the last layer of a tagger only the attention to one moment, for each
     moment in turn, and see what it says then. So is it done here, but for two things: what the
     summary takes of itself stays, in the proportion that it had to that moment; and shown is the
-    difference to the logit where it hears no moment at all. What earlier layers have carried from
-    one moment to another counts where it was carried to.
+    difference to the logit where it attends to no moment at all. What earlier layers have carried
+    from one moment to another counts where it was carried to.
 
     Args:
         model: From `trained.load`.
@@ -195,11 +199,11 @@ def moments(learner: nnx.Module, waveform: jax.Array) -> tuple[jax.Array, ...]:
     batch, leading = waveform[None], network.leading_tokens
     tokens = network.embed(batch, jnp.ones(1), None)
     for layer in list(network.layers)[:-1]:
-        tokens, _ = layer(tokens, None)
+        tokens = layer(tokens, None, None)
     last, (first, sound) = network.layers[-1], jnp.split(tokens, [leading], axis=1)
 
     def logits(tokens: jax.Array) -> jax.Array:
-        features = network.summarize(last(tokens, None)[0][:, 0])
+        features = network.summarize(last(tokens, None, None)[:, 0])
         return objective.logits(Encoded(features[:, None], jnp.ones((len(features), 1))), None)
 
     each = jnp.swapaxes(sound, 0, 1)

@@ -9,25 +9,28 @@ from atbert_jax.models.crossmodal import CrossModal
 from atbert_jax.models.m3bert import M3BERT
 from atbert_jax.models.mulap import MuLaP
 from atbert_jax.models.taggers.tagger import Tagger
+from atbert_jax.models.trunk import Trunk
 from input_pipeline.contract import Contract
 
-MODELS = {"atbert": ATBERT, "crossmodal": CrossModal, "m3bert": M3BERT, "mulap": MuLaP}
-MODELS |= dict.fromkeys(taggers.NETWORKS, Tagger)
+MODELS: dict[str, type[Trunk]] = dict.fromkeys(taggers.NETWORKS, Tagger)
+MODELS |= {"atbert": ATBERT, "crossmodal": CrossModal, "m3bert": M3BERT, "mulap": MuLaP}
 
 
-def build(config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs) -> nnx.Module:
+def trunk_class(name: str) -> type[Trunk]:
+    """The class of the model of this name.
+
+    Raises:
+        ValueError: if there is none; the message lists those there are.
+    """
+    if name not in MODELS:
+        raise ValueError(f"config.model.name={name!r} is none of {', '.join(sorted(MODELS))}")
+    return MODELS[name]
+
+
+def build(config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs) -> Trunk:
     """The trunk that `config.model.name` names.
 
     Raises:
-        ValueError: if there is no such model (the message lists those there are), or the batches do
-            not carry what it hears.
+        ValueError: if there is no such model, or the batches do not carry its input.
     """
-    name = config.model.name
-    if name not in MODELS:
-        raise ValueError(f"config.model.name={name!r} is none of {', '.join(sorted(MODELS))}")
-    return MODELS[name](config, contract, rngs=rngs)
-
-
-def hears_any_length(name: str) -> bool:
-    """Whether segments of a model may have any number of samples."""
-    return getattr(MODELS[name], "any_length", False)
+    return trunk_class(config.model.name)(config, contract, rngs=rngs)

@@ -12,9 +12,10 @@ import ml_collections
 from flax import nnx
 
 from atbert_jax.models import taggers
-from atbert_jax.models.encoded import Encoded, fold
+from atbert_jax.models.encoded import Encoded, drop, fold, masked_mean, with_first
 from atbert_jax.models.resnet import ResNet
 from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoders, LayerNorm
+from atbert_jax.models.trunk import Batch, Trunk
 from input_pipeline.contract import Contract
 
 AUDIO, TEXT = 0, 1
@@ -22,17 +23,14 @@ AUDIO, TEXT = 0, 1
 ROLES = {"early": ("joint",), "mid": ("audio", "text", "joint"), "late": ("audio", "text")}
 
 
-class ATBERT(nnx.Module):
-    """The trunk: `encode_audio`, `encode_text`, `fuse` and `fuse_streams`.
+class ATBERT(Trunk):
+    """The trunk of audio and text; both of its streams have the width D.
 
-    `config.fusion` says where audio and text meet:
+    `config.model.fusion` is where audio and text meet:
 
     * 'mid': each is contextualized by itself, then both together (ATBERT);
     * 'early': only together; the streams that `fuse` gets are embeddings;
     * 'late': each by itself; a linear map of the two summaries is all that they share.
-
-    In all methods `key` drives the dropout and batch normalisation learns; `key=None` is
-    evaluation.
 
     Args:
         config: The whole config; of `config.model`: fusion, sharing, audio_encoder ('resnet' or a
@@ -45,8 +43,6 @@ class ATBERT(nnx.Module):
     Raises:
         ValueError: if a setting is unknown; the message names it.
     """
-
-    modalities = ("audio", "text")
 
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
@@ -80,7 +76,7 @@ class ATBERT(nnx.Module):
             )
         else:
             self.audio_cnn = taggers.build(whole, config.audio_encoder, contract, rngs=rngs)
-        self.hears = self.audio_cnn.hears
+        self.audio_input = self.audio_cnn.audio_input
         self.audio_projection = linear(self.audio_cnn.features)
         self.audio_start = table(1, hidden)
         self.audio_positions = table(segments + 1, hidden)
@@ -106,60 +102,38 @@ class ATBERT(nnx.Module):
 
     @property
     def embedding_widths(self) -> dict[str, int]:
-        """Of what `embed_audio` and `embed_text` return, D and E."""
-        return {
-            "audio": self.audio_projection.out_features,
-            "text": self.word_embeddings.features,
-        }
-
-    @property
-    def stream_widths(self) -> dict[str, int]:
-        """Of the two streams, D both."""
-        return {"audio": self.hidden, "text": self.hidden}
+        """D and E."""
+        return {"audio": self.hidden, "text": self.word_embeddings.features}
 
     def _drop(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        return self.dropout(x, deterministic=key is None, rngs=fold(key, 0))
+        return drop(self.dropout, x, fold(key, 0))
 
-    def embed_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """What the CNN hears in each segment.
-
-        Args:
-            batch: `log_mel` (B, S, F, T), or `waveform` (B, S, N) for a tagger, and
-                `segment_mask` (B, S).
-            key: None = evaluation.
-
-        Returns:
-            (B, S, D).
-        """
-        sound, mask = batch[self.hears], batch["segment_mask"]
-        merged = sound.reshape(-1, *sound.shape[2:])
+    def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
+        """The CNN's features of each segment, (B, S, D)."""
+        audio, mask = batch[self.audio_input], batch["segment_mask"]
+        merged = audio.reshape(-1, *audio.shape[2:])
         features = self.audio_cnn(merged, mask.reshape(-1), fold(key, 1))
         features = self.audio_feature_norm(self.audio_projection(features))
         return Encoded(features.reshape(*mask.shape, self.hidden), mask)
 
-    def embed_text(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """Word embeddings (B, L, E) of `token_ids` (B, L) with `token_mask` (B, L)."""
+    def embed_text(self, batch: Batch, key: jax.Array | None) -> Encoded:
+        """Word embeddings (B, L, E)."""
         del key
         return Encoded(self.word_embeddings(batch["token_ids"]), batch["token_mask"])
 
     def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
-        """The stream of audio: (B, S, D) to (B, S + 1, D), the learned start of sequence first."""
+        """(B, S, D) to (B, S + 1, D), with the learned start of sequence first."""
         features, mask = embedded
         start = jnp.broadcast_to(self.audio_start[...], (len(mask), 1, self.hidden))
         if self.mean_start:
             # AVBert adds sinusoids to the segments first; their mean is one for all clips.
-            weight = mask[..., None]
-            start += (features * weight).sum(1, keepdims=True) / jnp.maximum(
-                weight.sum(1, keepdims=True), 1
-            )
-        x = jnp.concatenate([start.astype(features.dtype), features], axis=1)
+            start += masked_mean(Encoded(features.astype(jnp.float32), mask))
+        x, mask = with_first(start, embedded)
         x = self._drop(self.audio_norm(x + self.audio_positions[: x.shape[1]]), key)
-        # The start is there where any segment is, so that a missing clip is masked altogether.
-        mask = jnp.concatenate([mask.max(axis=1, keepdims=True), mask], axis=1)
         return self._alone("audio", x, mask, key)
 
     def contextualize_text(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
-        """The stream of text: (B, L, E) to (B, L, D); position 0 is [CLS]."""
+        """(B, L, E) to (B, L, D); position 0 is [CLS]."""
         words, mask = embedded
         x = words + self.text_positions[: words.shape[1]]
         x = self.text_projection(self._drop(self.text_norm(x), key))
@@ -170,25 +144,8 @@ class ATBERT(nnx.Module):
             return Encoded(x, mask)
         return Encoded(self.encoders(role, x, mask, fold(key, 1)), mask)
 
-    def encode_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """The stream of audio (B, S + 1, D) of `log_mel` (B, S, F, T) and `segment_mask`."""
-        return self.contextualize_audio(self.embed_audio(batch, key), key)
-
-    def encode_text(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """The stream of text (B, L, D) of `token_ids` and `token_mask` (B, L)."""
-        return self.contextualize_text(self.embed_text(batch, key), key)
-
     def fuse(self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None) -> Encoded:
-        """Audio and text together, or what one of them says by itself.
-
-        Args:
-            audio: From `encode_audio`, (B, S + 1, D); None = the text alone.
-            text: From `encode_text`, (B, L, D); None = the audio alone.
-            key: Of the dropout; None = evaluation.
-
-        Returns:
-            (B, S + 1 + L, D), audio first, or one of the streams; position 0 is the summary.
-        """
+        """(B, S + 1 + L, D), audio first, or the states of one modality."""
         streams = {AUDIO: audio, TEXT: text}
         given = {modality: stream for modality, stream in streams.items() if stream is not None}
         if self.fusion != "early" and len(given) == 1:
@@ -209,28 +166,18 @@ class ATBERT(nnx.Module):
     def fuse_streams(
         self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None
     ) -> tuple[Encoded | None, Encoded | None]:
-        """What `fuse` says, as its two streams; where fusion is late, that of text is alone.
-
-        Args:
-            audio: From `encode_audio`, (B, S + 1, D); None = the text alone.
-            text: From `encode_text`, (B, L, D); None = the audio alone.
-            key: Of the dropout; None = evaluation.
-
-        Returns:
-            The streams, of the same shapes.
-        """
-        hidden, mask = self.fuse(audio, text, key)
-        place = 0 if audio is None else audio.mask.shape[1]
-        parts = (
-            Encoded(hidden[:, :place], mask[:, :place]),
-            Encoded(hidden[:, place:], mask[:, place:]),
-        )
-        return None if audio is None else parts[0], None if text is None else parts[1]
+        """The joint states, split; with late fusion those of the text have seen no audio."""
+        fused = self.fuse(audio, text, key)
+        if audio is None or text is None:
+            return (None, fused) if audio is None else (fused, None)
+        place = audio.mask.shape[1]
+        first, second = zip(*(jnp.split(x, [place], axis=1) for x in fused), strict=True)
+        return Encoded(*first), Encoded(*second)
 
     def _fuse_late(
         self, audio: Encoded, text: Encoded, mask: jax.Array, key: jax.Array | None
     ) -> Encoded:
-        """One summary from both, in the place of the audio's; the other states as they are."""
+        """A summary of both in place of the audio's; the other states unchanged."""
         summaries = [stream.hidden[:, 0] * stream.mask[:, :1] for stream in (audio, text)]
         summary = self.joint_projection(jnp.concatenate(summaries, axis=-1))
         summary = self._drop(self.joint_norm(summary), key)[:, None]

@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models.encoded import fold
-from atbert_jax.models.transformer import TABLE_INITIALIZER, Encoder, EncoderLayer, LayerNorm
+from atbert_jax.models.encoded import drop, fold
+from atbert_jax.models.transformer import TABLE_INITIALIZER, Encoder, LayerNorm
 from input_pipeline.contract import Contract
 
 
 class BERT(nnx.Module):
-    """Word and position embeddings, normalised, and a stack of post-norm layers of their own.
+    """Word and position embeddings, normalised, then a stack of post-norm layers.
 
     Computes what transformers' `BertModel` does for one text (see `conversion.bert`), without its
     token types, of which one text has one, and without its pooler. Dropout is that of
-    `EncoderLayer`, and behind the embeddings.
+    `EncoderLayer`, and after the embeddings.
 
     Args:
         config: Sizes, as `config.model` has them: hidden D, heads, layers, ffn, activation,
@@ -44,16 +44,12 @@ class BERT(nnx.Module):
         shape = (contract.max_tokens, config.hidden)
         self.positions = nnx.Param(TABLE_INITIALIZER(rngs.params(), shape, jnp.float32))
         self.norm = LayerNorm(config.hidden, dtype=dtype, rngs=rngs)
-        layers = [EncoderLayer(config, dtype=dtype, rngs=rngs) for _ in range(config.layers)]
-        self.encoder = Encoder(
-            layers, config.layers, scan_layers=config.scan_layers, remat=config.remat
-        )
+        self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(config.dropout)
 
     def place(self, words: jax.Array, key: jax.Array | None) -> jax.Array:
-        """What the first layer gets of word embeddings, both (B, L, D); key None is evaluation."""
-        x = self.norm(words + self.positions[: words.shape[1]])
-        return self.dropout(x, deterministic=key is None, rngs=key)
+        """The first layer's input from word embeddings, both (B, L, D); key None is evaluation."""
+        return drop(self.dropout, self.norm(words + self.positions[: words.shape[1]]), key)
 
     def __call__(self, token_ids: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
         """The last hidden states (B, L, D) of tokens (B, L) with mask (B, L), 1 = real."""

@@ -1,10 +1,10 @@
 """The cross-modal transformer of MFCCs and BERT (audiotext-transformer), for emotions in speech.
 
-A two-stream relative of MulT (Tsai et al. 2019): each stream hears the other by cross attention,
-then itself. It is the published network with its intended behaviour: masks are real in every
-attention and in the merging over time, positions count real frames, and a stream hears all of the
-other one. With `config.crossmodal.causal` it is as published: the i-th word hears no more than the
-first i frames.
+A two-stream relative of MulT (Tsai et al. 2019): each stream attends to the other, then to itself.
+It is the published network with its intended behaviour: masks are real in every attention and in
+the merging over time, positions count real frames, and a stream attends to all of the other one.
+With `config.crossmodal.causal` it is as published: the i-th word attends to the first i frames
+alone.
 """
 
 import functools
@@ -15,10 +15,12 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.models.attention import attend, attention_mask
 from atbert_jax.models.bert import BERT
-from atbert_jax.models.encoded import Encoded, fold
+from atbert_jax.models.encoded import Encoded, drop, fold
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.mfcc import mfcc
-from atbert_jax.training.sharding import axes
+from atbert_jax.models.trunk import Batch, Trunk
 from input_pipeline.contract import Contract
 
 LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-5, use_fast_variance=False)
@@ -36,7 +38,7 @@ def sinusoids(positions: jax.Array, width: int) -> jax.Array:
 
 
 class Block(nnx.Module):
-    """Attention, then a feed-forward block; residuals start from what is normalised.
+    """Attention, then a feed-forward block; residuals start from the normalised input.
 
     Its inner width is 4 d, so that it has 12 d^2 + 13 d parameters.
 
@@ -57,16 +59,7 @@ class Block(nnx.Module):
     ) -> None:
         dtype, settings = jnp.dtype(config.model.dtype), config.crossmodal
 
-        def linear(width_in: int, width_out: int, *names: str) -> nnx.Linear:
-            return nnx.Linear(
-                width_in,
-                width_out,
-                dtype=dtype,
-                kernel_metadata=axes(*names),
-                bias_metadata=axes(names[1]),
-                rngs=rngs,
-            )
-
+        linear = functools.partial(Linear, dtype=dtype, rngs=rngs)
         self.heads, self.causal = settings.heads, settings.causal
         self.norm = LayerNorm(width, dtype=dtype, rngs=rngs)
         self.query = linear(width, width, "embed", "heads")
@@ -83,39 +76,29 @@ class Block(nnx.Module):
     def __call__(
         self, x: jax.Array, source: jax.Array, mask: jax.Array, key: jax.Array | None
     ) -> jax.Array:
-        """Maps (B, T, d), which listens to `source` (B, K, d) with mask (B, K), to (B, T, d)."""
-        still = key is None
-        x = self.norm(x)
-        attended = self._attend(x, self.norm(source), mask, fold(key, 0))
-        x = self.ffn_norm(x + self.dropout(attended, deterministic=still, rngs=fold(key, 1)))
-        y = self.relu_dropout(nnx.relu(self.ffn(x)), deterministic=still, rngs=fold(key, 2))
-        return x + self.dropout(self.ffn_output(y), deterministic=still, rngs=fold(key, 3))
-
-    def _attend(
-        self, x: jax.Array, source: jax.Array, mask: jax.Array, key: jax.Array | None
-    ) -> jax.Array:
-        """What is heard in a source; 0 where there is nothing to be heard."""
-        query, keys, values = (
-            each.reshape(*each.shape[:2], self.heads, -1)
-            for each in (self.query(x), self.key(source), self.value(source))
+        """Maps (B, T, d), which attends to `source` (B, K, d) with mask (B, K), to (B, T, d)."""
+        x, source = self.norm(x), self.norm(source)
+        allowed = attention_mask(mask, x.shape[1], causal=self.causal)
+        attended = attend(
+            self.query(x),
+            self.key(source),
+            self.value(source),
+            allowed,
+            heads=self.heads,
+            dropout=self.attention_dropout,
+            dropout_key=fold(key, 0),
         )
-        scores = jnp.einsum("bqhd,bkhd->bhqk", query, keys, preferred_element_type=jnp.float32)
-        allowed = (mask > 0)[:, None, None, :]
-        if self.causal:
-            allowed &= jnp.tril(jnp.ones(scores.shape[-2:], bool))
-        scores = jnp.where(allowed, scores / math.sqrt(query.shape[-1]), jnp.finfo(jnp.float32).min)
-        weights = self.attention_dropout(
-            jax.nn.softmax(scores), deterministic=key is None, rngs=key
-        )
-        heard = jnp.einsum("bhqk,bkhd->bqhd", weights.astype(values.dtype), values)
-        heard = self.attention_output(heard.reshape(*heard.shape[:2], -1))
-        return jnp.where(allowed.any(axis=-1)[:, 0, :, None], heard, 0)
+        # 0 where there is nothing to attend to.
+        attended = jnp.where(allowed.any(-1)[:, 0, :, None], self.attention_output(attended), 0)
+        x = self.ffn_norm(x + drop(self.dropout, attended, fold(key, 1)))
+        y = drop(self.relu_dropout, nnx.relu(self.ffn(x)), fold(key, 2))
+        return x + drop(self.dropout, self.ffn_output(y), fold(key, 3))
 
 
 class Stack(nnx.Module):
-    """Blocks on a sequence with sinusoids as positions, that listens to itself or to another one.
+    """Blocks on a sequence with sinusoids as positions, which attends to itself or to another one.
 
-    Another one stays the same for all blocks.
+    The other one is the same for all blocks.
 
     Args:
         width: d.
@@ -141,10 +124,10 @@ class Stack(nnx.Module):
         x, mask = stream
         positions = sinusoids(jnp.cumsum(mask, axis=1), x.shape[-1]).astype(x.dtype)
         x = math.sqrt(x.shape[-1]) * x + positions
-        return self.dropout(x, deterministic=key is None, rngs=key)
+        return drop(self.dropout, x, key)
 
     def __call__(self, stream: Encoded, other: Encoded | None, key: jax.Array | None) -> Encoded:
-        """A stream (B, T, d) that has heard another (B, K, d), or itself where that is None."""
+        """A stream (B, T, d) that attends to another (B, K, d), or to itself if that is None."""
         x = self.place(stream, fold(key, 0))
         source = None if other is None else self.place(other, fold(key, 1))
         mask = stream.mask if other is None else other.mask
@@ -154,21 +137,22 @@ class Stack(nnx.Module):
 
 
 def convolve(conv: nnx.Conv, stream: Encoded) -> Encoded:
-    """(B, T, C) to (B, T - 2, d); real are states that cover nothing but what is real."""
+    """(B, T, C) to (B, T - 2, d); a state is real if all that it covers is."""
     mask = stream.mask
     parts = [mask[:, i : mask.shape[1] - KERNEL + 1 + i] for i in range(KERNEL)]
     return Encoded(conv(stream.hidden), functools.reduce(jnp.minimum, parts))
 
 
-class CrossModal(nnx.Module):
-    """A trunk of audio and text, or of one of them; what it says is a summary alone.
+class CrossModal(Trunk):
+    """A trunk of audio and text, or of one of them, which gives a summary alone.
 
     * ('audio', 'text'): MFCCs and BERT's last states, each through a convolution over 3 of them, a
-      stack that listens to the other stream, and one that listens to itself; features are
-      [audio; text] (2 d). What is missing, or shorter than 3, is 0 in them, and is not heard.
+      stack that attends to the other stream, and one that attends to itself; features are
+      [audio; text] (2 d). A stream that is missing, or shorter than 3, is 0 in them, and the other
+      one does not attend to it.
     * ('audio',): one stack on the MFCCs as they are; d is how many there are.
     * ('text',): BERT's state of [CLS] through a linear map and tanh. It starts anew, since BERT's
-      own tells whether two sentences follow each other.
+      own was trained to say whether two sentences follow each other.
 
     With 8 heads, 4 layers, d = 64 and the residual head for 7 classes, the first has 988 807
     parameters beside its BERT of 768, and the second 82 447.
@@ -183,9 +167,9 @@ class CrossModal(nnx.Module):
             divide a width; the message names the field.
     """
 
-    hears = "waveform"
+    audio_input = "waveform"
     any_length = True
-    summary_only = True
+    has_streams = False
 
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
@@ -237,58 +221,43 @@ class CrossModal(nnx.Module):
             self.hidden = text_width
             self.pooler = nnx.Linear(text_width, text_width, dtype=dtype, rngs=rngs)
 
-    def embed_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """MFCCs (B, S * T, C) of `waveform` (B, S, N) with `samples` and `segment_mask` (B, S)."""
+    def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
+        """MFCCs (B, S * T, C), of as much of each segment as `samples` (B, S) says."""
         del key
         samples = jnp.where(batch["segment_mask"] > 0, batch["samples"], 0)
         values, mask = mfcc(batch["waveform"], samples, self.spectrogram, self.n_mfcc, self.top_db)
         return Encoded(values.reshape(len(mask), -1, self.n_mfcc), mask.reshape(len(mask), -1))
 
-    def embed_text(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """BERT's last states (B, L, E) of `token_ids` with `token_mask` (B, L)."""
+    def embed_text(self, batch: Batch, key: jax.Array | None) -> Encoded:
+        """BERT's last states (B, L, E)."""
         mask = batch["token_mask"]
         return Encoded(self.text_encoder(batch["token_ids"], mask, key), mask)
 
     def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
-        """The stream of audio: (B, T, C) to (B, T - 2, d), or as it is where it is alone."""
+        """(B, T, C) to (B, T - 2, d), or unchanged if the model is of audio alone."""
         del key
         return convolve(self.audio_conv, embedded) if len(self.modalities) == 2 else embedded
 
     def contextualize_text(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
-        """The stream of text: (B, L, E) to (B, L - 2, d), or as it is where it is alone."""
+        """(B, L, E) to (B, L - 2, d), or unchanged if the model is of text alone."""
         if len(self.modalities) < 2:
             return embedded
-        hidden = self.text_dropout(embedded.hidden, deterministic=key is None, rngs=key)
+        hidden = drop(self.text_dropout, embedded.hidden, key)
         return convolve(self.text_conv, Encoded(hidden, embedded.mask))
 
-    def encode_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """The stream of audio of `waveform`, `samples` and `segment_mask`."""
-        return self.contextualize_audio(self.embed_audio(batch, fold(key, 0)), fold(key, 1))
-
-    def encode_text(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """The stream of text of `token_ids` and `token_mask`."""
-        return self.contextualize_text(self.embed_text(batch, fold(key, 0)), fold(key, 1))
-
     def fuse(self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None) -> Encoded:
-        """The summary (B, 1, D) of both streams, or of one by itself.
-
-        Args:
-            audio: From `encode_audio`; None = the text alone.
-            text: From `encode_text`; None = the audio alone.
-            key: Of the dropout; None = evaluation.
-        """
+        """The summary (B, 1, D)."""
         if len(self.modalities) == 2:
-            heard = self._hear(audio, text, self.audio_with_text, self.audio_stack, fold(key, 0))
-            read = self._hear(text, audio, self.text_with_audio, self.text_stack, fold(key, 1))
-            there = [stream for stream in (heard, read) if stream is not None]
-            blank = Encoded(jnp.zeros_like(there[0].hidden), jnp.zeros_like(there[0].mask))
-            hidden, mask = zip(heard or blank, read or blank, strict=True)
+            first = self._half(audio, text, self.audio_with_text, self.audio_stack, fold(key, 0))
+            second = self._half(text, audio, self.text_with_audio, self.text_stack, fold(key, 1))
+            blank = jax.tree.map(jnp.zeros_like, first or second)
+            hidden, mask = zip(first or blank, second or blank, strict=True)
             return Encoded(jnp.concatenate(hidden, axis=-1), jnp.maximum(*mask))
         if audio is not None:
             return self._merge(self.audio_stack(audio, None, key))
         return Encoded(jnp.tanh(self.pooler(text.hidden[:, :1])), text.mask[:, :1])
 
-    def _hear(
+    def _half(
         self,
         own: Encoded | None,
         other: Encoded | None,
@@ -296,7 +265,7 @@ class CrossModal(nnx.Module):
         within: Stack,
         key: jax.Array | None,
     ) -> Encoded | None:
-        """One half of the summary (B, 1, d); None of a stream that is not there."""
+        """One half of the summary (B, 1, d); None of a missing stream."""
         if own is None:
             return None
         if other is None:

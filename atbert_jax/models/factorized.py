@@ -48,11 +48,11 @@ class FactorizedLinear(nnx.Module):
     Args:
         width_in: C.
         width_out: D.
+        axis_in: Name of the input's axis, for `sharding.RULES`.
+        axis_out: Name of the output's.
         groups: Number of encoders that share U, G.
         rank: O.
         rotation: 'exp' (matrix exponential, as published) or 'cayley' (cheaper).
-        axis_in: Name of the input's axis, for `sharding.RULES`.
-        axis_out: Name of the output's.
         dtype: Compute type; rotations and lengths are float32.
         rngs: Keys of the initial values.
 
@@ -64,12 +64,12 @@ class FactorizedLinear(nnx.Module):
         self,
         width_in: int,
         width_out: int,
+        axis_in: str,
+        axis_out: str,
         *,
         groups: int,
         rank: int,
         rotation: str,
-        axis_in: str,
-        axis_out: str,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:

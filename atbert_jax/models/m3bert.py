@@ -1,8 +1,8 @@
 """M3BERT (Greer et al. 2023): a BERT of musical features, one position for each frame.
 
 It goes back to Mockingjay (Liu et al. 2020). Positions are sinusoids, the encoder is BERT's with
-layers of their own. Attention weights have no dropout here, nor have feed-forward outputs: the
-house's layer is ALBERT's.
+layers of their own. Neither attention weights nor feed-forward outputs have dropout here, as in
+ALBERT.
 """
 
 import jax
@@ -11,8 +11,9 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
-from atbert_jax.models.encoded import Encoded, fold, with_mean
-from atbert_jax.models.transformer import Encoder, EncoderLayer, LayerNorm
+from atbert_jax.models.encoded import Encoded, drop, fold, with_mean
+from atbert_jax.models.transformer import Encoder, LayerNorm
+from atbert_jax.models.trunk import AudioTrunk, Batch
 from input_pipeline.contract import Contract
 
 LONGEST_PERIOD = 10_000.0
@@ -29,7 +30,7 @@ def sinusoids(positions: int, width: int) -> np.ndarray:
 class Embeddings(nnx.Module):
     """Frames at their positions: a linear layer, sinusoids, normalization and dropout.
 
-    A module of its own, so that its dropout rests where it is frozen, whatever else is trained.
+    A module of its own, so that freezing it turns off its dropout, whatever else is trained.
 
     Args:
         features: Width of a frame F.
@@ -55,18 +56,18 @@ class Embeddings(nnx.Module):
         x = self.projection(frames)
         positions = sinusoids(*x.shape[1:]) * mask[..., None]
         x = self.norm(x + positions.astype(x.dtype))
-        return self.dropout(x, deterministic=key is None, rngs=key)
+        return drop(self.dropout, x, key)
 
 
-class M3BERT(nnx.Module):
-    """A trunk of audio alone, which hears frames (B, T, F) with their mask (B, T).
+class M3BERT(AudioTrunk):
+    """A trunk of frames of features (B, T, F) with their mask (B, T); S = T / R, rounded up.
 
     `config.m3bert.downsample` R stacks as many neighbouring frames into one position; a last
     position that is not full is filled with 0, and is real if one of its frames is. The original
     leaves it out.
 
-    What it says is the last layer's, the first one's, the average of all, or their sum with learned
-    weights that are positive and sum to 1: `config.m3bert.select`.
+    The output is that of the last layer, of the first one, the average of all, or their sum with
+    learned weights that are positive and sum to 1: `config.m3bert.select`.
 
     With F = 324, R = 1, hidden D = 768 and ffn 3072 it has 251 136 + 7 087 872 L parameters.
 
@@ -80,15 +81,14 @@ class M3BERT(nnx.Module):
         ValueError: if a setting is unknown or the batches do not carry frames.
     """
 
-    modalities = ("audio",)
-    hears = "frames"
+    audio_input = "frames"
 
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
     ) -> None:
         if contract.features is None:
             raise ValueError(
-                f"m3bert hears features, but config.data.input={config.data.input!r}; set"
+                f"m3bert reads features, but config.data.input={config.data.input!r}; set"
                 " --config.data.input=frames"
             )
         self.downsample, self.select = config.m3bert.downsample, config.m3bert.select
@@ -103,15 +103,9 @@ class M3BERT(nnx.Module):
         self.hidden = settings.hidden
         stacked = contract.features.size * self.downsample
         self.embeddings = Embeddings(stacked, settings, dtype=dtype, rngs=rngs)
-        layers = [EncoderLayer(settings, dtype=dtype, rngs=rngs) for _ in range(settings.layers)]
-        self.encoder = Encoder(layers, settings.layers, scan_layers=False, remat=settings.remat)
+        self.encoder = Encoder(settings, dtype=dtype, rngs=rngs)
         if self.select == "weighted":
             self.layer_weights = nnx.Param(jnp.zeros(settings.layers))
-
-    @property
-    def embedding_widths(self) -> dict[str, int]:
-        """Of what `embed_audio` returns, D."""
-        return {"audio": self.hidden}
 
     def stack(self, frames: jax.Array, mask: jax.Array) -> Encoded:
         """R neighbouring frames as one: (B, T, F) to (B, ceil(T / R), R F); padding becomes 0."""
@@ -121,24 +115,18 @@ class M3BERT(nnx.Module):
         frames = frames.reshape(len(frames), -1, self.downsample * frames.shape[-1])
         return Encoded(frames, mask.reshape(len(mask), -1, self.downsample).max(axis=-1))
 
-    def embed_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """What enters the encoder, (B, T / R, D).
-
-        Args:
-            batch: `frames` (B, T, F) and `frame_mask` (B, T); where `segment_mask` (B, 1) is 0
-                there is no clip.
-            key: Of the dropout; None = evaluation.
-        """
+    def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
+        """The encoder's input (B, S, D); where `segment_mask` (B, 1) is 0 there is no clip."""
         frames, mask = self.stack(batch["frames"], batch["frame_mask"] * batch["segment_mask"])
         return Encoded(self.embeddings(frames, mask, fold(key, 0)), mask)
 
-    def layers(self, batch: dict[str, jax.Array]) -> Encoded:
-        """What every layer says of the frames, in evaluation: (L, B, T / R, D), mask (B, T / R)."""
+    def layers(self, batch: Batch) -> Encoded:
+        """The output of every layer in evaluation: (L, B, S, D), with mask (B, S)."""
         x, mask = self.embed_audio(batch, None)
         return Encoded(jnp.stack(self.encoder.states(x, mask, None)), mask)
 
     def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
-        """(B, T / R, D) to (B, 1 + T / R, D): the mean of the real states, then each of them."""
+        """(B, S, D) to (B, 1 + S, D): the mean of the real states, then each of them."""
         x, mask = embedded
         states = self.encoder.states(x, mask, fold(key, 1))
         return with_mean(Encoded(self._selected(states), mask))
@@ -152,12 +140,3 @@ class M3BERT(nnx.Module):
             weights = jax.nn.softmax(self.layer_weights[...]).astype(states[0].dtype)
             return sum(weight * state for weight, state in zip(weights, states, strict=True))
         return states[-1]
-
-    def encode_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """The stream (B, 1 + T / R, D) of `frames` and their masks."""
-        return self.contextualize_audio(self.embed_audio(batch, key), key)
-
-    def fuse(self, audio: Encoded, text: None, key: jax.Array | None) -> Encoded:
-        """Nothing joins the audio: what comes in."""
-        del text, key
-        return audio

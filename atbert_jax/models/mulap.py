@@ -1,9 +1,9 @@
 """MuLaP (Manco et al. 2022): a stream of audio and one of text that attend to each other.
 
 Chunks of 3 seconds go through MusiCNN, captions through BERT. The architecture is that of the
-published code with its intended behaviour: the audio stream's summary is made of what the stream
-sees, so that it tells nothing of a masked chunk; the front end hears each chunk by itself; padding
-and missing modalities are masked everywhere; every layer has initial values of its own.
+published code with its intended behaviour: the audio stream's summary is made after masking, so
+that it leaks nothing of a masked chunk; the front end gets each chunk by itself; padding and
+missing modalities are masked everywhere; every layer has initial values of its own.
 """
 
 import jax
@@ -14,29 +14,23 @@ from flax import nnx
 from atbert_jax.models import taggers
 from atbert_jax.models.bert import BERT
 from atbert_jax.models.co_attention import CoAttention
-from atbert_jax.models.encoded import Encoded, fold
-from atbert_jax.models.transformer import (
-    ACTIVATIONS,
-    TABLE_INITIALIZER,
-    Encoder,
-    EncoderLayer,
-    LayerNorm,
-)
+from atbert_jax.models.encoded import Encoded, drop, fold, with_mean
+from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoder, LayerNorm
+from atbert_jax.models.trunk import Batch, Trunk
 from input_pipeline.contract import Contract
 
 FUSIONS = {"mul": jnp.multiply, "sum": jnp.add}
 
 
-class MuLaP(nnx.Module):
-    """The trunk: `encode_audio`, `encode_text`, `fuse_streams` and `fuse`.
+class MuLaP(Trunk):
+    """The trunk of audio (width D) and text (width E); the summary's width is W.
 
-    A co-attention stands before the layers of each stream that `config.mulap` names. What
-    `encode_audio` and `encode_text` do is what comes before the first of them; without
-    co-attention it is everything.
+    A co-attention stands before the layers of each stream that `config.mulap` names.
+    `encode_audio` and `encode_text` apply the layers before the first of them; without
+    co-attention they apply all layers.
 
     As published it has 95 151 264 parameters, of which 2 497 536 are of no use there; see the test
-    of the sizes. In all methods `key` drives the dropout and batch normalisation learns; `key=None`
-    is evaluation.
+    of the sizes.
 
     Args:
         config: The whole config. `config.model`: audio_encoder (a tagger), hidden, heads, layers,
@@ -49,8 +43,6 @@ class MuLaP(nnx.Module):
     Raises:
         ValueError: if a setting is unknown, or the places do not fit the layers.
     """
-
-    modalities = ("audio", "text")
 
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
@@ -73,19 +65,14 @@ class MuLaP(nnx.Module):
         dtype = jnp.dtype(model.dtype)
 
         self.audio_cnn = taggers.build(config, model.audio_encoder, contract, rngs=rngs)
-        self.hears = self.audio_cnn.hears
+        self.audio_input = self.audio_cnn.audio_input
         self.audio_projection = nnx.Linear(
             self.audio_cnn.features, audio.hidden, dtype=dtype, rngs=rngs
         )
         shape = (contract.segmenting.segments + 1, audio.hidden)
         self.audio_positions = nnx.Param(TABLE_INITIALIZER(rngs.params(), shape, jnp.float32))
         self.audio_norm = LayerNorm(audio.hidden, dtype=dtype, rngs=rngs)
-        self.audio_encoder = Encoder(
-            [EncoderLayer(audio, dtype=dtype, rngs=rngs) for _ in range(audio.layers)],
-            audio.layers,
-            scan_layers=model.scan_layers,
-            remat=model.remat,
-        )
+        self.audio_encoder = Encoder(audio, dtype=dtype, rngs=rngs)
         self.text_encoder = BERT(model, contract, dtype=dtype, rngs=rngs)
         self.activation = ACTIVATIONS[model.activation]
         self.co_attention = nnx.List(
@@ -98,84 +85,50 @@ class MuLaP(nnx.Module):
 
     @property
     def embedding_widths(self) -> dict[str, int]:
-        """Of what `embed_audio` and `embed_text` return."""
+        """Of the CNN's features, C, and of the words, E."""
         return {"audio": self.audio_cnn.features, "text": self.text_pooler.in_features}
 
     @property
     def stream_widths(self) -> dict[str, int]:
-        """Of the two streams, D and E."""
+        """D and E."""
         return {"audio": self.audio_pooler.in_features, "text": self.text_pooler.in_features}
 
     @property
     def word_embeddings(self) -> nnx.Embed:
-        """Those of the text stream."""
+        """The table (V, E) of BERT."""
         return self.text_encoder.word_embeddings
 
     def _drop(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        return self.dropout(x, deterministic=key is None, rngs=fold(key, 0))
+        return drop(self.dropout, x, fold(key, 0))
 
-    def embed_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """What the CNN hears in each chunk.
-
-        Args:
-            batch: `waveform` (B, S, N) and `segment_mask` (B, S).
-            key: None = evaluation.
-
-        Returns:
-            (B, S, C).
-        """
-        waveform, mask = batch[self.hears], batch["segment_mask"]
+    def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
+        """The CNN's features of each chunk, (B, S, C)."""
+        waveform, mask = batch[self.audio_input], batch["segment_mask"]
         merged = waveform.reshape(-1, waveform.shape[-1])
         features = self.audio_cnn(merged, mask.reshape(-1), fold(key, 1))
         return Encoded(features.reshape(*mask.shape, -1), mask)
 
-    def embed_text(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """Word embeddings (B, L, E) of `token_ids` (B, L) with `token_mask` (B, L)."""
+    def embed_text(self, batch: Batch, key: jax.Array | None) -> Encoded:
+        """Word embeddings (B, L, E)."""
         del key
         return Encoded(self.word_embeddings(batch["token_ids"]), batch["token_mask"])
 
     def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
-        """The stream of audio before the co-attention: (B, S, C) to (B, S + 1, D).
-
-        Its position 0 starts as the mean of the chunks as they are given here.
-        """
-        features, mask = embedded
-        weight = mask[..., None].astype(features.dtype)
-        mean = (features * weight).sum(1, keepdims=True) / jnp.maximum(
-            weight.sum(1, keepdims=True), 1
-        )
-        x = self.audio_projection(jnp.concatenate([mean, features], axis=1))
+        """(B, S, C) to (B, S + 1, D); position 0 starts as the mean of the given chunks."""
+        x, mask = with_mean(embedded)
+        x = self.audio_projection(x)
         x = self._drop(self.audio_norm(x + self.audio_positions[: x.shape[1]]), key)
-        # The mean is there where any chunk is, so that a missing clip is masked altogether.
-        mask = jnp.concatenate([mask.max(axis=1, keepdims=True), mask], axis=1)
         return self._continue(self.audio_encoder, Encoded(x, mask), key, self.audio_places, 0)
 
     def contextualize_text(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
-        """The stream of text before the co-attention (B, L, E); position 0 is [CLS]."""
+        """(B, L, E) to (B, L, E); position 0 is [CLS]."""
         x = Encoded(self.text_encoder.place(embedded.hidden, fold(key, 0)), embedded.mask)
         return self._continue(self.text_encoder.encoder, x, key, self.text_places, 0)
-
-    def encode_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """The stream of audio (B, S + 1, D) of `waveform` (B, S, N) and `segment_mask`."""
-        return self.contextualize_audio(self.embed_audio(batch, key), key)
-
-    def encode_text(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """The stream of text (B, L, E) of `token_ids` and `token_mask` (B, L)."""
-        return self.contextualize_text(self.embed_text(batch, key), key)
 
     def fuse_streams(
         self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None
     ) -> tuple[Encoded | None, Encoded | None]:
-        """Both streams through all that is left of their layers, or one of them by itself.
-
-        Args:
-            audio: From `encode_audio`, (B, S + 1, D); None = the text alone.
-            text: From `encode_text`, (B, L, E); None = the audio alone.
-            key: Of the dropout; None = evaluation.
-
-        Returns:
-            The streams, of the same shapes.
-        """
+        """Both streams, (B, S + 1, D) and (B, L, E), through the rest of their layers."""
         for number, attend in enumerate(self.co_attention, start=1):
             own = fold(key, number)
             if audio is not None and text is not None:
@@ -195,7 +148,7 @@ class MuLaP(nnx.Module):
         places: tuple[int, ...],
         number: int,
     ) -> Encoded:
-        """A stream through its layers between two co-attentions, of which the next is `number`."""
+        """Applies a stream's layers up to the co-attention of this number."""
         bounds = (0, *places, None)
         hidden = encoder(
             x.hidden, x.mask, fold(key, 2), first=bounds[number], last=bounds[number + 1]
@@ -203,16 +156,9 @@ class MuLaP(nnx.Module):
         return Encoded(hidden, x.mask)
 
     def fuse(self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None) -> Encoded:
-        """The summary of both streams, or of one of them by itself.
+        """The summary (B, 1, W): the product or sum of the two pooled first states.
 
-        Args:
-            audio: From `encode_audio`, (B, S + 1, D); None = the text alone.
-            text: From `encode_text`, (B, L, E); None = the audio alone.
-            key: Of the dropout; None = evaluation.
-
-        Returns:
-            (B, 1, W): the product or sum of what the poolers say of the first states. In a row
-            that lacks one modality it is what the other one says.
+        In a row that lacks one modality it is the pooled state of the other one.
         """
         audio, text = self.fuse_streams(audio, text, fold(key, 0))
         summaries = [
@@ -220,13 +166,13 @@ class MuLaP(nnx.Module):
             for pooler, stream in ((self.audio_pooler, audio), (self.text_pooler, text))
             if stream is not None
         ]
-        summary, there = summaries[0]
-        for other, other_there in summaries[1:]:
+        summary, present = summaries[0]
+        for other, other_present in summaries[1:]:
             both = self.combine(summary, other)
-            summary = jnp.where(there[:, None] > 0, summary, other)
-            summary = jnp.where((there * other_there)[:, None] > 0, both, summary)
-            there = jnp.maximum(there, other_there)
-        return Encoded(self._drop(summary, fold(key, 1))[:, None], there[:, None])
+            summary = jnp.where(present[:, None] > 0, summary, other)
+            summary = jnp.where((present * other_present)[:, None] > 0, both, summary)
+            present = jnp.maximum(present, other_present)
+        return Encoded(self._drop(summary, fold(key, 1))[:, None], present[:, None])
 
 
 def _places(

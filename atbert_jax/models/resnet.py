@@ -245,7 +245,7 @@ class ResNet(nnx.Module):
                 )
                 channels = 4 * inner
         self.blocks = nnx.List(blocks)
-        self.features, self.hears = channels, "log_mel"
+        self.features, self.audio_input = channels, "log_mel"
 
     def __call__(self, log_mel: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
         """Describes every segment.

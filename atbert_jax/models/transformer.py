@@ -1,4 +1,4 @@
-"""The transformer encoder of ALBERT (Lan et al. 2019), with four ways to share its parameters."""
+"""The post-norm transformer encoder of BERT and ALBERT, with four ways to share its parameters."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -9,8 +9,10 @@ import ml_collections
 from flax import nnx
 
 from atbert_jax.models import factorized
+from atbert_jax.models.attention import attend, attention_mask, attention_weights
+from atbert_jax.models.encoded import drop, fold
 from atbert_jax.models.factorized import FactorizedLinear
-from atbert_jax.training.sharding import axes, repeated
+from atbert_jax.models.linear import Linear
 
 LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-12, use_fast_variance=False)
 # Of embedding tables. Kernels start at 1 / sqrt(fan-in), which suits every width; ALBERT's 0.02 is
@@ -25,140 +27,156 @@ SHARINGS = ("none", "layers", "all", "factorized")
 SHARED = "shared"
 
 
-class Linear(nnx.Linear):
-    """A linear map.
-
-    Its kernel (C, D) may have copies (P, C, D) for P equal parts of the batch (`sharding.copies`).
-    """
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps (B, ..., C) to (B, ..., D)."""
-        if self.kernel.ndim == 2:
-            return super().__call__(x)
-        x, kernel = x.astype(self.dtype), self.kernel[...].astype(self.dtype)
-        outputs = x.reshape(len(kernel), -1, x.shape[-1]) @ kernel
-        return outputs.reshape(*x.shape[:-1], -1) + self.bias[...].astype(self.dtype)
-
-
 class EncoderLayer(nnx.Module):
     """Post-norm layer: `LN(x + attention(x))`, then `LN(x + ffn(x))`.
 
-    With hidden 768, 12 heads and ffn 3072 it has 7 087 872 parameters, as `AlbertLayer`. Dropout
-    is applied to the output of the attention, not to its probabilities (ALBERT v2 uses none).
+    With hidden 768, 12 heads and ffn 3072 it has 7 087 872 parameters, as `AlbertLayer`. Keys and
+    values may be those of another sequence (cross-attention).
 
     Args:
-        config: `config.model`: hidden D, heads H (divides D), ffn, activation, dropout; with
-            `groups` also rank and rotation.
-        groups: Number of encoders that share the factorized maps; 0 is ordinary maps.
+        sizes: As `config.model` has them: hidden D, heads H (divides the width of the queries),
+            ffn, activation (one of `ACTIVATIONS`), dropout (of the attention's output).
+        attention_dropout: Of the attention's weights; then `dropout` is applied to the output of
+            the feed-forward block, too, as in BERT. None is ALBERT's way: neither of them.
+        source: Width of the sequence that is attended to, E; None is D.
+        width: Of the queries, keys and values; None is D.
+        linear: Makes the maps: `Linear`, or `FactorizedLinear` with its groups.
         dtype: Compute type; softmax and normalisation are float32.
         rngs: Keys of the initial values.
 
     Raises:
-        ValueError: if `heads` does not divide `hidden`, or there is no such activation.
+        ValueError: if `heads` does not divide the width, or there is no such activation.
     """
 
     def __init__(
         self,
-        config: ml_collections.ConfigDict,
+        sizes: ml_collections.ConfigDict,
         *,
-        groups: int = 0,
+        attention_dropout: float | None = None,
+        source: int | None = None,
+        width: int | None = None,
+        linear: Callable[..., nnx.Module] = Linear,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
-        hidden, ffn = config.hidden, config.ffn
-        if hidden % config.heads:
-            raise ValueError(f"model.heads={config.heads} does not divide model.hidden={hidden}")
-        if config.activation not in ACTIVATIONS:
+        hidden, ffn = sizes.hidden, sizes.ffn
+        source, width = source or hidden, width or hidden
+        if width % sizes.heads:
+            raise ValueError(f"model.heads={sizes.heads} does not divide model.hidden={width}")
+        if sizes.activation not in ACTIVATIONS:
             raise ValueError(
-                f"config.model.activation={config.activation!r} is none of {', '.join(ACTIVATIONS)}"
+                f"config.model.activation={sizes.activation!r} is none of {', '.join(ACTIVATIONS)}"
             )
 
-        def linear(width_in: int, width_out: int, axis_in: str, axis_out: str) -> nnx.Module:
-            if groups:
-                return FactorizedLinear(
-                    width_in,
-                    width_out,
-                    groups=groups,
-                    rank=config.rank,
-                    rotation=config.rotation,
-                    axis_in=axis_in,
-                    axis_out=axis_out,
-                    dtype=dtype,
-                    rngs=rngs,
-                )
-            return Linear(
-                width_in,
-                width_out,
-                dtype=dtype,
-                kernel_metadata=repeated(axis_in, axis_out),
-                bias_metadata=axes(axis_out),
-                rngs=rngs,
-            )
-
-        self.heads, self.factorized = config.heads, bool(groups)
-        self.activation = ACTIVATIONS[config.activation]
-        self.query = linear(hidden, hidden, "embed", "heads")
-        self.key = linear(hidden, hidden, "embed", "heads")
-        self.value = linear(hidden, hidden, "embed", "heads")
-        self.attention_output = linear(hidden, hidden, "heads", "embed")
+        make = functools.partial(linear, dtype=dtype, rngs=rngs)
+        self.heads, self.activation = sizes.heads, ACTIVATIONS[sizes.activation]
+        self.query = make(hidden, width, "embed", "heads")
+        self.key = make(source, width, "embed", "heads")
+        self.value = make(source, width, "embed", "heads")
+        self.attention_output = make(width, hidden, "heads", "embed")
         self.attention_norm = LayerNorm(hidden, dtype=dtype, rngs=rngs)
-        self.ffn = linear(hidden, ffn, "embed", "mlp")
-        self.ffn_output = linear(ffn, hidden, "mlp", "embed")
+        self.ffn = make(hidden, ffn, "embed", "mlp")
+        self.ffn_output = make(ffn, hidden, "mlp", "embed")
         self.output_norm = LayerNorm(hidden, dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(config.dropout)
+        self.dropout = nnx.Dropout(sizes.dropout)
+        self.all_dropouts = attention_dropout is not None
+        self.attention_dropout = nnx.Dropout(attention_dropout or 0.0)
 
-    def bind(self, group: int) -> Callable[[jax.Array, jax.Array, jax.Array | None], jax.Array]:
-        """The layer of one group, to be applied as often as one likes.
+    def bind(self, group: int) -> Callable[..., jax.Array]:
+        """The layer of one group of factorized maps, to be applied as often as one likes.
 
         Returns:
-            A function of x (B, T, D), mask (B, T) with 1 = real (masked positions are attended by
-            none) and the key of the dropout (None is evaluation) to (B, T, D).
+            A function of x (B, T, D), the mask (B, U) of its source, 1 = real (None: all are), the
+            key of the dropout (None: evaluation) and the source (B, U, E; None: x) to (B, T, D).
         """
         maps = (self.query, self.key, self.value, self.attention_output, self.ffn, self.ffn_output)
-        bound = factorized.bind(maps, group) if self.factorized else maps
-        query, key_, value, attention_output, ffn, ffn_output = bound
+        if isinstance(self.query, FactorizedLinear):
+            maps = factorized.bind(maps, group)
+        query, key_, value, attention_output, ffn, ffn_output = maps
 
-        def apply(x: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
-            heads = (*x.shape[:2], self.heads, -1)
-            attended = jax.nn.dot_product_attention(
-                query(x).reshape(heads),
-                key_(x).reshape(heads),
-                value(x).reshape(heads),
-                mask=mask[:, None, None, :] > 0,
+        def apply(
+            x: jax.Array,
+            mask: jax.Array | None,
+            key: jax.Array | None,
+            source: jax.Array | None = None,
+        ) -> jax.Array:
+            keys = [fold(key, n) for n in range(3)] if self.all_dropouts else (None, key, None)
+            source = x if source is None else source
+            attended = attend(
+                query(x),
+                key_(source),
+                value(source),
+                attention_mask(mask),
+                heads=self.heads,
+                dropout=self.attention_dropout,
+                dropout_key=keys[0],
             )
-            attended = attention_output(attended.reshape(x.shape))
-            attended = self.dropout(attended, deterministic=key is None, rngs=key)
-            x = self.attention_norm(x + attended)
-            return self.output_norm(x + ffn_output(self.activation(ffn(x))))
+            x = self.attention_norm(x + drop(self.dropout, attention_output(attended), keys[1]))
+            return self.output_norm(
+                x + drop(self.dropout, ffn_output(self.activation(ffn(x))), keys[2])
+            )
 
         return apply
+
+    def __call__(
+        self,
+        x: jax.Array,
+        mask: jax.Array | None,
+        key: jax.Array | None,
+        source: jax.Array | None = None,
+    ) -> jax.Array:
+        """Maps (B, T, D) to (B, T, D); the arguments are those of `bind`'s function."""
+        return self.bind(0)(x, mask, key, source)
+
+    def attention_weights(self, x: jax.Array) -> jax.Array:
+        """The weights (B, H, T, T) of x (B, T, D), all of it real, in evaluation."""
+        return attention_weights(self.query(x), self.key(x), heads=self.heads)
 
 
 class Encoder(nnx.Module):
     """A stack of layers, or one `EncoderLayer` that is applied again and again.
 
     Args:
-        layers: One, or as many as `depth`.
-        depth: How many are applied, L.
-        scan_layers: Compile the one layer once and loop over it; a smaller program for deep ones.
-        remat: Compute activations again in the backward pass; saves memory, costs time.
+        config: Sizes, as `config.model` has them: hidden D, heads, ffn, activation, dropout;
+            layers, how many are applied, L; scan_layers, to compile one layer once and loop over
+            it, a smaller program for deep encoders; remat, to compute activations again in the
+            backward pass, which saves memory and costs time; with `groups` rank and rotation.
+        shared: All layers are one.
+        groups: Number of encoders that share factorized maps; 0 is ordinary maps.
+        dtype: Compute type.
+        rngs: Keys of the initial values.
 
     Raises:
-        ValueError: if `scan_layers` meets layers that differ.
+        ValueError: if `scan_layers` meets layers that differ, or a size does not fit.
     """
 
     def __init__(
-        self, layers: Sequence[EncoderLayer], depth: int, *, scan_layers: bool, remat: bool
+        self,
+        config: ml_collections.ConfigDict,
+        *,
+        shared: bool = False,
+        groups: int = 0,
+        dtype: jnp.dtype,
+        rngs: nnx.Rngs,
     ) -> None:
-        if scan_layers and len(layers) > 1:
+        linear = functools.partial(Linear, repeats=True)
+        if groups:
+            linear = functools.partial(
+                FactorizedLinear, groups=groups, rank=config.rank, rotation=config.rotation
+            )
+        layers = [
+            EncoderLayer(config, linear=linear, dtype=dtype, rngs=rngs)
+            for _ in range(1 if shared else config.layers)
+        ]
+        if config.scan_layers and len(layers) > 1:
             raise ValueError(
                 "config.model.scan_layers loops over one shared layer; with"
                 " config.model.sharing='none' there is none: set scan_layers=False"
             )
         self.layers = nnx.List(layers)
-        self.depth = depth
-        self.scan_layers = scan_layers
-        self.remat = remat
+        self.depth = config.layers
+        self.scan_layers = config.scan_layers
+        self.remat = config.remat
 
     def __call__(
         self,
@@ -170,7 +188,7 @@ class Encoder(nnx.Module):
         first: int = 0,
         last: int | None = None,
     ) -> jax.Array:
-        """Contextualizes a sequence.
+        """Contextualizes (B, T, D).
 
         Args:
             x: (B, T, D).
@@ -178,10 +196,7 @@ class Encoder(nnx.Module):
             key: Of the dropout, None = evaluation.
             group: Whose factorized maps to use.
             first: Of the layers that are applied, counted from 0.
-            last: The one that is not applied any more; None applies all.
-
-        Returns:
-            (B, T, D).
+            last: The layer to stop before; None applies all.
         """
         if not self.scan_layers:
             return [x, *self.states(x, mask, key, group, first=first, last=last)][-1]
@@ -200,7 +215,7 @@ class Encoder(nnx.Module):
         first: int = 0,
         last: int | None = None,
     ) -> list[jax.Array]:
-        """What each of the layers says, (B, T, D); the arguments are those of a call."""
+        """The output (B, T, D) of each layer; the arguments are those of a call."""
         bound = self._bound(group)
         keys = None if key is None else jax.random.split(key, self.depth)
         found = []
@@ -216,7 +231,7 @@ class Encoder(nnx.Module):
 
 
 class Encoders(nnx.Module):
-    """The encoders of several roles, which share their parameters as `config.model.sharing` says.
+    """The encoders of several roles, which share their parameters as `config.model.sharing` sets.
 
     * 'none': every role has its own encoder of L layers;
     * 'layers': every role has its own layer, applied L times (ALBERT);
@@ -248,14 +263,15 @@ class Encoders(nnx.Module):
         if sharing not in SHARINGS:
             raise ValueError(f"config.model.sharing={sharing!r} is none of {', '.join(SHARINGS)}")
         self.roles = tuple(roles)
-        groups = len(roles) if sharing == "factorized" else 0
-        count = config.layers if sharing == "none" else 1
-        for name in self.roles if sharing in ("none", "layers") else (SHARED,):
-            layers = [
-                EncoderLayer(config, groups=groups, dtype=dtype, rngs=rngs) for _ in range(count)
-            ]
+        own = sharing in ("none", "layers")
+        self.names = {role: role if own else SHARED for role in self.roles}
+        for name in dict.fromkeys(self.names.values()):
             encoder = Encoder(
-                layers, config.layers, scan_layers=config.scan_layers, remat=config.remat
+                config,
+                shared=sharing != "none",
+                groups=len(self.roles) if sharing == "factorized" else 0,
+                dtype=dtype,
+                rngs=rngs,
             )
             setattr(self, name, encoder)
 
@@ -263,5 +279,4 @@ class Encoders(nnx.Module):
         self, role: str, x: jax.Array, mask: jax.Array, key: jax.Array | None
     ) -> jax.Array:
         """Contextualizes (B, T, D) with mask (B, T) as `role`; `key` None is evaluation."""
-        encoder = getattr(self, role if hasattr(self, role) else SHARED)
-        return encoder(x, mask, key, self.roles.index(role))
+        return getattr(self, self.names[role])(x, mask, key, self.roles.index(role))

@@ -5,6 +5,7 @@ import dataclasses
 import ml_collections
 from flax import nnx
 
+from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.alignment import Alignment
 from atbert_jax.objectives.classification import Classification
 from atbert_jax.objectives.correct_pair import CorrectPair
@@ -26,7 +27,7 @@ OBJECTIVES = {
 
 
 def build(
-    config: ml_collections.ConfigDict, contract: Contract, trunk: nnx.Module, *, rngs: nnx.Rngs
+    config: ml_collections.ConfigDict, contract: Contract, trunk: Trunk, *, rngs: nnx.Rngs
 ) -> nnx.Dict:
     """The objectives that `config.objectives` gives a weight, by name.
 
@@ -60,7 +61,7 @@ def build(
             f"{config.model.name!r} is a model of audio alone; use 'classification'"
         )
     lacking = [name for name in config.objectives if known[name].needs_streams]
-    if lacking and getattr(trunk, "summary_only", False):
+    if lacking and not trunk.has_streams:
         raise ValueError(
             f"config.objectives names {', '.join(sorted(lacking))}, but config.model.name="
             f"{config.model.name!r} has no streams to mask or compare; use 'classification'"

@@ -14,6 +14,7 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
+from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.correct_pair import complete_rows
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, TEXT, encode_views
@@ -26,10 +27,8 @@ def unit(x: jax.Array) -> jax.Array:
     return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
 
 
-def summaries(
-    model: nnx.Module, batch: Batch, key: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-    """(B, D) of length 1, what clips and texts say by themselves; key None is evaluation."""
+def summaries(model: Trunk, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Uni-modal summaries (B, D) of clips and of texts, of length 1; key None is evaluation."""
     views = encode_views(model, batch, (AUDIO, TEXT), key)
     return unit(views[AUDIO].hidden[:, 0]), unit(views[TEXT].hidden[:, 0])
 
@@ -48,7 +47,7 @@ class Alignment(Objective):
         self,
         config: ml_collections.ConfigDict,
         contract: Contract,
-        trunk: nnx.Module,
+        trunk: Trunk,
         *,
         rngs: nnx.Rngs,
     ) -> None:
@@ -61,13 +60,13 @@ class Alignment(Objective):
         """What cosines are multiplied with: never sharper than a hundredth, as in CLIP."""
         return jnp.exp(jnp.minimum(self.log_scale[...], jnp.log(100.0)))
 
-    def _similarities(self, model: nnx.Module, batch: Batch, key: jax.Array | None) -> jax.Array:
+    def _similarities(self, model: Trunk, batch: Batch, key: jax.Array | None) -> jax.Array:
         """Scaled cosines (B, B), clips in rows and texts in columns."""
         audio, text = summaries(model, batch, key)
         return self.scale * (audio @ text.T)
 
     def loss(
-        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[Mean, dict[str, Mean]]:
         """Mean of the cross entropies over texts and over clips.
 
@@ -97,7 +96,7 @@ class Alignment(Objective):
         total = complete.sum()
         return ((losses * complete).sum(), total), {"accuracy": ((hits * complete).sum(), total)}
 
-    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+    def predict(self, model: Trunk, batch: Batch) -> Batch:
         """`cosine` (B,) between each clip and its own text."""
         audio, text = summaries(model, batch, None)
         return {"cosine": (audio * text).sum(axis=-1)}

@@ -14,6 +14,7 @@ from atbert_jax.evaluation.aggregation import aggregate as aggregate_tracks
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import Encoded, fold
+from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views, possible
 from input_pipeline.contract import Contract
@@ -45,7 +46,7 @@ class Classification(Objective):
             ('tanh' or 'relu', of an 'mlp'), pooling ('summary' or 'mean' over the sequence),
             dropout, label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
         contract: Task and label names.
-        trunk: Has `hidden`, D.
+        trunk: Gives the width D of the summary, and the modalities.
         rngs: Keys of the initial values.
 
     Raises:
@@ -58,7 +59,7 @@ class Classification(Objective):
         self,
         config: ml_collections.ConfigDict,
         contract: Contract,
-        trunk: nnx.Module,
+        trunk: Trunk,
         *,
         rngs: nnx.Rngs,
     ) -> None:
@@ -165,7 +166,7 @@ class Classification(Objective):
         return ((logits - labels) ** 2).mean(axis=1)
 
     def loss(
-        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[Mean, dict[str, Mean]]:
         """Cross entropy, binary cross entropy or squared error, the mean over a row's views.
 
@@ -200,7 +201,7 @@ class Classification(Objective):
         weight *= count > 0
         return ((total * weight / jnp.maximum(count, 1)).sum(), weight.sum()), metrics
 
-    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+    def predict(self, model: Trunk, batch: Batch) -> Batch:
         """Scores (B, C) of each view: probabilities, or targets in their own units."""
         views = encode_views(model, batch, self.views, None)
         return {view: self._scores(self.logits(encoded, None)) for view, encoded in views.items()}

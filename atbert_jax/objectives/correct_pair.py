@@ -18,6 +18,7 @@ from flax import nnx
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import Encoded, fold
+from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from input_pipeline.contract import Contract
 
@@ -80,7 +81,7 @@ class PairHead(nnx.Module):
     def __init__(self, width: int, hidden: int, kind: str, *, rngs: nnx.Rngs) -> None:
         self.dense = nnx.Linear(width, hidden, rngs=rngs) if kind == "mlp" else None
         inner = hidden if kind == "mlp" else width
-        # Indifferent at first: noise in the first logits would teach the head to say nothing.
+        # Indifferent at first: noise in the first logits would teach the head to predict nothing.
         self.output = nnx.Linear(inner, 2, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
     def __call__(self, states: jax.Array) -> jax.Array:
@@ -90,7 +91,7 @@ class PairHead(nnx.Module):
 
 
 class CorrectPair(Objective):
-    """Tells matching pairs from mismatched ones by the joint states.
+    """Classifies pairs as matching or mismatched by the joint states.
 
     What the head sees is `config.correct_pair.inputs`: 'summary_random', [summary, state at a
     random position] (ATBERT); 'summary' alone; or 'two_heads', one on each, whose losses and logits
@@ -100,7 +101,7 @@ class CorrectPair(Objective):
     Args:
         config: `config.correct_pair`: inputs, head ('mlp' or 'linear').
         contract: Not used.
-        trunk: Has `hidden`, D.
+        trunk: Gives the width D of the summary.
         rngs: Keys of the initial values.
 
     Raises:
@@ -111,7 +112,7 @@ class CorrectPair(Objective):
         self,
         config: ml_collections.ConfigDict,
         contract: Contract,
-        trunk: nnx.Module,
+        trunk: Trunk,
         *,
         rngs: nnx.Rngs,
     ) -> None:
@@ -140,7 +141,7 @@ class CorrectPair(Objective):
 
     def _logits(
         self,
-        model: nnx.Module,
+        model: Trunk,
         audio: Encoded,
         text: Encoded,
         draw: jax.Array,
@@ -157,7 +158,7 @@ class CorrectPair(Objective):
             ]
         )
 
-    def score(self, model: nnx.Module, audio: Encoded, text: Encoded, draw: jax.Array) -> jax.Array:
+    def score(self, model: Trunk, audio: Encoded, text: Encoded, draw: jax.Array) -> jax.Array:
         """How sure the head is that clips and texts belong together; above 0 is a match.
 
         Args:
@@ -173,7 +174,7 @@ class CorrectPair(Objective):
         return logits[:, 1] - logits[:, 0]
 
     def _pairs(
-        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[jax.Array, jax.Array]:
         """Logits (H, 2, B, 2) of matching and mismatched pairs, and their weights (2, B)."""
         audio = model.encode_audio(batch, fold(key, 0))
@@ -196,7 +197,7 @@ class CorrectPair(Objective):
         return logits, weights
 
     def loss(
-        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[Mean, dict[str, Mean]]:
         """Cross entropy of {mismatch, match} over 2B pairs, of each head; modalities encoded once.
 
@@ -212,7 +213,7 @@ class CorrectPair(Objective):
         total = weights.sum()
         return ((losses * weights).sum(), total), {"accuracy": (hits.sum(), total)}
 
-    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+    def predict(self, model: Trunk, batch: Batch) -> Batch:
         """`score` (B, 2), logit differences of the matching and mismatched pair, and `weight`."""
         logits, weights = self._pairs(model, batch, None)
         logits = logits.sum(axis=0)

@@ -19,6 +19,7 @@ from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import fold
 from atbert_jax.models.transformer import ACTIVATIONS, LayerNorm
+from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from input_pipeline.contract import Contract
 
@@ -125,7 +126,7 @@ def channel_span(first: int, columns: int, key: jax.Array) -> jax.Array:
 
 
 class MaskedAcoustic(Objective):
-    """Huber loss between masked cells and what the states say was there; others do not count.
+    """Huber loss between masked cells and their predictions; others do not count.
 
     `config.masked_acoustic.mask` is 'frames_channels' (runs of frames, and a run of columns of mel
     and constant-Q), 'frames' or 'patches'. One die is cast for each sequence: for 80 % of them the
@@ -139,11 +140,11 @@ class MaskedAcoustic(Objective):
     Args:
         config: `config.masked_acoustic`: mask, rate, span, consecutive.
         contract: Gives the features.
-        trunk: Hears frames; has `hidden` D and `downsample` R.
+        trunk: Reads frames; gives the width D and `downsample` R.
         rngs: Keys of the initial values.
 
     Raises:
-        ValueError: if a setting is unknown, or the trunk hears no frames.
+        ValueError: if a setting is unknown, or the batches do not carry frames.
     """
 
     needs_text = False
@@ -153,7 +154,7 @@ class MaskedAcoustic(Objective):
         self,
         config: ml_collections.ConfigDict,
         contract: Contract,
-        trunk: nnx.Module,
+        trunk: Trunk,
         *,
         rngs: nnx.Rngs,
     ) -> None:
@@ -169,7 +170,7 @@ class MaskedAcoustic(Objective):
         if contract.features is None:
             raise ValueError(
                 "config.objectives.masked_acoustic masks frames of features; use it with"
-                " --config.data.input=frames and a model that hears them"
+                " --config.data.input=frames and a model that reads them"
             )
         self.mask, self.rate = config.mask, config.rate
         self.span, self.consecutive = config.span, config.consecutive
@@ -182,7 +183,7 @@ class MaskedAcoustic(Objective):
     def _masked(
         self, frames: jax.Array, real: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Frames (T, F) as the model sees them, and the cells (T, F) that it has to tell."""
+        """Frames (T, F) as the model sees them, and the cells (T, F) that it has to predict."""
         length, columns = frames.shape
         if self.mask == "patches":
             cells = patches(real, columns, fold(key, 0), self.rate, self.consecutive)
@@ -200,7 +201,7 @@ class MaskedAcoustic(Objective):
         return seen, cells
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
-        """Adds `masked_frames` (B, T, F) and `masked_cells` (B, T, F), 1 where to be told.
+        """Adds `masked_frames` (B, T, F) and `masked_cells` (B, T, F), 1 where to predict.
 
         The draws follow the record, so in evaluation, where the key is fixed, they are fixed too.
         """
@@ -209,17 +210,17 @@ class MaskedAcoustic(Objective):
         seen, cells = jax.vmap(self._masked)(batch["frames"], real, keys)
         return batch | {"masked_frames": seen, "masked_cells": cells.astype(jnp.float32)}
 
-    def _told(self, model: nnx.Module, batch: Batch, key: jax.Array | None) -> jax.Array:
-        """What the states say of every cell (B, T, F), float32."""
+    def _predicted(self, model: Trunk, batch: Batch, key: jax.Array | None) -> jax.Array:
+        """The prediction of every cell (B, T, F), float32."""
         seen = batch | {"frames": batch["masked_frames"]}
         audio = model.encode_audio(seen, fold(key, 0))
         states = model.fuse(audio, None, fold(key, 1)).hidden[:, 1:]
         states = ACTIVATIONS["gelu"](self.dense(states.astype(jnp.float32)))
-        told = self.output(self.norm(states))
-        return told.reshape(len(told), -1, self.columns)[:, : seen["frames"].shape[1]]
+        predicted = self.output(self.norm(states))
+        return predicted.reshape(len(predicted), -1, self.columns)[:, : seen["frames"].shape[1]]
 
     def loss(
-        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[Mean, dict[str, Mean]]:
         """Huber loss (delta 1) of the masked cells.
 
@@ -227,14 +228,14 @@ class MaskedAcoustic(Objective):
             (sum, weight) over the cells, and the metric `masked`, their share of all real ones.
         """
         cells = batch["masked_cells"]
-        losses = optax.huber_loss(self._told(model, batch, key), batch["frames"])
+        losses = optax.huber_loss(self._predicted(model, batch, key), batch["frames"])
         real = (batch["frame_mask"] * batch["valid"][:, None]).sum() * self.columns
         return ((losses * cells).sum(), cells.sum()), {"masked": (cells.sum(), real)}
 
-    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+    def predict(self, model: Trunk, batch: Batch) -> Batch:
         """`huber`, `mean_huber` (B,): the losses' sums, also of the mean; and `cells`."""
         cells, axes = batch["masked_cells"], (1, 2)
-        losses = optax.huber_loss(self._told(model, batch, None), batch["frames"])
+        losses = optax.huber_loss(self._predicted(model, batch, None), batch["frames"])
         return {
             "huber": (losses * cells).sum(axes),
             # Columns have mean 0 over their clip.
@@ -243,7 +244,7 @@ class MaskedAcoustic(Objective):
         }
 
     def summarize(self, outputs: Mapping[str, np.ndarray], aggregate: str) -> dict:
-        """`huber`, the loss of a masked cell, and `mean_huber`, that of telling the mean."""
+        """`huber`, the loss of a masked cell, and `mean_huber`, that of predicting the mean."""
         del aggregate
         cells = max(outputs["cells"].sum(dtype=np.float64), 1)
         return {
@@ -257,16 +258,16 @@ class MaskedAcoustic(Objective):
         """The losses."""
         del aggregate
         rows = [[int(outputs["cells"].sum()), summary["huber"], summary["mean_huber"]]]
-        columns = ("masked cells", "Huber loss", "of telling each column's mean")
+        columns = ("masked cells", "Huber loss", "of predicting each column's mean")
         note = "Features have mean 0 and deviation 1 in each clip."
         return [Table("Masked acoustic modelling", columns, rows, note)], []
 
-    def pictures(self, model: nnx.Module, batch: Batch) -> dict[str, jax.Array]:
+    def pictures(self, model: Trunk, batch: Batch) -> dict[str, jax.Array]:
         """`original`, `masked` and `reconstructed` features (B, F, T)."""
-        told = self._told(model, batch, None) * batch["frame_mask"][..., None]
+        predicted = self._predicted(model, batch, None) * batch["frame_mask"][..., None]
         shown = {
             "original": batch["frames"],
             "masked": batch["masked_frames"],
-            "reconstructed": told,
+            "reconstructed": predicted,
         }
         return {name: jnp.swapaxes(values, 1, 2) for name, values in shown.items()}

@@ -1,4 +1,4 @@
-"""Masked audio modelling: what did the CNN hear in the segment under the mask?
+"""Masked audio modelling: predict the CNN's features of masked segments.
 
 As in MuLaP (Manco et al. 2022), with its intended behaviour: the targets are the features as they
 were before masking, evaluation asks too, and always the same, and a batch of which nothing is
@@ -18,6 +18,7 @@ from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.transformer import LayerNorm
+from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from input_pipeline.contract import Contract
 
@@ -51,8 +52,7 @@ class MaskedAudio(Objective):
         config: `config.masked_audio`: rate, loss ('mse', 'huber' or 'kl'), with_text (whether the
             text is in view).
         contract: Not used.
-        trunk: Has `stream_widths` and `embedding_widths` of audio, D and C, `activation`, and
-            `embed_audio`, `contextualize_audio`, `fuse_streams`.
+        trunk: Has streams; gives the widths of audio, D and C, and the activation.
         rngs: Keys of the initial values.
 
     Raises:
@@ -63,7 +63,7 @@ class MaskedAudio(Objective):
         self,
         config: ml_collections.ConfigDict,
         contract: Contract,
-        trunk: nnx.Module,
+        trunk: Trunk,
         *,
         rngs: nnx.Rngs,
     ) -> None:
@@ -90,7 +90,7 @@ class MaskedAudio(Objective):
         masked = (draws < self.rate) * mask * batch["valid"][:, None]
         return batch | {"masked_segments": masked}
 
-    def _losses(self, model: nnx.Module, batch: Batch, key: jax.Array | None) -> jax.Array:
+    def _losses(self, model: Trunk, batch: Batch, key: jax.Array | None) -> jax.Array:
         """(B, S), of all segments."""
         embedded = model.embed_audio(batch, fold(key, 0))
         hidden = jnp.where(batch["masked_segments"][..., None] > 0, 0, embedded.hidden)
@@ -103,7 +103,7 @@ class MaskedAudio(Objective):
         return self.distance(predicted, target)
 
     def loss(
-        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[Mean, dict[str, Mean]]:
         """The distance of the predicted from the true features.
 
@@ -113,7 +113,7 @@ class MaskedAudio(Objective):
         weights = batch["masked_segments"]
         return ((self._losses(model, batch, key) * weights).sum(), weights.sum()), {}
 
-    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+    def predict(self, model: Trunk, batch: Batch) -> Batch:
         """`distance` and `masked` (B,): the sum over the masked segments, and their number."""
         weights = batch["masked_segments"]
         losses = self._losses(model, batch, None)

@@ -12,6 +12,7 @@ from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.transformer import TABLE_INITIALIZER
+from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives import negatives
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, TEXT
@@ -77,8 +78,7 @@ class MaskedEmbedding(Objective):
         config: `config.masked_embedding`: streams (some of 'audio', 'text'), rate, negatives (one
             of `negatives.SAMPLERS`), count of negatives K, detach_targets (no gradient through x).
         contract: Says which tokens are words.
-        trunk: Has `stream_widths`, `embedding_widths`, and `embed_<stream>`,
-            `contextualize_<stream>`, `fuse_streams`.
+        trunk: Has streams; gives their widths and those of the embeddings.
         rngs: Keys of the initial values.
 
     Raises:
@@ -89,7 +89,7 @@ class MaskedEmbedding(Objective):
         self,
         config: ml_collections.ConfigDict,
         contract: Contract,
-        trunk: nnx.Module,
+        trunk: Trunk,
         *,
         rngs: nnx.Rngs,
     ) -> None:
@@ -122,7 +122,7 @@ class MaskedEmbedding(Objective):
         return batch | {"masked_embedding_draws": jax.random.key_data(key)}
 
     def _of_stream(
-        self, stream: str, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, stream: str, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Losses (B, M) of the masked positions, whether they were hit, and their weights."""
         number = STREAMS.index(stream)
@@ -164,13 +164,13 @@ class MaskedEmbedding(Objective):
     def _states(
         self,
         stream: str,
-        model: nnx.Module,
+        model: Trunk,
         embedded: Encoded,
         positions: jax.Array,
         weights: jax.Array,
         key: jax.Array | None,
     ) -> jax.Array:
-        """What the stream alone says (B, M, D) at positions (B, M) that are masked by `weights`."""
+        """The stream's own states (B, M, D) at positions (B, M) that are masked by `weights`."""
         length = embedded.mask.shape[1]
         here = (positions[..., None] == jnp.arange(length)) & (weights[..., None] > 0)
         mask = self.streams[stream].mask[...].astype(embedded.hidden.dtype)
@@ -186,7 +186,7 @@ class MaskedEmbedding(Objective):
         return jnp.take_along_axis(states, positions[..., None], axis=1)
 
     def loss(
-        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[Mean, dict[str, Mean]]:
         """-log(I(x, o) / (I(x, o) + sum of I(x_j, o) over the negatives j)).
 
@@ -203,7 +203,7 @@ class MaskedEmbedding(Objective):
             metrics[f"{stream}_accuracy"] = ((hits * weights).sum(), weights.sum())
         return (total, count), metrics
 
-    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+    def predict(self, model: Trunk, batch: Batch) -> Batch:
         """`<stream>_hits` and `<stream>_masked` (B,): positions that were found, and all."""
         outputs = {}
         for stream in self.streams:

@@ -17,6 +17,7 @@ from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import fold
 from atbert_jax.models.transformer import LayerNorm
+from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.masked_embedding import choose
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from input_pipeline.contract import Contract
@@ -34,8 +35,8 @@ class MaskedLanguage(Objective):
         config: `config.masked_language`: rate, the share of the words that are predicted;
             with_audio, whether the clip is in view.
         contract: Gives the vocabulary V, and says which tokens are words.
-        trunk: Has `stream_widths` and `embedding_widths` of text, D and E, `activation`,
-            `word_embeddings`, and `encode_<stream>`, `fuse_streams`.
+        trunk: Has streams; gives the widths of text, D and E, the activation and the word
+            embeddings.
         rngs: Keys of the initial values.
 
     Raises:
@@ -46,7 +47,7 @@ class MaskedLanguage(Objective):
         self,
         config: ml_collections.ConfigDict,
         contract: Contract,
-        trunk: nnx.Module,
+        trunk: Trunk,
         *,
         rngs: nnx.Rngs,
     ) -> None:
@@ -80,7 +81,7 @@ class MaskedLanguage(Objective):
             "masked_weights": weights,
         }
 
-    def _logits(self, model: nnx.Module, batch: Batch, key: jax.Array | None) -> jax.Array:
+    def _logits(self, model: Trunk, batch: Batch, key: jax.Array | None) -> jax.Array:
         """(B, M, V) at the chosen positions."""
         batch = batch | {"token_ids": batch["masked_ids"]}
         audio = model.encode_audio(batch, fold(key, 2)) if self.with_audio else None
@@ -92,7 +93,7 @@ class MaskedLanguage(Objective):
         return states @ table.T + self.output_bias[...]
 
     def loss(
-        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[Mean, dict[str, Mean]]:
         """Cross entropy of the true words at the chosen positions.
 
@@ -106,7 +107,7 @@ class MaskedLanguage(Objective):
         total = weights.sum()
         return ((losses * weights).sum(), total), {"accuracy": ((hits * weights).sum(), total)}
 
-    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+    def predict(self, model: Trunk, batch: Batch) -> Batch:
         """`hits` and `masked` (B,): words that were found, and all that were looked for."""
         words = jnp.take_along_axis(batch["token_ids"], batch["masked_positions"], axis=1)
         hits = self._logits(model, batch, None).argmax(axis=-1) == words

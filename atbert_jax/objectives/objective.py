@@ -8,22 +8,22 @@ from flax import nnx
 
 from atbert_jax.evaluation.report import Figure
 from atbert_jax.evaluation.tables import Table
+from atbert_jax.models.trunk import Batch, Trunk
 
-Batch = dict[str, jax.Array]
 # (sum, weight) of a loss or a metric: reduced once, over the global batch.
 Mean = tuple[jax.Array, jax.Array]
 
 
 class Objective(nnx.Module):
-    """An objective; what it leaves out does nothing.
+    """An objective; methods that it does not override do nothing, or are not supported.
 
     It is made as `Objective(config, contract, trunk, rngs=rngs)`, with its own part of the config
-    and the model, whose widths its head takes.
+    and the model (see `Trunk`), whose widths its head takes.
 
     Where something has to be chosen on validation data before others are measured, `chooses` is
     true, and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and
-    `answer`. One that does without text says so by `needs_text`, one that asks a trunk for nothing
-    but the summary of each view by `needs_streams`, and one that has `pictures` by `draws`.
+    `answer`. `needs_text` is false if it works without text, `needs_streams` if it uses nothing of
+    the trunk but the summary of each view; `draws` is true if it has `pictures`.
     """
 
     chooses = False
@@ -37,7 +37,7 @@ class Objective(nnx.Module):
         return batch
 
     def loss(
-        self, model: nnx.Module, batch: Batch, key: jax.Array | None
+        self, model: Trunk, batch: Batch, key: jax.Array | None
     ) -> tuple[Mean, dict[str, Mean]]:
         """The loss and metrics of a batch.
 
@@ -48,7 +48,7 @@ class Objective(nnx.Module):
         """
         raise NotImplementedError
 
-    def predict(self, model: nnx.Module, batch: Batch) -> Batch:
+    def predict(self, model: Trunk, batch: Batch) -> Batch:
         """Arrays (B, ...) for `summarize`."""
         raise NotImplementedError
 
@@ -68,7 +68,7 @@ class Objective(nnx.Module):
         del outputs, summary, aggregate
         return [], []
 
-    def pictures(self, model: nnx.Module, batch: Batch) -> Batch:
+    def pictures(self, model: Trunk, batch: Batch) -> Batch:
         """What it does to a few clips as pictures (B, H, W) by name, the first row on the bottom.
 
         Args:
@@ -81,7 +81,7 @@ class Objective(nnx.Module):
     def answer(
         self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...], aggregate: str
     ) -> dict:
-        """What `predict` says of one file, from the outputs of its chunks.
+        """The answer of `predict` for one file, from the outputs of its chunks.
 
         Args:
             outputs: Of `predict`, a row for each chunk.
@@ -94,7 +94,7 @@ class Objective(nnx.Module):
     def chunk_scores(
         self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...]
     ) -> np.ndarray | None:
-        """Probabilities (N, C) of the contract's labels in each chunk, where it tells them.
+        """Probabilities (N, C) of the contract's labels in each chunk, if it has them.
 
         Args:
             outputs: Of `predict`, a row for each of N chunks.

@@ -1,9 +1,9 @@
-"""What a trunk says of audio with text, of audio alone and of text alone."""
+"""The hidden states of audio with text, of audio alone and of text alone."""
 
 import jax
-from flax import nnx
 
 from atbert_jax.models.encoded import Encoded, fold
+from atbert_jax.models.trunk import Batch, Trunk
 
 AUDIO_TEXT, AUDIO, TEXT = "audio_text", "audio", "text"
 # What each view needs of a trunk.
@@ -11,13 +11,13 @@ MODALITIES = {AUDIO_TEXT: {AUDIO, TEXT}, AUDIO: {AUDIO}, TEXT: {TEXT}}
 VIEWS = tuple(MODALITIES)
 
 
-def possible(model: nnx.Module) -> tuple[str, ...]:
-    """The views that a trunk has: all of them, or that of the one modality that it knows."""
+def possible(model: Trunk) -> tuple[str, ...]:
+    """The views that a trunk has: all of them, or that of its one modality."""
     return tuple(view for view in VIEWS if MODALITIES[view] <= set(model.modalities))
 
 
 def encode_views(
-    model: nnx.Module, batch: dict[str, jax.Array], views: tuple[str, ...], key: jax.Array | None
+    model: Trunk, batch: Batch, views: tuple[str, ...], key: jax.Array | None
 ) -> dict[str, Encoded]:
     """The hidden states of each view; each modality is encoded once.
 

@@ -1,7 +1,7 @@
-"""A trunk and its objectives in one module: what is trained, saved and asked."""
+"""A trunk and its objectives in one module, which is trained, saved and evaluated."""
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,87 +10,78 @@ from flax import nnx, traverse_util
 
 from atbert_jax import models, objectives
 from atbert_jax.models import frontend
+from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.trunk import AUDIO_FIELDS, TEXT_FIELDS, Batch, Trunk
 from atbert_jax.objectives.correct_pair import complete_rows
 from atbert_jax.training import freezing
 from input_pipeline.contract import Contract
 
-TEXT_FIELDS = ("token_ids", "token_mask")
-AUDIO_MASKS = ("segment_mask", "frame_mask")
-
-Batch = dict[str, jax.Array]
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 
 
-class Once:
-    """A trunk that encodes the same arrays once, whoever asks.
+class EncodeOnce:
+    """A trunk, within one step, that encodes the same arrays once for all objectives.
 
-    So objectives share an encoding, its dropout included, and running statistics move once.
+    So they share an encoding, its dropout included, and running statistics move once. It has the
+    methods of a trunk that objectives call; the key is that of the first call.
 
     Args:
-        model: The trunk.
-        frozen: It is asked as in evaluation, whatever the key.
+        trunk: The trunk.
+        frozen: It acts as in evaluation, whatever the key.
     """
 
-    def __init__(self, model: nnx.Module, *, frozen: bool = False) -> None:
-        self._model, self._frozen = model, frozen
-        self._audio_fields = (model.hears, *AUDIO_MASKS)
-        self._encoded: dict[tuple, Any] = {}
-        self._inputs: list[tuple] = []  # kept, so that no other array gets their identity
+    encode_audio, encode_text = Trunk.encode_audio, Trunk.encode_text
 
-    def _once(self, encode: Callable, batch: Batch, names: tuple[str, ...], key: Any) -> Any:
-        inputs = tuple(batch[name] for name in names if name in batch)
-        identity = (encode.__name__, *map(id, inputs))
-        if identity not in self._encoded:
-            self._inputs.append(inputs)
-            self._encoded[identity] = encode(batch, self._own(key))
-        return self._encoded[identity]
+    def __init__(self, trunk: Trunk, *, frozen: bool = False) -> None:
+        self.trunk, self.frozen = trunk, frozen
+        self._known: list[tuple[Callable, tuple, Encoded]] = []
 
-    def embed_audio(self, batch: Batch, key: jax.Array | None) -> Any:
-        """The trunk's `embed_audio`; the key is that of the first who asked."""
-        return self._once(self._model.embed_audio, batch, self._audio_fields, key)
+    @property
+    def word_embeddings(self) -> nnx.Embed:
+        """The trunk's."""
+        return self.trunk.word_embeddings
 
-    def embed_text(self, batch: Batch, key: jax.Array | None) -> Any:
-        """The trunk's `embed_text`; the key is that of the first who asked."""
-        return self._once(self._model.embed_text, batch, TEXT_FIELDS, key)
+    def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
+        """The trunk's, once for the same audio and masks."""
+        arrays = [batch.get(name) for name in (self.trunk.audio_input, *AUDIO_FIELDS)]
+        return self._once(self.trunk.embed_audio, arrays, batch, key)
 
-    def encode_audio(self, batch: Batch, key: jax.Array | None) -> Any:
-        """The trunk's `encode_audio`; the key is that of the first who asked."""
+    def embed_text(self, batch: Batch, key: jax.Array | None) -> Encoded:
+        """The trunk's, once for the same tokens and mask."""
+        arrays = [batch.get(name) for name in TEXT_FIELDS]
+        return self._once(self.trunk.embed_text, arrays, batch, key)
 
-        def encode(batch: Batch, key: jax.Array | None) -> Any:
-            return self.contextualize_audio(self.embed_audio(batch, key), key)
+    def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
+        """The trunk's, once for the same embeddings."""
+        return self._once(self.trunk.contextualize_audio, embedded, embedded, key)
 
-        return self._once(encode, batch, self._audio_fields, key)
+    def contextualize_text(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
+        """The trunk's, once for the same embeddings."""
+        return self._once(self.trunk.contextualize_text, embedded, embedded, key)
 
-    def encode_text(self, batch: Batch, key: jax.Array | None) -> Any:
-        """The trunk's `encode_text`; the key is that of the first who asked."""
+    def fuse(self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None) -> Encoded:
+        """The trunk's."""
+        return self.trunk.fuse(audio, text, self._own(key))
 
-        def encode(batch: Batch, key: jax.Array | None) -> Any:
-            return self.contextualize_text(self.embed_text(batch, key), key)
+    def fuse_streams(
+        self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None
+    ) -> tuple[Encoded | None, Encoded | None]:
+        """The trunk's."""
+        return self.trunk.fuse_streams(audio, text, self._own(key))
 
-        return self._once(encode, batch, TEXT_FIELDS, key)
-
-    def contextualize_audio(self, embedded: Any, key: jax.Array | None) -> Any:
-        """The trunk's `contextualize_audio`."""
-        return self._model.contextualize_audio(embedded, self._own(key))
-
-    def contextualize_text(self, embedded: Any, key: jax.Array | None) -> Any:
-        """The trunk's `contextualize_text`."""
-        return self._model.contextualize_text(embedded, self._own(key))
-
-    def fuse(self, audio: Any, text: Any, key: jax.Array | None) -> Any:
-        """The trunk's `fuse`."""
-        return self._model.fuse(audio, text, self._own(key))
-
-    def fuse_streams(self, audio: Any, text: Any, key: jax.Array | None) -> Any:
-        """The trunk's `fuse_streams`."""
-        return self._model.fuse_streams(audio, text, self._own(key))
-
-    def __getattr__(self, name: str) -> Any:
-        """All else is the trunk's own."""
-        return getattr(self._model, name)
+    def _once(
+        self, encode: Callable, arrays: Sequence, given: Batch | Encoded, key: jax.Array | None
+    ) -> Encoded:
+        """What `encode` makes of `given`, or made of the very same arrays before."""
+        for known, inputs, encoded in self._known:
+            if known == encode and all(map(operator.is_, inputs, arrays)):
+                return encoded
+        encoded = encode(given, self._own(key))
+        self._known.append((encode, tuple(arrays), encoded))
+        return encoded
 
     def _own(self, key: jax.Array | None) -> jax.Array | None:
-        return None if self._frozen else key
+        return None if self.frozen else key
 
 
 class Learner(nnx.Module):
@@ -118,7 +109,7 @@ class Learner(nnx.Module):
         self.frozen_trunk = self._freeze(config.optimizer.frozen)
 
     def _freeze(self, frozen: Sequence[str]) -> bool:
-        """Stills normalisations and dropout of what is frozen; says whether the whole trunk is."""
+        """Turns off dropout and statistics of frozen modules; returns if the trunk is frozen."""
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
         trained, _ = freezing.partition(params, frozen)
         paths = list(traverse_util.flatten_dict(trained))
@@ -134,7 +125,7 @@ class Learner(nnx.Module):
         return freezing.TRUNK not in trained
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
-        """What only training does to a batch: rows lose their clip or their text.
+        """Drops modalities, in training only: rows lose their clip or their text.
 
         Of the rows that have both, `config.train.modality_dropout` lose one, either as often, so
         that the model learns to do without. Objectives that need both leave them out.
@@ -151,8 +142,8 @@ class Learner(nnx.Module):
         }
 
     def prepare(self, batch: Batch, key: jax.Array) -> Batch:
-        """Log-mels where the model hears those, then every objective's corruption."""
-        if self.model.hears == "log_mel":
+        """Log-mels if they are the model's input, then every objective's corruption."""
+        if self.model.audio_input == "log_mel":
             batch = frontend.prepare(batch, self.contract)
         for number, objective in enumerate(self.objectives.values()):
             batch = objective.corrupt(batch, jax.random.fold_in(key, number))
@@ -166,7 +157,7 @@ class Learner(nnx.Module):
             key: Of the dropout; None = evaluation.
         """
         losses, metrics = {}, {}
-        model = Once(self.model, frozen=self.frozen_trunk)
+        model = EncodeOnce(self.model, frozen=self.frozen_trunk)
         for number, (name, objective) in enumerate(self.objectives.items()):
             own = None if key is None else jax.random.fold_in(key, number)
             losses[name], values = objective.loss(model, batch, own)
@@ -183,7 +174,7 @@ class Learner(nnx.Module):
 
     def predict(self, batch: Batch) -> dict[str, Batch]:
         """Each objective's outputs (B, ...)."""
-        model = Once(self.model)
+        model = EncodeOnce(self.model)
         return {
             name: objective.predict(model, batch) for name, objective in self.objectives.items()
         }

@@ -129,7 +129,7 @@ class Run:
         self.layout = lay_out(config, contract, self.optimizer, self.mesh)
         self.definition, self.state = initialize(config, contract, self.optimizer, self.layout)
         self.bad_records = BadRecords(workdir if distributed.is_first() else None)
-        any_length = models.hears_any_length(config.model.name)
+        any_length = models.trunk_class(config.model.name).any_length
         self.batches = Batches(config, self.dataset, self.bad_records, any_length=any_length)
         self.checkpoints = Checkpoints(workdir, config.train.keep_latest)
         self.pending: list[dict] = []  # metrics of the steps since the last row of metrics.jsonl

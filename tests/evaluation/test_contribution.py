@@ -14,6 +14,8 @@ from matplotlib import image
 from atbert_jax.evaluation import contribution
 from atbert_jax.evaluation.contribution import Contributions
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.taggers.attention import AttentionTagger
+from atbert_jax.models.taggers.tagger import Tagger
 from atbert_jax.training import sharding
 from atbert_jax.training.state import split
 from atbert_jax.training.trained import Trained
@@ -31,15 +33,18 @@ HEAD = np.array([[3.0, -2.0], [0.0, 0.5]])
 class Layer(nnx.Module):
     """Everything is added the weighted mean of all; louder tokens weigh more."""
 
-    def __call__(self, x: jax.Array, key: None) -> tuple[jax.Array, jax.Array]:
-        weights = jax.nn.softmax(jnp.broadcast_to(x[:, None, :, 0], (len(x), *x.shape[1:2] * 2)))
-        return x + weights @ x, jnp.stack([weights, weights], axis=1)
+    def attention_weights(self, x: jax.Array) -> jax.Array:
+        scores = jnp.broadcast_to(x[:, None, None, :, 0], (len(x), 2, *x.shape[1:2] * 2))
+        return jax.nn.softmax(scores)
+
+    def __call__(self, x: jax.Array, mask: None, key: None) -> jax.Array:
+        return x + self.attention_weights(x)[:, 0] @ x
 
 
-class Network(nnx.Module):
+class Network(AttentionTagger):
     """Tokens (loudness of 128 samples, 1) behind a first one of (0, 1)."""
 
-    token_frames, leading_tokens = FRAMES, 1
+    token_frames = FRAMES
 
     def __init__(self) -> None:
         self.layers = nnx.List([Layer()])
@@ -52,16 +57,13 @@ class Network(nnx.Module):
     def summarize(self, first) -> jax.Array:
         return 2 * first
 
-    def attention(self, waveform) -> jax.Array:
-        return self.layers[0](self.embed(waveform, None, None), None)[1][:, None]
-
 
 class Head(nnx.Module):
     def logits(self, encoded: Encoded, key: None) -> jax.Array:
         return encoded.hidden[:, 0] @ jnp.asarray(HEAD)
 
 
-class Trunk(nnx.Module):
+class Trunk(Tagger):
     def __init__(self) -> None:
         self.network = Network()
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from atbert_jax.models.co_attention import CoAttention, CrossLayer
+from atbert_jax.models.co_attention import CoAttention
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.transformer import EncoderLayer
 from atbert_jax.training.keys import Keys
 from tests import tiny
 
@@ -40,7 +41,7 @@ def affine(x: np.ndarray, layer: nnx.Linear) -> np.ndarray:
     return x @ np.asarray(layer.kernel[...], np.float64) + np.asarray(layer.bias[...], np.float64)
 
 
-def expected_of(layer: CrossLayer, x: np.ndarray, other: np.ndarray) -> np.ndarray:
+def expected_of(layer: EncoderLayer, x: np.ndarray, other: np.ndarray) -> np.ndarray:
     """What one state finds in the real states of another stream."""
     query = affine(x, layer.query).reshape(HEADS, -1)
     key, value = (
@@ -62,7 +63,7 @@ def make() -> CoAttention:
     )
 
 
-def test_each_stream_asks_the_other_and_hears_no_padding():
+def test_each_stream_attends_to_the_other_and_to_no_padding():
     attend, (audio, text) = make(), streams()
     of_audio, of_text = tiny.one_program(attend)(audio, text, None)
     for layer, found, own, other in (

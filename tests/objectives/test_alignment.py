@@ -8,7 +8,7 @@ from flax import nnx
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.alignment import Alignment
 from atbert_jax.training.keys import Keys
-from atbert_jax.training.learner import Learner, Once
+from atbert_jax.training.learner import Learner
 from tests.tiny import (
     Widths,
     compiled,
@@ -91,28 +91,6 @@ def test_equal_states_of_pairs_are_found(objective, states):
     _, metrics = objective.loss(trunk, make_batch(ROWS), None)
     assert metrics["accuracy"] == (ROWS, ROWS)
     np.testing.assert_allclose(objective.predict(trunk, make_batch(ROWS))["cosine"], 1, rtol=1e-5)
-
-
-def test_a_trunk_encodes_the_same_arrays_once():
-    calls = []
-
-    class Counting:
-        hears = "log_mel"
-
-        def embed_audio(self, batch, key):
-            calls.append(batch["log_mel"])
-            return len(calls)
-
-        def contextualize_audio(self, embedded, key):
-            return embedded
-
-    batch = {name: jnp.asarray(x) for name, x in make_batch(2).items()}
-    once = Once(Counting())
-    assert once.encode_audio(batch, None) == once.encode_audio(dict(batch), None) == 1
-    other = batch | {"log_mel": batch["log_mel"] + 1}
-    assert once.encode_audio(other, None) == 2
-    assert once.encode_audio(batch, None) == once.embed_audio(batch, None) == 1
-    assert len(calls) == 2
 
 
 def test_two_objectives_move_running_statistics_once():

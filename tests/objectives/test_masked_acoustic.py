@@ -190,7 +190,7 @@ def test_the_loss_is_hubers_on_masked_cells_alone():
     batch |= {"frames": 10 * batch["frames"]}  # errors on both sides of 1
     batch = objective.corrupt(batch, jax.random.key(3))
     (total, weight), metrics = objective.loss(TRUNK, batch, None)
-    tell = tiny.one_program(lambda batch: objective._told(TRUNK, batch, None))
+    tell = tiny.one_program(lambda batch: objective._predicted(TRUNK, batch, None))
     told = tell(batch).astype(np.float64)
     cells, error = np.asarray(batch["masked_cells"]), np.abs(told - np.asarray(batch["frames"]))
     huber = np.where(error <= 1, error**2 / 2, error - 0.5)
@@ -211,7 +211,7 @@ def test_all_frames_that_are_stacked_into_one_state_are_masked_and_told():
     batch = objective.corrupt(batch, jax.random.key(3))
     rows = np.asarray(batch["masked_cells"])[0].any(axis=1)
     assert all(rows[place::3].any() for place in range(3))
-    told = tiny.one_program(lambda batch: objective._told(trunk, batch, None))(batch)
+    told = tiny.one_program(lambda batch: objective._predicted(trunk, batch, None))(batch)
     assert told.shape == batch["frames"].shape
     # 40 frames are 14 states; of the last one, two frames are behind the end.
 

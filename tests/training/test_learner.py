@@ -1,4 +1,4 @@
-"""What the learner itself does to a batch."""
+"""The learner: what it does to a batch, and that it encodes nothing twice."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training.keys import Keys
-from atbert_jax.training.learner import Learner
+from atbert_jax.training.learner import EncodeOnce, Learner
 from atbert_jax.training.state import define
 from tests.tiny import make_batch, make_config, make_contract, make_module
 
@@ -52,3 +54,64 @@ def test_no_parameter_has_two_places(sharing):
         for graph in (False, True)
     )
     assert jax.tree.structure(found) == jax.tree.structure(expected)
+
+
+class Counting(Trunk):
+    """Counts embeddings and streams in its states, and notes the keys."""
+
+    audio_input = "log_mel"
+
+    def __init__(self) -> None:
+        self.keys = nnx.static([])
+
+    def _next(self, mask, key) -> Encoded:
+        self.keys.append(key)
+        return Encoded(np.full((*mask.shape, 1), len(self.keys)), mask)
+
+    def embed_audio(self, batch, key) -> Encoded:
+        return self._next(batch["segment_mask"], key)
+
+    def embed_text(self, batch, key) -> Encoded:
+        return self._next(batch["token_mask"], key)
+
+    def contextualize_audio(self, embedded, key) -> Encoded:
+        return self._next(embedded.mask, key)
+
+    contextualize_text = contextualize_audio
+
+
+FIELDS = {"audio": ("log_mel", "samples", "segment_mask"), "text": ("token_ids", "token_mask")}
+
+
+@pytest.mark.parametrize(("modality", "field"), [(m, f) for m in FIELDS for f in FIELDS[m]])
+def test_a_trunk_encodes_the_same_arrays_once(modality, field):
+    trunk, batch = Counting(), make_batch(2)
+    once = EncodeOnce(trunk)
+    embed, encode = {
+        "audio": (once.embed_audio, once.encode_audio),
+        "text": (once.embed_text, once.encode_text),
+    }[modality]
+    first = encode(batch, "first")
+    assert encode(dict(batch), "second") is first
+    assert embed(batch, "third").hidden.max() == 1
+    assert trunk.keys == ["first"] * 2
+    changed = encode(batch | {field: batch[field].copy()}, "fourth")
+    assert changed.hidden.max() == len(trunk.keys) == 4
+    assert encode(batch, "fifth") is first
+
+
+def test_the_other_modality_and_masked_embeddings_are_encoded_by_themselves():
+    trunk, batch = Counting(), make_batch(2)
+    once = EncodeOnce(trunk)
+    once.encode_audio(batch, None)
+    once.encode_text(batch, None)
+    assert len(trunk.keys) == 4
+    embedded = once.embed_audio(batch, None)
+    masked = Encoded(0 * embedded.hidden, embedded.mask)
+    assert once.contextualize_audio(masked, None).hidden.max() == 5
+
+
+def test_a_frozen_trunk_gets_no_key():
+    trunk = Counting()
+    EncodeOnce(trunk, frozen=True).encode_audio(make_batch(2), "key")
+    assert trunk.keys == [None, None]

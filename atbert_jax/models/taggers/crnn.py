@@ -76,7 +76,7 @@ class CRNN(Ladder):
         Raises:
             ValueError: if a clip or its bands are too few for four maxima.
         """
-        x = self.hear(waveform, mask, key)
+        x = self.picture(waveform, mask, key)
         x = axis_max(x)  # of 96 bands one is left
         for layer in self.recurrent:
             x = layer(x)

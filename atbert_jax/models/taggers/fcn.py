@@ -40,5 +40,5 @@ class FCN(Ladder):
         Raises:
             ValueError: if a clip or its bands are too few for five maxima.
         """
-        x = self.hear(waveform, mask, key)
+        x = self.picture(waveform, mask, key)
         return global_max(x)

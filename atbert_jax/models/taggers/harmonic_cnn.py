@@ -73,7 +73,7 @@ class HarmonicCNN(Ladder):
     """Seven layers over 5 seconds; with an output of 50 tags 3 631 551 parameters.
 
     Where the channels stay the same a layer is a residual block. A global maximum follows, so that
-    longer clips are heard whole.
+    longer clips are used whole.
 
     Args:
         config: The whole config; `config.tagger` and `config.model.dtype` matter here.
@@ -97,5 +97,5 @@ class HarmonicCNN(Ladder):
         Raises:
             ValueError: if a clip is too short for seven maxima, or the rate too low for 128 bands.
         """
-        x = self.hear(waveform, mask, key)
+        x = self.picture(waveform, mask, key)
         return self.dense(global_max(x), mask, key is not None)

@@ -40,10 +40,10 @@ def steps(
 class Ladder(nnx.Module):
     """A tagger with a `frontend` and `layers` upon each other."""
 
-    hears = "waveform"
+    audio_input = "waveform"
 
-    def hear(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
-        """What the last layer gives, (N, F, T, C), of (N, samples) with mask (N,).
+    def picture(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
+        """Maps (N, samples) with mask (N,) to the last layer's output (N, F, T, C).
 
         Raises:
             ValueError: if a clip or its bands are too few for all maxima.

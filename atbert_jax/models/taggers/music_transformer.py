@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models.encoded import fold
-from atbert_jax.models.taggers.attention import HEADS, AttentionTagger, attend, drop
+from atbert_jax.models.attention import attend, attention_mask, attention_weights
+from atbert_jax.models.encoded import drop, fold
+from atbert_jax.models.taggers.attention import HEADS, AttentionTagger
 from atbert_jax.models.taggers.blocks import Residual, require_size
 from atbert_jax.models.taggers.frontend import MelFrontend
 from atbert_jax.models.transformer import LayerNorm
@@ -21,7 +22,7 @@ EPSILON = 1e-5
 
 
 class PreNormLayer(nnx.Module):
-    """A layer of a vision transformer (Dosovitskiy et al. 2021): normalised is what goes in.
+    """A pre-norm layer, as in the vision transformer (Dosovitskiy et al. 2021).
 
     Args:
         settings: `config.tagger`: attention (D), dropout, attention_dropout.
@@ -45,14 +46,28 @@ class PreNormLayer(nnx.Module):
         self.dropout = nnx.Dropout(settings.dropout)
         self.attention_dropout = nnx.Dropout(settings.attention_dropout)
 
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Maps tokens (N, T, D) to tokens (N, T, D) and weights (N, H, T, T)."""
-        maps = jnp.split(self.query_key_value(self.attention_norm(x)), 3, axis=-1)
-        attended, weights = attend(*maps, self.attention_dropout, fold(key, 0))
+    def _project(self, x: jax.Array) -> list[jax.Array]:
+        """Queries, keys and values, each (N, T, D)."""
+        return jnp.split(self.query_key_value(self.attention_norm(x)), 3, axis=-1)
+
+    def attention_weights(self, x: jax.Array) -> jax.Array:
+        """The weights (N, H, T, T) of tokens (N, T, D) in evaluation."""
+        query, key, _ = self._project(x)
+        return attention_weights(query, key, heads=HEADS)
+
+    def __call__(self, x: jax.Array, mask: jax.Array | None, key: jax.Array | None) -> jax.Array:
+        """Maps tokens (N, T, D) with mask (N, T), None = all are real, to (N, T, D)."""
+        attended = attend(
+            *self._project(x),
+            attention_mask(mask),
+            heads=HEADS,
+            dropout=self.attention_dropout,
+            dropout_key=fold(key, 0),
+        )
         x += drop(self.dropout, self.attention_output(attended), fold(key, 1))
         y = jax.nn.gelu(self.ffn(self.ffn_norm(x)), approximate=False)
         y = self.ffn_output(drop(self.dropout, y, fold(key, 2)))
-        return x + drop(self.dropout, y, fold(key, 3)), weights
+        return x + drop(self.dropout, y, fold(key, 3))
 
 
 class MusicTransformer(AttentionTagger):

@@ -42,7 +42,7 @@ class MusiCNN(nnx.Module):
         rngs: Keys of the initial values.
     """
 
-    hears = "waveform"
+    audio_input = "waveform"
 
     def __init__(
         self, config: ml_collections.ConfigDict, spectrogram: Spectrogram, *, rngs: nnx.Rngs

@@ -1,4 +1,4 @@
-"""The sample-level CNNs, which hear samples and no spectrogram (Lee et al. 2017, Kim et al. 2018).
+"""The sample-level CNNs, on samples instead of a spectrogram (Lee et al. 2017, Kim et al. 2018).
 
 As Won et al. (2020) trained them: eleven layers over 59 049 = 3^10 samples.
 """
@@ -56,7 +56,7 @@ class SampleCNN(nnx.Module):
         rngs: Keys of the initial values.
     """
 
-    hears = "waveform"
+    audio_input = "waveform"
     features = CHANNELS[-1]
     block = ConvPool
 

@@ -6,11 +6,10 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
-from atbert_jax.models.encoded import fold
-from atbert_jax.models.taggers.attention import AttentionTagger, attend, drop
+from atbert_jax.models.taggers.attention import HEADS, AttentionTagger
 from atbert_jax.models.taggers.blocks import Residual, max_pool
 from atbert_jax.models.taggers.frontend import MelFrontend
-from atbert_jax.models.transformer import LayerNorm
+from atbert_jax.models.transformer import EncoderLayer
 from input_pipeline.spectrogram import Spectrogram
 
 # Channels, and strides in (frequency, time), of each residual block.
@@ -23,48 +22,16 @@ BLOCKS = (
     (256, (2, 1)),
     (256, (2, 1)),
 )
-WIDTH, INNER, LAYERS = 256, 1024, 2
+WIDTH, LAYERS = 256, 2
+SIZES = {"hidden": WIDTH, "heads": HEADS, "ffn": 1024, "activation": "gelu"}
 # The published network draws its first token from numpy's generator of seed 0 and never trains it.
 FIRST_TOKEN = np.random.RandomState(0).uniform(size=WIDTH)
-
-
-class PostNormLayer(nnx.Module):
-    """A layer of BERT (Devlin et al. 2019): what is added is normalised afterwards.
-
-    Args:
-        settings: `config.tagger`: dropout, attention_dropout.
-        dtype: Compute type; softmax and normalisation are float32.
-        rngs: Keys of the initial values.
-    """
-
-    def __init__(
-        self, settings: ml_collections.ConfigDict, *, dtype: jnp.dtype, rngs: nnx.Rngs
-    ) -> None:
-        def linear(width_in: int, width_out: int) -> nnx.Linear:
-            return nnx.Linear(width_in, width_out, dtype=dtype, rngs=rngs)
-
-        self.query, self.key, self.value = (linear(WIDTH, WIDTH) for _ in range(3))
-        self.attention_output = linear(WIDTH, WIDTH)
-        self.attention_norm = LayerNorm(WIDTH, dtype=dtype, rngs=rngs)
-        self.ffn, self.ffn_output = linear(WIDTH, INNER), linear(INNER, WIDTH)
-        self.output_norm = LayerNorm(WIDTH, dtype=dtype, rngs=rngs)
-        self.dropout = nnx.Dropout(settings.dropout)
-        self.attention_dropout = nnx.Dropout(settings.attention_dropout)
-
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-        """Maps tokens (N, T, D) to tokens (N, T, D) and weights (N, H, T, T)."""
-        maps = (self.query(x), self.key(x), self.value(x))
-        attended, weights = attend(*maps, self.attention_dropout, fold(key, 0))
-        attended = drop(self.dropout, self.attention_output(attended), fold(key, 1))
-        x = self.attention_norm(x + attended)
-        y = self.ffn_output(jax.nn.gelu(self.ffn(x), approximate=False))
-        return self.output_norm(x + drop(self.dropout, y, fold(key, 2))), weights
 
 
 class SelfAttention(AttentionTagger):
     """CNNSA: residual blocks, then two layers of BERT; with 50 tags 10 521 652 parameters.
 
-    Tokens know no positions. The first one is a constant; unlike the published network, neither
+    Tokens have no positions. The first one is a constant; unlike the published network, neither
     numpy's global generator nor the size of a batch has to do with it. Clips of any length will do;
     of more than 128 bands the maximum is taken. As published, `config.tagger.dropout` is 0.4 and
     `config.tagger.attention_dropout` 0.5.
@@ -88,8 +55,11 @@ class SelfAttention(AttentionTagger):
             blocks.append(Residual(channels, width, (3, 3), stride=stride, dtype=dtype, rngs=rngs))
             channels = width
         self.blocks = nnx.List(blocks)
+        sizes = ml_collections.ConfigDict(SIZES | {"dropout": config.tagger.dropout})
+        dropout = config.tagger.attention_dropout
         self.layers = nnx.List(
-            PostNormLayer(config.tagger, dtype=dtype, rngs=rngs) for _ in range(LAYERS)
+            EncoderLayer(sizes, attention_dropout=dropout, dtype=dtype, rngs=rngs)
+            for _ in range(LAYERS)
         )
         self.pooler = nnx.Linear(WIDTH, WIDTH, dtype=dtype, rngs=rngs)
 

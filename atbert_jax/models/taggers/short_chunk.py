@@ -21,7 +21,7 @@ class ShortChunk(Ladder):
     """Short-chunk CNN ("VGG-ish"); with an output of 50 tags 3 687 348 parameters.
 
     Every layer is a convolution of 3x3 and a maximum over 2x2; a global maximum follows, so that
-    longer clips are heard whole.
+    longer clips are used whole.
 
     Args:
         config: The whole config; `config.tagger` and `config.model.dtype` matter here.
@@ -48,7 +48,7 @@ class ShortChunk(Ladder):
         Raises:
             ValueError: if a clip or its bands are too few for seven maxima.
         """
-        x = self.hear(waveform, mask, key)
+        x = self.picture(waveform, mask, key)
         return self.dense(global_max(x), mask, key is not None)
 
 

@@ -6,11 +6,12 @@ from flax import nnx
 
 from atbert_jax.models import taggers
 from atbert_jax.models.encoded import Encoded, with_mean
+from atbert_jax.models.trunk import AudioTrunk, Batch
 from input_pipeline.contract import Contract
 
 
-class Tagger(nnx.Module):
-    """A trunk of audio alone: `encode_audio`, and what is asked of every trunk around it.
+class Tagger(AudioTrunk):
+    """A trunk of waveforms, whose embeddings are the network's features of each segment.
 
     With one segment a clip it is trained instance by instance, as published; with several, a head
     on their mean is trained on whole songs.
@@ -24,25 +25,15 @@ class Tagger(nnx.Module):
         ValueError: if there is no such network, or the batches do not carry waveforms.
     """
 
-    modalities = ("audio",)
-
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
     ) -> None:
         self.network = taggers.build(config, config.model.name, contract, rngs=rngs)
-        self.hears, self.hidden = self.network.hears, self.network.features
+        self.audio_input, self.hidden = self.network.audio_input, self.network.features
 
-    def embed_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """What the network hears in each segment.
-
-        Args:
-            batch: `waveform` (B, S, N) and `segment_mask` (B, S).
-            key: None = evaluation.
-
-        Returns:
-            (B, S, D).
-        """
-        waveform, mask = batch["waveform"], batch["segment_mask"]
+    def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
+        """The network's features of each segment, (B, S, D)."""
+        waveform, mask = batch[self.audio_input], batch["segment_mask"]
         merged = waveform.reshape(-1, waveform.shape[-1])
         features = self.network(merged, mask.reshape(-1), key)
         return Encoded(features.reshape(*mask.shape, self.hidden), mask)
@@ -51,12 +42,3 @@ class Tagger(nnx.Module):
         """(B, S, D) to (B, S + 1, D): the mean of the real segments, then each by itself."""
         del key
         return with_mean(embedded)
-
-    def encode_audio(self, batch: dict[str, jax.Array], key: jax.Array | None) -> Encoded:
-        """The stream (B, S + 1, D) of `waveform` (B, S, N) and `segment_mask` (B, S)."""
-        return self.contextualize_audio(self.embed_audio(batch, key), key)
-
-    def fuse(self, audio: Encoded, text: None, key: jax.Array | None) -> Encoded:
-        """Nothing joins the audio: what comes in."""
-        del text, key
-        return audio

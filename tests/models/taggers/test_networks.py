@@ -72,7 +72,7 @@ def test_size_and_features_are_the_published_ones(name):
         return network, network(jnp.zeros((2, published.samples)), jnp.ones(2), None)
 
     network, features = nnx.eval_shape(run)
-    assert network.hears == "waveform"
+    assert network.audio_input == "waveform"
     assert tiny.count(network) + (network.features + 1) * TAGS == published.parameters
     assert features.shape == (2, network.features)
 
