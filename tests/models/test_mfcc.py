@@ -73,7 +73,9 @@ def test_padding_is_as_if_it_was_not_there(signals, samples):
     real = samples // 200 + 1
     np.testing.assert_array_equal(mask[0], np.arange(81) < np.array([[real], [0]]))
     expected = librosas(signals[0, :samples], 16_000)
-    np.testing.assert_allclose(found[0, 0, :real], expected, rtol=0, atol=2e-4)
+    # What `mfcc` promises of float32: of one sample alone a first coefficient of -877 is ten of
+    # float32's steps off on processors that sum in another order.
+    np.testing.assert_allclose(found[0, 0, :real], expected, rtol=0, atol=1e-3)
 
 
 def test_the_loudest_band_of_a_clip_is_the_reference_of_all_its_segments():
