@@ -3,11 +3,10 @@
 PYTHONPATH=. python benchmarks/roofline.py --config configs/atbert_pretrain.py:base \
     --batch 8 --segments 10 --mels 128 --frames 220 --config.model.dtype=bfloat16
 
-A part is traced, forward and backward. Operations are XLA's count of them. Bytes are what is moved
-at least: what goes into the products of matrices and convolutions and comes out of them, as if all
-else was fused into these, and the arrays that the part begins and ends with. The time is what the
-part takes at least on a chip of `--peak` and `--bandwidth`. Nothing runs without `--run`, which
-measures what each part takes here, too.
+A part, forward and backward, is compiled for the chip of `--topology`, which need not be here (see
+`ahead_of_time.py`). Operations are XLA's count before it optimizes; bytes are what the instructions
+of the compiled program read and write, as if nothing stayed in a cache. The time is what the part
+takes at least by either, at the chip's published rates. `--run` measures what each takes here, too.
 """
 
 import time
@@ -20,25 +19,22 @@ import numpy as np
 import optax
 from absl import app, flags
 from flax import nnx
-from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 from ml_collections import config_flags
 from rich.console import Console
 
 from atbert_jax.evaluation.tables import Table, print_table
 from atbert_jax.models.encoded import Encoded
-from atbert_jax.training import optimizer
+from atbert_jax.training import optimizer, sharding, topology
 from atbert_jax.training.description import abstract_batch
+from atbert_jax.training.hlo import Program
 from atbert_jax.training.state import define
 from benchmarks import contracts, sizes
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/atbert_pretrain.py:base")
-PEAK = flags.DEFINE_float("peak", 989.0, "TFLOP/s; the default is an H100's in bfloat16.")
-BANDWIDTH = flags.DEFINE_float("bandwidth", 3.35, "TB/s of its memory.")
+TOPOLOGY = flags.DEFINE_string("topology", "h100", "A chip, as h100 or v5e:1x1.")
 RUN = flags.DEFINE_bool("run", False, "Run the parts and measure what they take.")
 
 ROUNDS = 10
-PRODUCTS = ("dot_general", "conv_general_dilated")
-NESTED = (Jaxpr, ClosedJaxpr)
 
 
 def parts(config: ml_collections.ConfigDict) -> dict[str, tuple[Callable, tuple]]:
@@ -104,21 +100,10 @@ def parts(config: ml_collections.ConfigDict) -> dict[str, tuple[Callable, tuple]
     }
 
 
-def traffic(jaxpr: Jaxpr) -> int:
-    """Bytes of the operands and results of all products and convolutions."""
-    total = 0
-    for equation in jaxpr.eqns:
-        if equation.primitive.name in PRODUCTS:
-            total += _bytes([*equation.invars, *equation.outvars])
-        times = equation.params.get("length", 1)  # of a loop
-        for inner in jax.tree.leaves(equation.params, is_leaf=lambda x: isinstance(x, NESTED)):
-            if isinstance(inner, NESTED):
-                total += times * traffic(getattr(inner, "jaxpr", inner))
-    return total
-
-
-def _bytes(variables: list[Var]) -> int:
-    return sum(x.aval.size * x.aval.dtype.itemsize for x in variables)
+def compiled(function: Callable, shapes: tuple, device: jax.Device) -> jax.stages.Compiled:
+    """A function, compiled for a chip that need not be here."""
+    whole = sharding.replicated(jax.sharding.Mesh([device], "x"))
+    return topology.lower(jax.jit(function, in_shardings=whole), TOPOLOGY.value, *shapes).compile()
 
 
 def measured(program: jax.stages.Compiled, shapes: tuple) -> float:
@@ -134,24 +119,23 @@ def measured(program: jax.stages.Compiled, shapes: tuple) -> float:
 
 def main(_: list[str]) -> None:
     """Prints a row for each part."""
-    config = sizes.sized(CONFIG.value)
+    chip, device = topology.chip(TOPOLOGY.value), topology.devices(TOPOLOGY.value)[0]
     rows, console = [], Console(width=130)
-    for name, (function, shapes) in parts(config).items():
+    for name, (function, shapes) in parts(sizes.sized(CONFIG.value)).items():
         with console.status(name):
-            traced = jax.jit(function).trace(*shapes)
-            lowered, program = traced.lower(), traced.jaxpr.jaxpr
+            moved = Program(compiled(function, shapes, device).as_text()).bytes_moved()
+            lowered = jax.jit(function).lower(*shapes)
             flops = lowered.cost_analysis()["flops"]
-            moved = traffic(program) + _bytes([*program.invars, *program.outvars])
             here = measured(lowered.compile(), shapes) if RUN.value else None
-        seconds = flops / (PEAK.value * 1e12), moved / (BANDWIDTH.value * 1e12)
+        seconds = flops / chip.flops, moved / chip.bandwidth
         bound = "computing" if seconds[0] > seconds[1] else "memory"
         rows.append(
             [name, flops / 1e9, moved / 1e9, flops / moved, bound, 1e3 * max(seconds), here]
         )
     columns = ("part", "GFLOP", "GB moved", "FLOP per byte", "bound by", "ms at least", "ms here")
-    note = f"{PEAK.value:g} TFLOP/s and {BANDWIDTH.value:g} TB/s meet at"
-    note += f" {PEAK.value / BANDWIDTH.value:.0f} FLOP per byte."
-    print_table(Table("A step", columns, rows, note), console)
+    note = f"{chip.flops / 1e12:g} TFLOP/s and {chip.bandwidth / 1e12:g} TB/s meet at"
+    note += f" {chip.flops / chip.bandwidth:.0f} FLOP per byte."
+    print_table(Table(f"A step on {TOPOLOGY.value}", columns, rows, note), console)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models import taggers
+from atbert_jax.models import remat, taggers
 from atbert_jax.models.encoded import Encoded, drop, fold, masked_mean, with_first
 from atbert_jax.models.resnet import ResNet
 from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoders, LayerNorm
@@ -63,6 +63,7 @@ class ATBERT(Trunk):
             return nnx.Linear(inputs, hidden, dtype=dtype, rngs=rngs)
 
         if config.audio_encoder == "resnet":
+            self.remat = False  # as a whole: its blocks are, one by one
             self.audio_cnn = ResNet(
                 config.depths,
                 config.width,
@@ -75,6 +76,7 @@ class ATBERT(Trunk):
                 rngs=rngs,
             )
         else:
+            self.remat = config.remat
             self.audio_cnn = taggers.build(whole, config.audio_encoder, contract, rngs=rngs)
         self.audio_input = self.audio_cnn.audio_input
         self.audio_projection = linear(self.audio_cnn.features)
@@ -112,7 +114,8 @@ class ATBERT(Trunk):
         """The CNN's features of each segment, (B, S, D)."""
         audio, mask = batch[self.audio_input], batch["segment_mask"]
         merged = audio.reshape(-1, *audio.shape[2:])
-        features = self.audio_cnn(merged, mask.reshape(-1), fold(key, 1))
+        given = merged, mask.reshape(-1), fold(key, 1)
+        features = remat.apply(self.audio_cnn, *given, remat=self.remat)
         features = self.audio_feature_norm(self.audio_projection(features))
         return Encoded(features.reshape(*mask.shape, self.hidden), mask)
 

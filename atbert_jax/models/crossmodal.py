@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.models import remat
 from atbert_jax.models.attention import attend, attention_mask
 from atbert_jax.models.bert import BERT
 from atbert_jax.models.encoded import Encoded, drop, fold
@@ -115,6 +116,7 @@ class Stack(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ) -> None:
+        self.remat = config.model.remat
         self.dropout = nnx.Dropout(config.crossmodal.embedding_dropout)
         layers = range(config.crossmodal.layers)
         self.blocks = nnx.List([Block(width, config, attention_dropout, rngs=rngs) for _ in layers])
@@ -132,7 +134,8 @@ class Stack(nnx.Module):
         source = None if other is None else self.place(other, fold(key, 1))
         mask = stream.mask if other is None else other.mask
         for number, block in enumerate(self.blocks):
-            x = block(x, x if source is None else source, mask, fold(key, number + 2))
+            given = x, x if source is None else source, mask, fold(key, number + 2)
+            x = remat.apply(block, *given, remat=self.remat)
         return Encoded(x, stream.mask)
 
 

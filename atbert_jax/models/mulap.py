@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models import taggers
+from atbert_jax.models import remat, taggers
 from atbert_jax.models.bert import BERT
 from atbert_jax.models.co_attention import CoAttention
 from atbert_jax.models.encoded import Encoded, drop, fold, with_mean
@@ -64,6 +64,7 @@ class MuLaP(Trunk):
         self.combine, self.hidden = FUSIONS[settings.fusion], settings.width
         dtype = jnp.dtype(model.dtype)
 
+        self.remat = model.remat
         self.audio_cnn = taggers.build(config, model.audio_encoder, contract, rngs=rngs)
         self.audio_input = self.audio_cnn.audio_input
         self.audio_projection = nnx.Linear(
@@ -105,7 +106,8 @@ class MuLaP(Trunk):
         """The CNN's features of each chunk, (B, S, C)."""
         waveform, mask = batch[self.audio_input], batch["segment_mask"]
         merged = waveform.reshape(-1, waveform.shape[-1])
-        features = self.audio_cnn(merged, mask.reshape(-1), fold(key, 1))
+        given = merged, mask.reshape(-1), fold(key, 1)
+        features = remat.apply(self.audio_cnn, *given, remat=self.remat)
         return Encoded(features.reshape(*mask.shape, -1), mask)
 
     def embed_text(self, batch: Batch, key: jax.Array | None) -> Encoded:

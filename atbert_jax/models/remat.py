@@ -1,6 +1,7 @@
 """What is kept for the backward pass and what is computed again there, by `config.model.remat`."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 from flax import nnx
@@ -23,3 +24,9 @@ def rematerialized(call: Callable, *, static: tuple[int, ...] = ()) -> Callable:
     """
     policy = jax.checkpoint_policies.save_only_these_names(KEPT)
     return nnx.remat(call, static_argnums=static, policy=policy)
+
+
+def apply(module: nnx.Module, *given: Any, remat: bool) -> Any:
+    """What a module answers to arrays, rematerialised as a whole or not at all."""
+    call = type(module).__call__
+    return (rematerialized(call) if remat else call)(module, *given)

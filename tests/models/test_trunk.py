@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 
@@ -94,3 +95,29 @@ def test_shapes_are_those_of_the_contract(name, key):
 
 def _shapes(tree: object) -> object:
     return jax.tree.map(lambda x: x.shape, tree)
+
+
+@pytest.mark.parametrize("name", ["atbert mid", "mulap", "tagger", "m3bert", "crossmodal"])
+def test_every_model_can_be_rematerialized(name):
+    changes, make_contract, make_batch = FAMILIES[name]
+    contract, batch, key = make_contract(), make_batch(ROWS), jax.random.key(0)
+    batch = {field: jnp.asarray(x) for field, x in batch.items()}
+
+    def gradients(*, remat: bool):
+        config = tiny.make_config(**changes, **{"model.remat": remat})
+        trunk = tiny.make_module(lambda: models.build(config, contract, rngs=Keys(0)))
+        definition, params, rest = nnx.split(trunk, nnx.Param, ...)
+
+        def loss(params):
+            trunk = nnx.merge(definition, params, rest, copy=True)
+            views = [trunk.encode_audio(batch, key)]
+            views += [trunk.encode_text(batch, key)] if TEXT in trunk.modalities else [None]
+            return (trunk.fuse(*views, key).hidden.astype(jnp.float32) ** 2).sum()
+
+        gradient = jax.grad(loss)
+        return str(jax.make_jaxpr(gradient)(params)).count("remat"), jax.jit(gradient)(params)
+
+    (without, expected), (times, found) = (gradients(remat=remat) for remat in (False, True))
+    assert times > without == 0
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=2e-4)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from atbert_jax.models.batch_norm import BatchNorm
+from atbert_jax.models.remat import keep
 from input_pipeline.spectrogram import Spectrogram
 
 # The gradient of an array's `max` divides by how often its maximum occurs. XLA may round the array
@@ -117,7 +118,7 @@ class Conv(nnx.Module):
 
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps (N, ..., C) with mask (N,) to (N, ..., D), without activation."""
-        return self.norm(self.conv(x), mask, train)
+        return self.norm(keep(self.conv(x)), mask, train)
 
 
 class ConvPool(Conv):
@@ -190,4 +191,4 @@ class Dense(nnx.Module):
 
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps (N, C) with mask (N,) to (N, D)."""
-        return nnx.relu(self.norm(self.linear(x), mask, train))
+        return self.norm(keep(self.linear(x)), mask, train, relu=True)

@@ -4,7 +4,7 @@ import jax
 import ml_collections
 from flax import nnx
 
-from atbert_jax.models import taggers
+from atbert_jax.models import remat, taggers
 from atbert_jax.models.encoded import Encoded, with_mean
 from atbert_jax.models.trunk import AudioTrunk, Batch
 from input_pipeline.contract import Contract
@@ -28,6 +28,7 @@ class Tagger(AudioTrunk):
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
     ) -> None:
+        self.remat = config.model.remat
         self.network = taggers.build(config, config.model.name, contract, rngs=rngs)
         self.audio_input, self.hidden = self.network.audio_input, self.network.features
 
@@ -35,7 +36,7 @@ class Tagger(AudioTrunk):
         """The network's features of each segment, (B, S, D)."""
         waveform, mask = batch[self.audio_input], batch["segment_mask"]
         merged = waveform.reshape(-1, waveform.shape[-1])
-        features = self.network(merged, mask.reshape(-1), key)
+        features = remat.apply(self.network, merged, mask.reshape(-1), key, remat=self.remat)
         return Encoded(features.reshape(*mask.shape, self.hidden), mask)
 
     def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
