@@ -24,8 +24,8 @@ ATBERT = (
     "--text=16",
     "--config.model.layers=1",
 )
-# Chips, config, and the MiB that may be copied in large copies: none, but for MusiCNN's windows, whose
-# maxima XLA wants in another order than their convolutions.
+# The MiB that may be copied in large copies, chips and config: none, but for MusiCNN's windows, whose
+# maxima XLA wants in another order than their convolutions. MuLaP hears with it, too.
 CASES = {
     "atbert on an H100": (0, "h100", *ATBERT),
     "atbert on TPUs, fsdp and tensor-parallel": (
