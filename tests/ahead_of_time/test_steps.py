@@ -24,8 +24,8 @@ ATBERT = (
     "--text=16",
     "--config.model.layers=1",
 )
-# The MiB that may be copied in large copies, chips and config. MusiCNN's windows are copied: XLA wants
-# their maxima in another order than their convolutions. MuLaP hears with it.
+# The MiB that may be copied in large copies, chips and config. MusiCNN's windows are copied: their
+# maxima want another order than their convolutions. MuLaP hears with it.
 CASES = {
     "atbert on an H100": (0, "h100", *ATBERT),
     "atbert on TPUs, fsdp and tensor-parallel": (
