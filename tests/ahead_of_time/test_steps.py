@@ -24,6 +24,12 @@ ATBERT = (
     "--text=16",
     "--config.model.layers=1",
 )
+NARROW = (
+    "--config.model.layers=1",
+    "--config.model.hidden=64",
+    "--config.model.heads=2",
+    "--config.model.ffn=128",
+)
 # The MiB that may be copied in large copies, chips and config. MusiCNN's windows are copied: their
 # maxima want another order than their convolutions. MuLaP hears with it.
 CASES = {
@@ -40,11 +46,10 @@ CASES = {
         0,
         "v5e:2x2",
         "--config=configs/m3bert_pretrain.py",
-        "--config.model.layers=1",
+        *NARROW,
         "--config.sharding.fsdp=True",
     ),
-    "crossmodal on an H100": (0, "h100", "--config=configs/crossmodal.py:audio_text,small"),
-    "mulap on an H100": (None, "h100", "--config=configs/mulap_pretrain.py:tiny"),
+    "mulap on an H100": (None, "h100", "--config=configs/mulap_pretrain.py:tiny", *NARROW),
 }
 LARGEST = 4 * 2**20
 
