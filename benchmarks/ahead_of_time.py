@@ -16,10 +16,11 @@ import time
 
 import jax
 import ml_collections
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
+from atbert_jax import command
 from atbert_jax.training import description, sharding, topology
 from benchmarks import contracts, sizes
 from configs.tagger import PUBLISHED
@@ -57,8 +58,12 @@ def measure(config: ml_collections.ConfigDict) -> None:
     print(json.dumps(description.figures(config, contract, mesh, TOPOLOGY.value)))
 
 
-def measure_all() -> int:
-    """Compiles each model in a process of its own, as a compiler may abort; counts the failures."""
+def measure_all() -> None:
+    """Compiles each model in a process of its own, as a compiler may abort.
+
+    Raises:
+        ValueError: if a model does not compile; after all others.
+    """
     failures = 0
     for name, (config, *more) in MODELS.items():
         for chips in TOPOLOGIES.value:
@@ -70,7 +75,8 @@ def measure_all() -> int:
             seconds = time.perf_counter() - began
             failures += done.returncode != 0
             print(f"{name:18}{chips:10}{seconds:6.0f} s  {_said(done)}", flush=True)
-    return failures
+    if failures:
+        raise ValueError(f"{failures} of the steps above do not compile")
 
 
 def _said(done: subprocess.CompletedProcess) -> str:
@@ -84,15 +90,15 @@ def _said(done: subprocess.CompletedProcess) -> str:
     )
 
 
-def main(_: list[str]) -> int | None:
+def main() -> None:
     """Prints the tables or lines."""
     # A program that is found in the cache is not compiled.
     jax.config.update("jax_enable_compilation_cache", False)
     if ALL.value:
-        return measure_all()
-    measure(sizes.sized(CONFIG.value))
-    return None
+        measure_all()
+    else:
+        measure(sizes.sized(CONFIG.value))
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import ml_collections
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
+from atbert_jax import command
 from atbert_jax.evaluation.tables import Table, print_table
 from benchmarks import sizes
 
@@ -74,9 +75,9 @@ def main(arguments: list[str]) -> None:
     console = Console()
     found: dict[str, list[dict]] = {"ours": [], "peer": []}
     for number in range(ROUNDS.value):
-        for name, command in commands(CONFIG.value, arguments[1:]).items():
+        for name, given in commands(CONFIG.value, arguments).items():
             with Console(stderr=True).status(f"round {number + 1} of {ROUNDS.value}: {name}"):
-                found[name].append(run(command))
+                found[name].append(run(given))
     rates = {name: np.array([line["clips_per_s"] for line in found[name]]) for name in found}
     ratios = rates["ours"] / rates["peer"]
     if JSON.value:
@@ -97,4 +98,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main, takes_arguments=True)

@@ -17,11 +17,12 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import optax
-from absl import app, flags
+from absl import flags
 from flax import nnx
 from ml_collections import config_flags
 from rich.console import Console
 
+from atbert_jax import command
 from atbert_jax.evaluation.tables import Table, print_table
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.training import optimizer, sharding, topology
@@ -117,7 +118,7 @@ def measured(program: jax.stages.Compiled, shapes: tuple) -> float:
     return 1e3 * float(np.median(times[1:]))
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Prints a row for each part."""
     chip, device = topology.chip(TOPOLOGY.value), topology.devices(TOPOLOGY.value)[0]
     rows, console = [], Console(width=130)
@@ -139,4 +140,4 @@ def main(_: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

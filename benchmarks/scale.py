@@ -8,10 +8,11 @@ the bytes go round a ring at `--bandwidth`.
 """
 
 import jax
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
+from atbert_jax import command
 from atbert_jax.evaluation.tables import Table, print_table
 from atbert_jax.training import sharding
 from atbert_jax.training.description import compile_step
@@ -29,7 +30,7 @@ CHOICES = (("data", 1, False), ("fsdp", 1, True), ("data + tensor", 2, False), (
 CHIPS = (8, 64, 256)
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Prints one table."""
     # What the program computes and sends is settled before machine code is made of it.
     jax.config.update("jax_disable_most_optimizations", True)
@@ -66,4 +67,4 @@ def _efficiency(seconds: float, sent: float, compiled: int, chips: int) -> float
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command.run(main)

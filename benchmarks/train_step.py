@@ -19,14 +19,14 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from absl import app, flags
+from absl import flags
 from ml_collections import config_flags
 
+from atbert_jax import command
 from atbert_jax.training import optimizer, sharding
 from atbert_jax.training.state import initialize, lay_out
 from atbert_jax.training.step import make_train_step
 from benchmarks import contracts, sizes
-from input_pipeline.allocation import keep_freed_memory
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/atbert_pretrain.py:base")
 STEPS = flags.DEFINE_integer("steps", 10, "How many are timed.")
@@ -98,11 +98,12 @@ def measure(config: ml_collections.ConfigDict, steps: int) -> dict[str, object]:
     }
 
 
-def main(_: list[str]) -> None:
+def main() -> None:
     """Prints the line."""
+    # A program that is found in the cache is not compiled.
+    jax.config.update("jax_enable_compilation_cache", False)
     print(json.dumps(measure(sizes.sized(CONFIG.value), STEPS.value)))
 
 
 if __name__ == "__main__":
-    keep_freed_memory()
-    app.run(main)
+    command.run(main)
