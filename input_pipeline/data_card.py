@@ -27,7 +27,7 @@ def write(
     summaries: Mapping[str, Summary],
     records: Sequence[Record],
     left_out: Mapping[str, str],
-) -> None:
+) -> Path:
     """Writes `card.html`.
 
     Args:
@@ -37,6 +37,9 @@ def write(
         summaries: Of each shard.
         records: Of the corpus.
         left_out: Why, by path or id of what is not in the shards.
+
+    Returns:
+        The page.
     """
     settings, rate = sharding.shards, sharding.shards.sample_rate
     kept = [pair for name in summaries for pair in summaries[name].kept]
@@ -71,7 +74,9 @@ def write(
         tables=tables,
         figures=figures,
     )
-    (folder / FILE).write_text(render(report), encoding="utf-8")
+    page = folder / FILE
+    page.write_text(render(report), encoding="utf-8")
+    return page
 
 
 def _table(title: str, columns: list[str], rows: Sequence) -> Table:

@@ -123,6 +123,7 @@ def write_shards(corpus: Corpus, given: argparse.Namespace, flags: Sequence[str]
     """
     beam_pipeline.require_beam()
     # TFDS is needed for shards alone, and takes a second.
+    from input_pipeline import data_card
     from input_pipeline.shard_folder import MANIFEST, prepare
     from input_pipeline.shard_writer import ShardSettings
     from input_pipeline.sharding import Sharding
@@ -143,6 +144,7 @@ def write_shards(corpus: Corpus, given: argparse.Namespace, flags: Sequence[str]
             given.output,
             settings,
             left_out=corpus.left_out,
+            card=data_card.write,
             processes=given.processes,
             flags=[f"--runner={given.runner}", *flags] if given.runner else (),
             storage=Storage.of(given.mount),

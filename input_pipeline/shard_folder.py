@@ -1,13 +1,13 @@
 """What makes a folder of shards a manifest and a TFDS data set, written when all shards are."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import tensorflow_datasets as tfds
 from rich.console import Console
 
-from input_pipeline import band_statistics, data_card, sharding
+from input_pipeline import band_statistics, sharding
 from input_pipeline.band_statistics import BandSums
 from input_pipeline.shard_writer import Summary, features
 from input_pipeline.sharding import Plan, Sharding
@@ -17,6 +17,8 @@ from input_pipeline.tables import ManifestError, Table
 
 MANIFEST = "manifest.parquet"
 LEFT_OUT = "left_out.csv"
+# Writes a page about the shards (see `data_card.write`), and says where.
+Card = Callable[..., Path]
 
 
 def prepare(
@@ -25,6 +27,7 @@ def prepare(
     settings: Sharding,
     *,
     left_out: Mapping[str, str] | None = None,
+    card: Card | None = None,
     processes: int | None = None,
     flags: Sequence[str] = (),
     storage: Storage = sharding.HERE,
@@ -35,9 +38,10 @@ def prepare(
     Args:
         table: The manifest; its labels are in `labels` or `label`.
         folder: Where to: gets the shards with their summaries, `manifest.parquet`,
-            `statistics.json`, `card.html`, `left_out.csv` and what TFDS wants.
+            `statistics.json`, `left_out.csv` and what TFDS wants.
         settings: How the records are divided, and their sound.
         left_out: Why, by path of what the corpus names and the manifest does not.
+        card: Writes a page about them into the folder.
         processes: How many, on this machine; by default one for each core.
         flags: For Beam, with `--runner` among them, to work on others.
         storage: Where those find the files.
@@ -73,11 +77,11 @@ def prepare(
     rows.to_csv(folder / LEFT_OUT, index=False)
     _write_metadata(folder, plans, summaries, settings)
     _write_statistics(folder, plans, summaries, records, settings)
-    data_card.write(folder, settings, plans, summaries, records, left_out)
+    see = card(folder, settings, plans, summaries, records, left_out) if card else folder
     sharding.end(folder)
     kept = len(records) - len(lost)
     console.print(
-        f"{kept} of {len(records)} records in {len(plan)} shards, see {folder / data_card.FILE}",
+        f"{kept} of {len(records)} records in {len(plan)} shards, see {see}",
         markup=False,
         highlight=False,
         soft_wrap=True,

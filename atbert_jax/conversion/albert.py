@@ -10,7 +10,6 @@ from atbert_jax.conversion import engine, text_encoder
 from atbert_jax.conversion.engine import Arrays, Conversion, Rule, layer_norm, linear
 from atbert_jax.conversion.files import Source
 from atbert_jax.conversion.text_encoder import ACTIVATIONS, HEAD
-from atbert_jax.training.trained import Trained
 
 FAMILY = "albert"
 # Where a converted folder has the shared layer, and how a trunk names each of its copies: of the
@@ -108,7 +107,7 @@ def _about(source: Source, arrays: Arrays) -> dict[str, Any]:
     }
 
 
-def to_pytorch(model: Trained) -> Conversion:
+def to_pytorch(model: engine.Model) -> Conversion:
     """A trained model's text side as transformers' `AlbertModel`.
 
     There are as many positions as the model has, and longer texts are refused by transformers too.

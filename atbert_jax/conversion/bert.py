@@ -13,7 +13,6 @@ from atbert_jax.conversion import engine, text_encoder
 from atbert_jax.conversion.engine import Arrays, Conversion, Rule, layer_norm, linear
 from atbert_jax.conversion.files import Source
 from atbert_jax.conversion.text_encoder import ACTIVATIONS, HEAD
-from atbert_jax.training.trained import Trained
 
 FAMILY = "bert"
 PREFIX = "model/text_encoder/"
@@ -128,7 +127,7 @@ def first_layers(arrays: Arrays, count: int) -> Arrays:
     return {name: array for name, array in arrays.items() if is_kept(name)}
 
 
-def to_pytorch(model: Trained) -> Conversion:
+def to_pytorch(model: engine.Model) -> Conversion:
     """The BERT of a trained model as transformers' `BertModel`.
 
     There are as many positions as the model has, and there is no pooler. The head of masked

@@ -3,12 +3,15 @@
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import jax
+import ml_collections
 import numpy as np
 
 from atbert_jax.evaluation.tables import Table
+from input_pipeline.contract import Contract
 
 Arrays = dict[str, np.ndarray]
 # Names that one cell of the table shows before it only counts.
@@ -16,6 +19,16 @@ SHOWN = 4
 # What weight decay has left of some weights is less than this. It changes no answer, but numbers
 # below float32's normal ones take a CPU many times as long.
 NOTHING = 1e-30
+
+
+class Model(Protocol):
+    """What is given away of a trained model (see `training.trained.Trained`)."""
+
+    workdir: Path
+    config: ml_collections.ConfigDict
+    contract: Contract
+    params: dict
+    statistics: dict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,6 @@ from atbert_jax.conversion.engine import Arrays, Conversion, Rule, batch_norm, c
 from atbert_jax.conversion.files import Source
 from atbert_jax.models.resnet import STEM_KERNEL, ResNet
 from atbert_jax.training.keys import Keys
-from atbert_jax.training.trained import Trained
 
 FAMILY = "resnet"
 TRUNK = "model/audio_cnn"
@@ -206,7 +205,7 @@ def _require_shapes(where: str, arrays: Arrays, depths: Sequence[int], width: in
         )
 
 
-def to_pytorch(model: Trained) -> Conversion:
+def to_pytorch(model: engine.Model) -> Conversion:
     """A trained model's audio CNN in torchvision's names, without a head.
 
     The stem stays as it is. `torchvision.models.resnet50()` computes the same with `conv1` a
