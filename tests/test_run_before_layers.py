@@ -77,4 +77,5 @@ def test_it_answers_as_then(runs, expected):
 @pytest.mark.parametrize("stage", ["pretrain", "finetune"])
 def test_it_goes_on_as_then(runs, expected, stage):
     loop.train(make_config(stage, MORE), runs / stage)
-    assert losses(runs / stage) == expected["losses"][stage]
+    # Other processors round in another order.
+    np.testing.assert_allclose(losses(runs / stage), expected["losses"][stage], rtol=1e-5)

@@ -68,9 +68,8 @@ class ATBERT(Trunk):
                 config.depths,
                 config.width,
                 separable=config.separable,
-                # Runs from before these could be chosen have none of them in their configs.
-                stem=config.get("stem", "full"),
-                norm=config.get("norm", "batch"),
+                stem=config.stem,
+                norm=config.norm,
                 remat=config.remat,
                 dtype=dtype,
                 rngs=rngs,

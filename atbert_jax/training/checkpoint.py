@@ -329,7 +329,12 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
             f"{workdir}: no {CONFIG} here, so this is not a checkpoint folder; give the --workdir"
             " of a training run"
         )
-    return ml_collections.ConfigDict(json.loads(path.read_text(encoding="utf-8")))
+    config = ml_collections.ConfigDict(json.loads(path.read_text(encoding="utf-8")))
+    for field, value in sameness.EARLIER.items():
+        section, _, name = field.rpartition(".")
+        if section in config and name not in config[section]:
+            config[section][name] = value
+    return config
 
 
 def load_preprocessing(workdir: Path) -> tuple[Contract, Any]:

@@ -8,6 +8,9 @@ import jax
 import ml_collections
 from flax import traverse_util
 
+# Fields that configs of earlier versions do not have, with what was done then.
+EARLIER = {"model.stem": "full", "model.norm": "batch"}
+
 
 def fields(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """Every field by its dotted name, with its value as JSON has it."""
@@ -22,6 +25,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any], free: Sequence[str])
         new: Likewise.
         free: Names that may differ, and all below them.
     """
+    old = {name: value for name, value in EARLIER.items() if name in new} | dict(old)
     return "; ".join(
         f"{name}: {old.get(name)!r} -> {new.get(name)!r}"
         for name in sorted(old.keys() | new.keys())
