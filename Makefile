@@ -28,7 +28,7 @@ test: $(READY)  ## run all tests
 # Alone: PyTorch's compiler and TensorFlow crash when one process loads both.
 parity: $(READY)  ## install PyTorch and compare with it
 	$(BIN)/python -m pip install --quiet --editable '.[dev,torch]'
-	$(BIN)/python -m pytest -m parity tests/models tests/conversion
+	$(BIN)/python -m pytest -m parity tests/models tests/conversion tests/weights
 
 # In an environment of its own: with these wheels JAX looks for accelerators on every start.
 aot:  ## compile steps for an H100 and a TPU that are not here

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from absl import app, flags, logging
 
-from atbert_jax.training.xla_flags import set_xla_flags
-from input_pipeline.allocation import keep_freed_memory
+from atbert_jax.parallel.xla_flags import set_xla_flags
+from input_pipeline.audio.allocation import keep_freed_memory
 
 
 def run(

@@ -46,18 +46,18 @@ def main(arguments: list[str]) -> None:
             "give a family, a source and a new folder: atbert_jax.convert albert SOURCE FOLDER, or"
             " bert, resnet or tagger in the place of albert"
         )
-    from atbert_jax.conversion import run
+    from atbert_jax.conversion import convert_folder
 
     family, source, folder = arguments
     if TO_PYTORCH.value:
-        run.to_pytorch(family, Path(source), Path(folder), step=STEP.value)
+        convert_folder.to_pytorch(family, Path(source), Path(folder), step=STEP.value)
     elif family == "tagger":
         labels = Path(LABELS.value) if LABELS.value else None
-        run.tagger_from_pytorch(
+        convert_folder.tagger_from_pytorch(
             source, Path(folder), model=MODEL.value, dataset=DATASET.value, labels=labels
         )
     else:
-        run.from_pytorch(family, source, Path(folder), stem=STEM.value)
+        convert_folder.from_pytorch(family, source, Path(folder), stem=STEM.value)
 
 
 if __name__ == "__main__":

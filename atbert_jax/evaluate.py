@@ -54,8 +54,8 @@ def main() -> None:
         raise ValueError("--template is the text of a label; it needs --zero_shot")
     if PERTURB.value and ROBUSTNESS.value:
         raise ValueError("--robustness perturbs the clips by itself; leave --perturb out")
-    from atbert_jax.evaluation.run import evaluate
-    from input_pipeline.perturbation import Perturbation
+    from atbert_jax.evaluation.evaluate_run import evaluate
+    from input_pipeline.manifest.perturbation import Perturbation
 
     data = {
         "manifest": MANIFEST.value,

@@ -21,7 +21,7 @@ from atbert_jax import command
 if TYPE_CHECKING:  # the model and JAX are loaded when they are needed, after the flags are checked
     from atbert_jax.evaluation.prediction import Answer
     from atbert_jax.training.trained import Trained
-    from input_pipeline.sources import Record
+    from input_pipeline.manifest.records import Record
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder that a training run wrote.")
 TEXT = flags.DEFINE_string("text", "", "Text that goes with the files, or is asked about alone.")
@@ -64,8 +64,8 @@ def records(arguments: list[str], text: str, *, allow_outside: bool = False) -> 
     Raises:
         ValueError: if there is neither a file nor a text, or a folder holds no audio.
     """
-    from input_pipeline.audio import EXTENSIONS
-    from input_pipeline.sources import Record, read_manifest
+    from input_pipeline.audio.decoding import EXTENSIONS
+    from input_pipeline.manifest.records import Record, read_manifest
 
     if not arguments:
         if not text:
@@ -198,7 +198,7 @@ def drawing(answers: Iterable[Answer], model: Trained, folder: Path) -> Iterator
 
 def show(answers: Iterable[Answer], json_lines: bool) -> list[Answer]:
     """Prints answers as they come (JSON) or as one table, and returns them."""
-    from atbert_jax.evaluation.tables import Table, print_table
+    from atbert_jax.reporting.tables import Table, print_table
 
     answers_seen = []
     for answer in answers:

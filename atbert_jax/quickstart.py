@@ -31,10 +31,10 @@ def quickstart(output: Path, console: Console) -> None:
         output: Folder for everything.
         console: Where to talk.
     """
-    from atbert_jax.evaluation.run import evaluate
+    from atbert_jax.evaluation.evaluate_run import evaluate
     from atbert_jax.training.twin import train_with_twin
     from configs import quickstart_finetune, quickstart_pretrain
-    from input_pipeline import synthetic
+    from input_pipeline.synthetic_music import generate
 
     began = time.monotonic()
     manifest = output / "music" / "manifest.csv"
@@ -44,8 +44,11 @@ def quickstart(output: Path, console: Console) -> None:
         console.print(Rule(title))
         console.print(f"$ python -m {line}", highlight=False, soft_wrap=True, style="bold")
 
-    stage("1. Music", f"input_pipeline.synthetic --output {manifest.parent} --clips {CLIPS}")
-    synthetic.main(["--output", str(manifest.parent), "--clips", str(CLIPS)])
+    stage(
+        "1. Music",
+        f"input_pipeline.synthetic_music.generate --output {manifest.parent} --clips {CLIPS}",
+    )
+    generate.main(["--output", str(manifest.parent), "--clips", str(CLIPS)])
 
     stage(
         "2. Pre-train on clips and captions, without labels",
@@ -96,7 +99,7 @@ def summarize(pairs: dict, genres: dict, console: Console) -> None:
         genres: Metrics of the fine-tuned model, its twin and the baseline.
         console: Where to print.
     """
-    from atbert_jax.evaluation.tables import Table, print_table
+    from atbert_jax.reporting.tables import Table, print_table
 
     rows = [["correct pairs, held-out clips", pairs["correct_pair"]["accuracy"]]]
     rows += [[f"genre, {name}", entry["accuracy"]] for name, entry in genres["systems"].items()]

@@ -11,7 +11,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from atbert_jax import command
-from atbert_jax.training import distributed
+from atbert_jax.parallel import distributed
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run writes into.")

@@ -21,7 +21,8 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from atbert_jax import command
-from atbert_jax.training import description, sharding, topology
+from atbert_jax.parallel import sharding, topology
+from atbert_jax.training import description
 from benchmarks import contracts, sizes
 from configs.tagger import PUBLISHED
 

@@ -23,7 +23,7 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from atbert_jax import command
-from atbert_jax.evaluation.tables import Table, print_table
+from atbert_jax.reporting.tables import Table, print_table
 from benchmarks import sizes
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/atbert_pretrain.py:base")

@@ -20,7 +20,7 @@ import numpy as np
 import soundfile
 from rich.console import Console
 
-from atbert_jax.evaluation.tables import Table, print_table
+from atbert_jax.reporting.tables import Table, print_table
 
 RATE, SHORT, HOUR = 16_000, 10, 3600
 # Files of each row, by what they are: how many, and of how many seconds.

@@ -44,15 +44,17 @@ def synthesize(folder: Path, count: int) -> Path:
 def epoch(manifest: Path) -> None:
     """Makes the batches of an epoch of training."""
     from input_pipeline import dataset
-    from input_pipeline.bad_records import BadRecords
-    from input_pipeline.batches import Batches, measure
+    from input_pipeline.batching.bad_records import BadRecords
+    from input_pipeline.batching.batches import Batches, measure_normalization
 
     config = defaults.get_config("tiny")
     config.data.update({"manifest": str(manifest), "task": "single_label", "memory_mb": 16})
     config.spectrogram.sample_rate = RATE
     config.segmenting.update({"segments": 1, "seconds": SAMPLES / RATE})
     with tempfile.TemporaryDirectory() as folder:
-        data = dataset.load(config, Path(folder), measure=lambda data: measure(config, data))
+        data = dataset.load(
+            config, Path(folder), measure=lambda data: measure_normalization(config, data)
+        )
     bad = BadRecords(None)
     batches = Batches(config, data, bad).train("train", BATCH)
     for _ in range(len(data.split("train").records) // BATCH):
@@ -88,7 +90,7 @@ def main() -> None:
         return
     table, shards = synthesize(given.folder, given.records), given.folder / f"n{given.records}"
     shutil.rmtree(shards, ignore_errors=True)
-    prepare = ("-m", "input_pipeline.prepare", "manifest", f"--root={table}", f"--output={shards}")
+    prepare = ("-m", "atbert_jax.prepare", "manifest", f"--root={table}", f"--output={shards}")
     options = ("--shards", f"--sample_rate={RATE}", f"--processes={given.processes}")
     stage("prepare", given.records, *prepare, *options)
     stage("an epoch", given.records, __file__, f"--epoch={shards / 'manifest.parquet'}")

@@ -109,9 +109,9 @@ def pipeline(manifest: Path, carried: str, memory_mb: int = 0) -> Iterator[int]:
     """Ours, with buckets."""
     from configs import defaults
     from input_pipeline import dataset
-    from input_pipeline.allocation import keep_freed_memory
-    from input_pipeline.bad_records import BadRecords
-    from input_pipeline.batches import Batches
+    from input_pipeline.audio.allocation import keep_freed_memory
+    from input_pipeline.batching.bad_records import BadRecords
+    from input_pipeline.batching.batches import Batches
 
     keep_freed_memory()
     config = defaults.get_config("tiny")
@@ -166,7 +166,7 @@ def main() -> None:
         epoch = max(BATCH, len(paths(given.manifest)) - BATCH)
         print(json.dumps(rates(counts, epoch, given.seconds)))
         return
-    prepare = ["-m", "input_pipeline.prepare", "manifest", f"--root={given.manifest}"]
+    prepare = ["-m", "atbert_jax.prepare", "manifest", f"--root={given.manifest}"]
     where = [f"--output={shards}", "--shards", f"--sample_rate={RATE}"]
     subprocess.run([sys.executable, *prepare, *where], check=True)
     console, measured = Console(), {name: [] for name in CONTENDERS}
@@ -186,7 +186,7 @@ def main() -> None:
 
 def write(measured: dict[str, list[list[float]]], folder: Path, console: Console) -> None:
     """The medians over the rounds with their spread, and ratios of later epochs."""
-    from atbert_jax.evaluation.tables import Table, markdown, print_table
+    from atbert_jax.reporting.tables import Table, markdown, print_table
 
     there = {name: np.array(found) for name, found in measured.items() if found}
     # The ratio within each round, so that it stands whatever else the machine did meanwhile.

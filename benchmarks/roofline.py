@@ -23,11 +23,12 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from atbert_jax import command
-from atbert_jax.evaluation.tables import Table, print_table
 from atbert_jax.models.encoded import Encoded
-from atbert_jax.training import optimizer, sharding, topology
+from atbert_jax.parallel import sharding, topology
+from atbert_jax.parallel.hlo import Program
+from atbert_jax.reporting.tables import Table, print_table
+from atbert_jax.training import optimizer
 from atbert_jax.training.description import abstract_batch
-from atbert_jax.training.hlo import Program
 from atbert_jax.training.state import define
 from benchmarks import contracts, sizes
 

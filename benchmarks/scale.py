@@ -13,10 +13,10 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from atbert_jax import command
-from atbert_jax.evaluation.tables import Table, print_table
-from atbert_jax.training import sharding
+from atbert_jax.parallel import sharding
+from atbert_jax.parallel.hlo import Program
+from atbert_jax.reporting.tables import Table, print_table
 from atbert_jax.training.description import compile_step
-from atbert_jax.training.hlo import Program
 from benchmarks import contracts
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/atbert_pretrain.py:base")

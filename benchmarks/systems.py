@@ -16,8 +16,8 @@ from absl import flags
 from rich.console import Console
 
 from atbert_jax import command
-from atbert_jax.evaluation.run import evaluate
-from atbert_jax.evaluation.tables import Table, markdown, print_table
+from atbert_jax.evaluation.evaluate_run import evaluate
+from atbert_jax.reporting.tables import Table, markdown, print_table
 from atbert_jax.training.twin import train_with_twin
 from configs import (
     crossmodal,
@@ -26,7 +26,7 @@ from configs import (
     mulap_downstream,
     mulap_pretrain,
 )
-from input_pipeline.preparation import MANIFEST, prepare_all
+from input_pipeline.preparing.feature_files import MANIFEST, write_all_features
 
 NOTES = flags.DEFINE_string("notes", None, "Table of notes or music with captions and labels.")
 SPEECH = flags.DEFINE_string("speech", None, "Table of spoken sentences with emotions.")
@@ -95,7 +95,7 @@ def _mulap(learn: Run, measure: Run) -> None:
 def _m3bert(learn: Run, measure: Run) -> None:
     """Pre-trained on the features of the notes; fine-tuned with all its parameters, or frozen."""
     features = Path(WORKDIR.value) / "features"
-    prepare_all(Path(NOTES.value), features)
+    write_all_features(Path(NOTES.value), features)
     config = m3bert_pretrain.get_config("tiny")
     config.data.manifest = str(features / MANIFEST)
     config.segmenting.seconds = SECONDS_OF_NOTES

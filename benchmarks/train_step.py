@@ -23,7 +23,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from atbert_jax import command
-from atbert_jax.training import optimizer, sharding
+from atbert_jax.parallel import sharding
+from atbert_jax.training import optimizer
 from atbert_jax.training.state import initialize, lay_out
 from atbert_jax.training.step import make_train_step
 from benchmarks import contracts, sizes

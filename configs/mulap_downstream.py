@@ -12,7 +12,7 @@ from typing import NamedTuple
 import ml_collections
 
 from configs import defaults, mulap_pretrain
-from input_pipeline.tag_sets import TAG_SETS
+from input_pipeline.corpora.tag_sets import TAG_SETS
 
 
 class Task(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import ml_collections
 
 from configs import defaults, tagger_recipes
-from input_pipeline.tag_sets import TAG_SETS
+from input_pipeline.corpora.tag_sets import TAG_SETS
 
 
 class Published(NamedTuple):

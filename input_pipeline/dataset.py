@@ -9,14 +9,18 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from input_pipeline import band_statistics, few_shot, labelling, sources, text
+from input_pipeline import labelling
+from input_pipeline.audio.music_features import MusicFeatures
+from input_pipeline.audio.segmenting import Segmenting
+from input_pipeline.audio.spectrogram import Spectrogram
 from input_pipeline.contract import TOKENIZER, Contract, Labels, Normalization
-from input_pipeline.music_features import MusicFeatures
-from input_pipeline.perturbation import Perturbation
-from input_pipeline.segmenting import Segmenting
-from input_pipeline.sources import Record
-from input_pipeline.spectrogram import Spectrogram
-from input_pipeline.tasks import of_config
+from input_pipeline.manifest import few_shot
+from input_pipeline.manifest import records as sources
+from input_pipeline.manifest.perturbation import Perturbation
+from input_pipeline.manifest.records import Record
+from input_pipeline.manifest.tasks import of_config
+from input_pipeline.preparing import band_statistics
+from input_pipeline.text import tokenization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,17 +146,17 @@ def _split(records: Sequence[Record], data: ml_collections.ConfigDict) -> dict[s
 def _tokenizer(config: ml_collections.ConfigDict, train: list[Record], folder: Path) -> Any:
     """The tokenizer that the config names, or one that is trained on the captions, if any."""
     if given := config.text.tokenizer or config.init.text:
-        return text.load_tokenizer(given)
+        return tokenization.load_tokenizer(given)
     captions = [record.text for record in train]
-    if not any(map(text.clean, captions)):
+    if not any(map(tokenization.clean, captions)):
         logging.getLogger(__name__).warning(
             "no record of the train split has text: the model learns from audio alone"
         )
-        return text.tokenizer_without_text()
-    model = folder / TOKENIZER / text.VOCABULARY_FILE
+        return tokenization.tokenizer_without_text()
+    model = folder / TOKENIZER / tokenization.VOCABULARY_FILE
     model.parent.mkdir(parents=True, exist_ok=True)
-    text.train_sentencepiece(captions, model, config.text.vocabulary)
-    return text.load_tokenizer(model)
+    tokenization.train_sentencepiece(captions, model, config.text.vocabulary)
+    return tokenization.load_tokenizer(model)
 
 
 def _merged(parts: dict[str, list[list[Record]]]) -> dict[str, list[Record]]:
@@ -222,7 +226,7 @@ def make_contract(
         labels=labels,
         tasks=tasks,
         features=features,
-        special_tokens=text.special_tokens(tokenizer),
+        special_tokens=tokenization.special_tokens(tokenizer),
         mask_token=tokenizer.mask_token_id,
     )
 
@@ -278,7 +282,7 @@ def load(
 
     splits = {}
     for name, records in merged.items():
-        token_ids, token_mask = text.tokenize(
+        token_ids, token_mask = tokenization.tokenize(
             tokenizer, [record.text for record in records], contract.max_tokens
         )
         fields = labelling.arrays(records, contract)

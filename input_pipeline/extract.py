@@ -12,8 +12,8 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from input_pipeline.music_features import MusicFeatures
-from input_pipeline.preparation import prepare_all
+from input_pipeline.audio.music_features import MusicFeatures
+from input_pipeline.preparing.feature_files import write_all_features
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = vars(parser.parse_args(arguments))
     try:
         features = MusicFeatures(**{field.name: given.pop(field.name) for field in fields})
-        failed = prepare_all(**given, settings=features)
+        failed = write_all_features(**given, settings=features)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     if failed:

@@ -10,9 +10,9 @@ import ml_collections
 import numpy as np
 
 from input_pipeline.contract import Contract, Labels
-from input_pipeline.sources import Record
-from input_pipeline.tables import ManifestError
-from input_pipeline.tasks import KINDS, of_config
+from input_pipeline.manifest.records import Record
+from input_pipeline.manifest.table_file import ManifestError
+from input_pipeline.manifest.tasks import KINDS, of_config
 
 Splits = Mapping[str, Sequence[Record]]
 

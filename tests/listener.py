@@ -12,12 +12,12 @@ from flax import nnx
 from atbert_jax.models import frontend
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.objective import Objective
-from atbert_jax.training import sharding
+from atbert_jax.parallel import sharding
 from atbert_jax.training.state import split
 from atbert_jax.training.trained import Trained
+from input_pipeline.audio.segmenting import Segmenting
+from input_pipeline.audio.spectrogram import Spectrogram
 from input_pipeline.contract import Contract, Normalization
-from input_pipeline.segmenting import Segmenting
-from input_pipeline.spectrogram import Spectrogram
 from tests import tiny
 
 LOW, HIGH = np.eye(2, dtype=np.float32)

@@ -2,6 +2,6 @@
 
 import tensorflow  # noqa: F401
 
-import atbert_jax.evaluation.run
+import atbert_jax.evaluation.evaluate_run
 import atbert_jax.training.loop  # noqa: F401
-import input_pipeline.batches  # noqa: F401
+import input_pipeline.batching.batches  # noqa: F401

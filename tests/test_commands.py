@@ -140,12 +140,11 @@ def test_predict_without_tensorflow(checkpoint, music, tmp_path):
 
 def test_predict_equals_evaluation(checkpoint, music, tmp_path):
     """Both engines, with and without tf.data, come to the same probabilities."""
-    from atbert_jax.evaluation import split as on_split
-    from atbert_jax.training import trained
+    from atbert_jax.training import trained, validation
     from atbert_jax.training.step import make_evaluation_step
     from input_pipeline import dataset
-    from input_pipeline.bad_records import BadRecords
-    from input_pipeline.batches import Batches
+    from input_pipeline.batching.bad_records import BadRecords
+    from input_pipeline.batching.batches import Batches
 
     model = trained.load(checkpoint)
     data = dataset.load(model.config, tmp_path, contract=model.contract, tokenizer=model.tokenizer)
@@ -153,7 +152,7 @@ def test_predict_equals_evaluation(checkpoint, music, tmp_path):
     where = jax.tree.map(lambda x: x.sharding, model.params)
     step = make_evaluation_step(model.definition, model.mesh, where)
     ask = functools.partial(step, model.params, model.statistics)
-    ((_, outputs),) = on_split.answers([ask], batches, model.mesh)
+    ((_, outputs),) = validation.answers([ask], batches, model.mesh)
 
     test = [line for line in (music / "tracks.csv").read_text().splitlines() if "test" in line]
     table = tmp_path / "test.csv"

@@ -3,7 +3,7 @@
 import pytest
 
 from atbert_jax.predict import records
-from input_pipeline.sources import ManifestError
+from input_pipeline.manifest.records import ManifestError
 
 
 def test_files_folders_and_texts(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import ml_collections
 
-from atbert_jax.evaluation import grid, plots
+from atbert_jax.evaluation import grid
 from atbert_jax.evaluation.comparison import (
     Outcome,
     Row,
@@ -20,8 +20,9 @@ from atbert_jax.evaluation.comparison import (
     tables,
 )
 from atbert_jax.evaluation.grid import Settings
-from atbert_jax.evaluation.report import Figure, Report, render
-from atbert_jax.evaluation.tables import Table, markdown
+from atbert_jax.reporting import plots
+from atbert_jax.reporting.report import Figure, Report, render
+from atbert_jax.reporting.tables import Table, markdown
 
 
 def write_comparison(

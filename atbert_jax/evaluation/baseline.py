@@ -12,8 +12,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from atbert_jax.evaluation import metrics
-from input_pipeline import audio
+from atbert_jax.metrics import scores as metrics
+from input_pipeline.audio import decoding
 from input_pipeline.contract import Labels
 from input_pipeline.dataset import Dataset, Split
 from input_pipeline.progress import track
@@ -73,8 +73,8 @@ def _described(
     features, kept = [], []
     for row in track(rows, "MFCC baseline", len(rows), "clips", console=console):
         try:
-            waveform = audio.read_clip(split.records[row], rate, LONGEST)
-        except audio.AudioError:
+            waveform = decoding.read_clip(split.records[row], rate, LONGEST)
+        except decoding.AudioError:
             continue  # reported where the model met it
         features.append(mfcc_statistics(waveform, rate))
         kept.append(row)

@@ -7,7 +7,7 @@ from typing import Any
 
 from atbert_jax.evaluation import grid
 from atbert_jax.evaluation.grid import Settings
-from atbert_jax.evaluation.tables import Table, format_cell
+from atbert_jax.reporting.tables import Table, format_cell
 
 LOWER_IS_BETTER = ("loss", "rmse", "mae")
 BEST = " *"

@@ -14,11 +14,11 @@ import numpy as np
 from flax import nnx
 from scipy import stats
 
-from atbert_jax.evaluation.canvas import canvas, encode
-from atbert_jax.evaluation.fonts import lettering
-from atbert_jax.evaluation.report import Figure, Section
-from atbert_jax.evaluation.tables import Table
-from atbert_jax.training import sharding
+from atbert_jax.parallel import sharding
+from atbert_jax.reporting.canvas import canvas, encode
+from atbert_jax.reporting.fonts import lettering
+from atbert_jax.reporting.report import Figure, Section
+from atbert_jax.reporting.tables import Table
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
 from input_pipeline.dataset import Dataset
@@ -120,8 +120,8 @@ def _frames(
     model: Trained, dataset: Dataset, split: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The real frames of each batch: states (L, N, D) and features (N, F)."""
-    from input_pipeline.bad_records import BadRecords
-    from input_pipeline.batches import Batches
+    from input_pipeline.batching.bad_records import BadRecords
+    from input_pipeline.batching.batches import Batches
 
     @jax.jit
     def step(params: dict, statistics: dict, batch: Batch) -> tuple:

@@ -15,10 +15,10 @@ from atbert_jax.evaluation.matching import Stream, compare
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, encode_views, possible
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
-from input_pipeline import text
-from input_pipeline.audio import AudioError
-from input_pipeline.frames import make_reader, nothing
-from input_pipeline.sources import Record
+from input_pipeline.audio.decoding import AudioError
+from input_pipeline.batching.frames import make_reader, nothing
+from input_pipeline.manifest.records import Record
+from input_pipeline.text import tokenization
 
 # Chunks that are computed at a time.
 BATCH = 8
@@ -138,7 +138,7 @@ class Predictor:
     def _rows(self, answer: _Open) -> Iterator[dict]:
         """The chunks of a record as rows of a batch."""
         record, contract = answer.record, self.model.contract
-        ids, mask = text.tokenize(self.model.tokenizer, [record.text], contract.max_tokens)
+        ids, mask = tokenization.tokenize(self.model.tokenizer, [record.text], contract.max_tokens)
         row = {"token_ids": ids[0], "token_mask": mask[0], "answer": answer}
         answer.has_text = bool(mask.any())
         carries, masks = self.reader.carries, self.reader.masks

@@ -22,8 +22,8 @@ from rich.console import Console
 
 from atbert_jax.evaluation.prediction import Answer, Predictor
 from atbert_jax.training import trained
-from input_pipeline.audio import AudioError
-from input_pipeline.sources import Record
+from input_pipeline.audio.decoding import AudioError
+from input_pipeline.manifest.records import Record
 
 # Of what is written, the rest is noise.
 DIGITS = 4

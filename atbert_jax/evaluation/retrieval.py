@@ -18,14 +18,14 @@ import jax
 import numpy as np
 from flax import nnx
 
-from atbert_jax.evaluation import ranking
-from atbert_jax.evaluation.aggregation import aggregate
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, draws, encode_audio, encode_text
-from atbert_jax.evaluation.report import Section
-from atbert_jax.evaluation.tables import Table
+from atbert_jax.metrics import ranking
+from atbert_jax.metrics.aggregation import aggregate
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.alignment import unit
-from atbert_jax.training import sharding
+from atbert_jax.parallel import sharding
+from atbert_jax.reporting.report import Section
+from atbert_jax.reporting.tables import Table
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
 from input_pipeline.dataset import Dataset, Split
@@ -103,7 +103,7 @@ def measure(model: Trained, dataset: Dataset, split: str) -> Section:
     values: dict[str, Any] = {"clips": len(own), "texts": len(first), "rerank": depth}
     for direction, stages in orders.items():
         right = relevant[direction]
-        found = {name: ranking.measure(order, right) for name, order in stages.items()}
+        found = {name: ranking.ranking_metrics(order, right) for name, order in stages.items()}
         values[direction] = found | {CHANCE: ranking.chance(right)}
     files = [records.records[row].name for row in clips.rows]
     queries = [records.records[row].text for row in clips.rows[first]]
@@ -274,8 +274,8 @@ def _batches(
     if not len(rows):
         return
     # TensorFlow is needed here, where a split is read, and not in `predict`.
-    from input_pipeline.bad_records import BadRecords
-    from input_pipeline.batches import Batches
+    from input_pipeline.batching.bad_records import BadRecords
+    from input_pipeline.batching.batches import Batches
 
     part = dataclasses.replace(
         split,

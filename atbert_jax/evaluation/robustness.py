@@ -5,13 +5,13 @@ from typing import Any
 
 from rich.console import Console
 
-from atbert_jax.evaluation import plots
-from atbert_jax.evaluation import split as on_split
-from atbert_jax.evaluation.report import Figure, Section
-from atbert_jax.evaluation.tables import Table
+from atbert_jax.reporting import plots
+from atbert_jax.reporting.report import Figure, Section
+from atbert_jax.reporting.tables import Table
+from atbert_jax.training import validation
 from atbert_jax.training.trained import Trained
 from input_pipeline.dataset import Dataset
-from input_pipeline.perturbation import ROBUSTNESS
+from input_pipeline.manifest.perturbation import ROBUSTNESS
 
 CLEAN = "clean"
 # Metrics in the table and in the picture.
@@ -48,15 +48,15 @@ def measure(
             f"{model.workdir} predicts no labels of one task, and robustness is measured on them;"
             " give the checkpoint of a classification"
         )
-    shown = on_split.SHOWN[task][:COLUMNS]
+    shown = validation.SHOWN[task][:COLUMNS]
     found = {CLEAN: clean}
     for perturbation in ROBUSTNESS:
         perturbed = dataset.perturbed(split, perturbation)
-        (answers,), _ = on_split.ask([model], perturbed, split, console, f", {perturbation}")
-        found[str(perturbation)] = on_split.measure_answers(model, answers, chosen)
+        (answers,), _ = validation.ask([model], perturbed, split, console, f", {perturbation}")
+        found[str(perturbation)] = validation.measure_answers(model, answers, chosen)
     values = {}
     for name, metrics in found.items():
-        view, entry = next(on_split.views(metrics["classification"], task))
+        view, entry = next(validation.views(metrics["classification"], task))
         values[name] = {metric: entry[metric] for metric in shown}
     rows = [[name, *entry.values()] for name, entry in values.items()]
     note = f"Each clip is perturbed as a whole before it is cut into chunks; {view}."

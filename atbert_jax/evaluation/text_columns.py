@@ -5,10 +5,10 @@ from typing import Any
 
 from rich.console import Console
 
-from atbert_jax.evaluation import split as on_split
-from atbert_jax.evaluation.report import Section
-from atbert_jax.evaluation.tables import Table
 from atbert_jax.objectives.views import TEXT
+from atbert_jax.reporting.report import Section
+from atbert_jax.reporting.tables import Table
+from atbert_jax.training import validation
 from atbert_jax.training.trained import Trained
 from input_pipeline.dataset import Dataset
 
@@ -52,13 +52,13 @@ def measure(
     found = {first: given}
     for column in others:
         note = f", text column {column}"
-        (answers,), _ = on_split.ask([model], datasets[column], split, console, note)
-        found[column] = on_split.measure_answers(model, answers, chosen)
-    shown = on_split.SHOWN[task]
+        (answers,), _ = validation.ask([model], datasets[column], split, console, note)
+        found[column] = validation.measure_answers(model, answers, chosen)
+    shown = validation.SHOWN[task]
     values = {
         column: {
             view: {metric: entry.get(metric) for metric in shown}
-            for view, entry in on_split.views(metrics["classification"], task)
+            for view, entry in validation.views(metrics["classification"], task)
         }
         for column, metrics in found.items()
     }

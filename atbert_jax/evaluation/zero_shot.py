@@ -15,21 +15,21 @@ import numpy as np
 from flax import nnx
 from scipy.special import softmax
 
-from atbert_jax.evaluation import split as on_split
-from atbert_jax.evaluation.aggregation import aggregate
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, compare, encode_text
-from atbert_jax.evaluation.report import Figure, Section
-from atbert_jax.evaluation.tables import Table
+from atbert_jax.metrics.aggregation import aggregate
+from atbert_jax.reporting.report import Figure, Section
+from atbert_jax.reporting.tables import Table
+from atbert_jax.training import validation
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.step import KEPT
 from atbert_jax.training.trained import Trained
-from input_pipeline import text
 from input_pipeline.dataset import Dataset
 from input_pipeline.progress import track
+from input_pipeline.text import tokenization
 
 # Scikit-learn and Matplotlib take seconds to import, which predicting can do without.
-metrics = lazy.load("atbert_jax.evaluation.metrics", suppress_warning=True)
-plots = lazy.load("atbert_jax.evaluation.plots", suppress_warning=True)
+metrics = lazy.load("atbert_jax.metrics.scores", suppress_warning=True)
+plots = lazy.load("atbert_jax.reporting.plots", suppress_warning=True)
 
 NAME = "zero_shot"
 # Ways to compare, the one that answers first.
@@ -63,7 +63,7 @@ class ZeroShot:
         if len(self.labels) < 2:
             raise ValueError(f"to choose from labels takes two or more, not {list(self.labels)}")
         texts = [template.replace("{}", label) for label in self.labels]
-        ids, mask = text.tokenize(model.tokenizer, texts, model.contract.max_tokens)
+        ids, mask = tokenization.tokenize(model.tokenizer, texts, model.contract.max_tokens)
         self._require_different(ids, mask)
 
         @jax.jit
@@ -161,8 +161,8 @@ def known_beforehand(truth: np.ndarray, names: Sequence[str]) -> dict[str, dict[
 def _outputs(model: Trained, dataset: Dataset, split: str, texts: Stream) -> dict[str, np.ndarray]:
     """Scores (N, C) of all chunks by way to compare, with `record`, `labels` and `label_mask`."""
     # TensorFlow is needed here, where a split is read, and not in `predict`.
-    from input_pipeline.bad_records import BadRecords
-    from input_pipeline.batches import Batches
+    from input_pipeline.batching.bad_records import BadRecords
+    from input_pipeline.batching.batches import Batches
 
     @jax.jit
     def scores(params: dict, statistics: dict, batch: Batch, texts: Stream) -> Batch:
@@ -177,5 +177,5 @@ def _outputs(model: Trained, dataset: Dataset, split: str, texts: Stream) -> dic
     batches = Batches(model.config, dataset, BadRecords(None))
     stream = batches.evaluation(split, size)
     stream = track(stream, "zero-shot labels", batches.steps(split, size), "batches")
-    ((_, outputs),) = on_split.answers([step], stream, model.mesh)
+    ((_, outputs),) = validation.answers([step], stream, model.mesh)
     return outputs[NAME]

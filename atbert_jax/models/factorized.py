@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from atbert_jax.training.sharding import axes
+from atbert_jax.parallel.sharding import axes
 
 EPSILON = 1e-6
 

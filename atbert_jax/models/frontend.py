@@ -1,10 +1,10 @@
-"""Waveform -> log-mel inside the jitted step; the twin of `input_pipeline.features`."""
+"""Waveform -> log-mel inside the jitted step; the twin of `input_pipeline.batching.log_mel`."""
 
 import jax
 import jax.numpy as jnp
 
+from input_pipeline.audio.spectrogram import CLIP_EPSILON, Spectrogram
 from input_pipeline.contract import Contract
-from input_pipeline.spectrogram import CLIP_EPSILON, Spectrogram
 
 
 def log_mel(waveform: jax.Array, spectrogram: Spectrogram) -> jax.Array:

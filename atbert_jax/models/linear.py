@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from atbert_jax.training.sharding import axes, repeated
+from atbert_jax.parallel.sharding import axes, repeated
 
 
 class Linear(nnx.Linear):

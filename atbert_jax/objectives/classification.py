@@ -10,19 +10,19 @@ import numpy as np
 import optax
 from flax import nnx
 
-from atbert_jax.evaluation.aggregation import aggregate as aggregate_tracks
-from atbert_jax.evaluation.report import Figure
-from atbert_jax.evaluation.tables import Table
+from atbert_jax.metrics.aggregation import aggregate as aggregate_tracks
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views, possible
+from atbert_jax.reporting.report import Figure
+from atbert_jax.reporting.tables import Table
 from input_pipeline.contract import Contract
 
 # Scikit-learn and Matplotlib take seconds to import, which predicting can do without.
-fonts = lazy.load("atbert_jax.evaluation.fonts", suppress_warning=True)
-metrics = lazy.load("atbert_jax.evaluation.metrics", suppress_warning=True)
-plots = lazy.load("atbert_jax.evaluation.plots", suppress_warning=True)
+fonts = lazy.load("atbert_jax.reporting.fonts", suppress_warning=True)
+metrics = lazy.load("atbert_jax.metrics.scores", suppress_warning=True)
+plots = lazy.load("atbert_jax.reporting.plots", suppress_warning=True)
 
 HEADS = ("mlp", "linear", "residual")
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nnx.relu}

@@ -14,12 +14,12 @@ import numpy as np
 import optax
 from flax import nnx
 
-from atbert_jax.evaluation.report import Figure
-from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.transformer import LayerNorm
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
+from atbert_jax.reporting.report import Figure
+from atbert_jax.reporting.tables import Table
 from input_pipeline.contract import Contract
 
 

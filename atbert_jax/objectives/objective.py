@@ -6,9 +6,9 @@ import jax
 import numpy as np
 from flax import nnx
 
-from atbert_jax.evaluation.report import Figure
-from atbert_jax.evaluation.tables import Table
 from atbert_jax.models.trunk import Batch, Trunk
+from atbert_jax.reporting.report import Figure
+from atbert_jax.reporting.tables import Table
 
 # (sum, weight) of a loss or a metric: reduced once, over the global batch.
 Mean = tuple[jax.Array, jax.Array]

@@ -21,11 +21,12 @@ import jax.numpy as jnp
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
-from atbert_jax.training import distributed, sameness
-from atbert_jax.training.sharding import placed
+from atbert_jax.parallel import distributed
+from atbert_jax.parallel.sharding import placed
+from atbert_jax.training import sameness
 from atbert_jax.training.state import TrainState
-from input_pipeline import text
 from input_pipeline.contract import TOKENIZER, Contract
+from input_pipeline.text import tokenization
 
 T = TypeVar("T")
 
@@ -314,7 +315,7 @@ def save_preprocessing(workdir: Path, contract: Contract, tokenizer: Any) -> Non
     """Writes the contract and the tokenizer's files."""
     workdir.mkdir(parents=True, exist_ok=True)
     contract.save(workdir)
-    text.save_tokenizer(tokenizer, workdir / TOKENIZER)
+    tokenization.save_tokenizer(tokenizer, workdir / TOKENIZER)
 
 
 def load_config(workdir: Path) -> ml_collections.ConfigDict:
@@ -339,7 +340,7 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
 
 def load_preprocessing(workdir: Path) -> tuple[Contract, Any]:
     """Contract and tokenizer of a run."""
-    return Contract.load(workdir), text.load_tokenizer(workdir / TOKENIZER)
+    return Contract.load(workdir), tokenization.load_tokenizer(workdir / TOKENIZER)
 
 
 def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, Contract, Any]:

@@ -11,17 +11,17 @@ import jax
 import ml_collections
 import numpy as np
 
-from atbert_jax.conversion import albert, bert, engine, files, resnet
 from atbert_jax.models import taggers
 from atbert_jax.training import checkpoint, sameness
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.state import TrainState
+from atbert_jax.weights import albert_rules, bert_rules, engine, files, resnet_rules
 from input_pipeline.dataset import Dataset
 
 # Which families a field of `config.init` starts from; a tagger as audio encoder, from its own run.
 FAMILIES = {
-    "text": {albert.FAMILY: albert, bert.FAMILY: bert},
-    "audio": {resnet.FAMILY: resnet},
+    "text": {albert_rules.FAMILY: albert_rules, bert_rules.FAMILY: bert_rules},
+    "audio": {resnet_rules.FAMILY: resnet_rules},
 }
 # What the run of a tagger calls the network, and what others call it that hear with one.
 NETWORK, AUDIO_CNN = "model/network/", "model/audio_cnn/"
@@ -65,7 +65,7 @@ def find(config: ml_collections.ConfigDict) -> list[Converted]:
         about = files.read_about(folder, list(families))
         family = families[about["family"]]
         _require_sizes(folder, family.SIZES, about, config.model)
-        if family is bert and config.model.layers > about["layers"]:
+        if family is bert_rules and config.model.layers > about["layers"]:
             raise ValueError(
                 f"{folder} has {about['layers']} layers, fewer than config.model.layers="
                 f"{config.model.layers}; set --config.model.layers={about['layers']} or less"
@@ -192,22 +192,22 @@ def start_from(
     for each in found:
         arrays, name_in_file = files.read_arrays(each.folder), str
         layers = each.about.get("layers", config.model.layers)
-        if each.family is not resnet:
+        if each.family is not resnet_rules:
             _require_tokenizer(each, dataset.tokenizer)
             positions = each.family.POSITIONS
             arrays[positions] = arrays[positions][: dataset.contract.max_tokens]
-        if each.family is albert:
-            name_in_file = albert.in_file
-        if each.family is bert:
-            arrays = bert.first_layers(arrays, config.model.layers)
+        if each.family is albert_rules:
+            name_in_file = albert_rules.in_file
+        if each.family is bert_rules:
+            arrays = bert_rules.first_layers(arrays, config.model.layers)
         state, taken, left = _fill(state, arrays, name_in_file, each.folder)
         names += taken
         lines.append(f"from {each.folder}: {len(taken)} arrays taken over")
         if left:
             lines.append(f"  not used here: {', '.join(left)}")
-        if each.family is albert and layers != config.model.layers:
+        if each.family is albert_rules and layers != config.model.layers:
             lines.append(f"  its layer is applied {layers} times there, {config.model.layers} here")
-        if each.family is bert and layers != config.model.layers:
+        if each.family is bert_rules and layers != config.model.layers:
             lines.append(f"  of its {layers} layers the first {config.model.layers}")
     return state, names, lines
 

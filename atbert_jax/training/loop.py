@@ -13,17 +13,16 @@ from flax import nnx
 from rich.console import Console
 
 from atbert_jax import models
-from atbert_jax.evaluation import split as evaluation
+from atbert_jax.parallel import distributed, sharding
 from atbert_jax.training import (
     checkpoint,
     converted,
-    distributed,
     freezing,
     optimizer,
     pictures,
     resuming,
-    sharding,
     transfer,
+    validation,
 )
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.profiling import Trace
@@ -109,8 +108,8 @@ class Run:
         preprocessing: Path | None,
     ) -> None:
         # TensorFlow is imported here, where data is read, and nowhere else in this package.
-        from input_pipeline.bad_records import BadRecords
-        from input_pipeline.batches import Batches
+        from input_pipeline.batching.bad_records import BadRecords
+        from input_pipeline.batching.batches import Batches
 
         self.config, self.workdir, self.console = config, workdir, console
         self.mesh = sharding.make_mesh(config.sharding)
@@ -163,7 +162,8 @@ class Run:
             return data if distributed.is_first() else self._read(workdir)
 
     def _read(self, preprocessing: Path | None) -> Dataset:
-        from input_pipeline import batches, dataset
+        from input_pipeline import dataset
+        from input_pipeline.batching import batches
 
         contract = tokenizer = None
         if preprocessing:
@@ -173,7 +173,7 @@ class Run:
             self.workdir,
             contract=contract,
             tokenizer=tokenizer,
-            measure=lambda data: batches.measure(self.config, data),
+            measure=lambda data: batches.measure_normalization(self.config, data),
         )
 
     def _start(self) -> None:
@@ -319,12 +319,12 @@ class Run:
         state: TrainState = self.state
         batches: Iterator = self.batches.evaluation("val", size, sharding.rows(self.mesh, size))
         model = functools.partial(self.evaluate, state.params, state.statistics)
-        ((sums, outputs),) = evaluation.answers([model], batches, self.mesh)
+        ((sums, outputs),) = validation.answers([model], batches, self.mesh)
         learner = nnx.merge(self.definition, state.params, state.statistics)
-        metrics = evaluation.measure(
+        metrics = validation.measure(
             learner, self.config.objectives, sums, outputs, self.config.evaluation.aggregate
         )
-        values = evaluation.scalars(metrics)
+        values = validation.scalars(metrics)
         _score(values, self.config.evaluation.best_metric)  # refuses an unknown name at step 0
         self.writer.scalars(int(state.step), {f"val/{k}": v for k, v in values.items()})
         if any(objective.draws for objective in learner.objectives.values()):

@@ -9,7 +9,7 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from atbert_jax.models import frontend
-from atbert_jax.training import sharding
+from atbert_jax.parallel import sharding
 from atbert_jax.training.learner import Batch
 from input_pipeline.contract import Contract
 

@@ -11,7 +11,8 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
-from atbert_jax.training import freezing, sharding
+from atbert_jax.parallel import sharding
+from atbert_jax.training import freezing
 from atbert_jax.training.learner import Batch, Sums
 from atbert_jax.training.state import Layout, TrainState, split
 

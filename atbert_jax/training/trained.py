@@ -12,7 +12,8 @@ import ml_collections
 from flax import nnx
 from jax.sharding import Mesh
 
-from atbert_jax.training import checkpoint, sharding
+from atbert_jax.parallel import sharding
+from atbert_jax.training import checkpoint
 from atbert_jax.training.learner import Batch, Learner
 from atbert_jax.training.state import define, place
 from atbert_jax.training.step import make_evaluation_step

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from input_pipeline.tables import ManifestError
+from input_pipeline.manifest.table_file import ManifestError
 
 if TYPE_CHECKING:
     from input_pipeline.corpora.corpus import Corpus
@@ -28,12 +28,12 @@ CORPORA = {
     "gtzan": "gtzan",
     "huggingface": "huggingface",
     "lp_musiccaps": "lp_musiccaps",
-    "m3bert": "m3bert",
+    "m3bert": "m3bert_sets",
     "magnatagatune": "magnatagatune",
-    "manifest": "manifest",
+    "manifest": "own_manifest",
     "million_song": "million_song",
     "mtg_jamendo": "mtg_jamendo",
-    "mulap": "mulap",
+    "mulap": "mulap_corpus",
     "music4all": "music4all",
     "musiccaps": "musiccaps",
     "nsynth": "nsynth",

@@ -13,8 +13,8 @@ import soundfile
 
 from input_pipeline.corpora.corpus import Corpus
 from input_pipeline.corpora.folder import SPLITS
+from input_pipeline.manifest.table_file import ManifestError
 from input_pipeline.progress import track
-from input_pipeline.tables import ManifestError
 
 # How a file of each format begins, and the extension that it gets.
 MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au"}

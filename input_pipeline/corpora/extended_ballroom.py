@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pandas as pd
 
 from input_pipeline.corpora.corpus import Corpus, require
-from input_pipeline.tables import ManifestError
+from input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("",)
 TABLE = "extendedballroom_v1.1.xml"

@@ -18,7 +18,7 @@ from pyarrow import ipc, parquet, types
 from input_pipeline.corpora import embedded
 from input_pipeline.corpora.corpus import Corpus
 from input_pipeline.corpora.folder import SPLITS
-from input_pipeline.tables import ManifestError
+from input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ()
 # Rows that are read at once; a row can have minutes of sound.

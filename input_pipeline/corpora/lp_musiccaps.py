@@ -17,7 +17,7 @@ import pandas as pd
 
 from input_pipeline.corpora import clips, musiccaps
 from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.tables import ManifestError, Table
+from input_pipeline.manifest.table_file import ManifestError, Table
 
 KINDS = ("writing", "summary", "paraphrase")
 VARIANTS = ("captions", *KINDS, "attribute_prediction", "ground_truth")

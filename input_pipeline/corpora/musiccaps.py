@@ -12,7 +12,7 @@ import pandas as pd
 
 from input_pipeline.corpora import clips
 from input_pipeline.corpora.corpus import Corpus, read_table
-from input_pipeline.tables import ManifestError
+from input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("clips", "videos")
 TABLES = ("musiccaps-public.csv", "musiccaps-public.csv.gz")

@@ -13,7 +13,7 @@ import pandas as pd
 
 from input_pipeline.corpora import clips
 from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.tables import ManifestError
+from input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("speech", "song", "all")
 # Actor 18 did not sing.

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.audio import EXTENSIONS
+from input_pipeline.audio.decoding import EXTENSIONS
 from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.tables import ManifestError
+from input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("",)
 NAME = re.compile(r"(\d\d)(\d)(\w\w)(\w\w)(\w)")

@@ -17,7 +17,7 @@ from tensorflow_datasets.core.dataset_builder import DatasetBuilder
 
 from input_pipeline.corpora import embedded
 from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.tables import ManifestError
+from input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ()
 features = tensorflow_datasets.features

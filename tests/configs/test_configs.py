@@ -15,10 +15,10 @@ from flax import nnx
 
 import configs
 from atbert_jax.models import taggers
+from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.training import freezing, optimizer, resuming
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.state import define
 from configs import (
     atbert_finetune,
@@ -32,10 +32,10 @@ from configs import (
     tagger_recipes,
 )
 from input_pipeline import dataset
+from input_pipeline.batching.log_mel import Augmentation
 from input_pipeline.contract import Contract, Labels
-from input_pipeline.features import Augmentation
-from input_pipeline.tag_sets import TAG_SETS
-from input_pipeline.text import tokenizer_without_text
+from input_pipeline.corpora.tag_sets import TAG_SETS
+from input_pipeline.text.tokenization import tokenizer_without_text
 
 FOLDER = Path(configs.__file__).parent
 SHARED = ("__init__", "defaults", "tagger_recipes")

@@ -5,7 +5,7 @@ import pytest
 
 from atbert_jax.training import optimizer
 from configs import defaults, tagger_recipes
-from input_pipeline.features import Augmentation
+from input_pipeline.batching.log_mel import Augmentation
 
 
 def make_config(recipe: str):

@@ -18,14 +18,14 @@ import pytest
 from flax import nnx, traverse_util
 from safetensors.numpy import load_file
 
-from atbert_jax.conversion import albert, bert, files
 from atbert_jax.models.bert import BERT
+from atbert_jax.models.keys import Keys
 from atbert_jax.training import checkpoint, converted
 from atbert_jax.training.checkpoint import Checkpoints
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
-from input_pipeline import text
+from atbert_jax.weights import albert_rules, bert_rules, files
+from input_pipeline.text import tokenization
 from tests import tiny
 
 pytestmark = [
@@ -212,8 +212,10 @@ def test_a_converted_albert_equals_transformers(tmp_path, size, vocabulary, acti
 
 
 def test_transformers_load_a_trained_text_encoder(tmp_path):
-    model = text.train_sentencepiece(["slow piano", "fast drums"], tmp_path / "spiece.model", 40)
-    tokenizer = text.load_tokenizer(model)
+    model = tokenization.train_sentencepiece(
+        ["slow piano", "fast drums"], tmp_path / "spiece.model", 40
+    )
+    tokenizer = tokenization.load_tokenizer(model)
     config = make_config(**{"model.layers": 2})
     contract = tiny.make_contract(vocabulary=len(tokenizer), max_tokens=max(LENGTHS))
     learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
@@ -237,7 +239,7 @@ def test_transformers_load_the_head_of_masked_language_modelling(tmp_path):
     in_pytorch(write_albert, source, "tiny", 50, "gelu_new", ".safetensors")
     command("-m", "atbert_jax.convert", "albert", source, folder)
     arrays = {
-        name.replace(albert.LAYER, "model/encoders/shared/layers/0/"): array
+        name.replace(albert_rules.LAYER, "model/encoders/shared/layers/0/"): array
         for name, array in load_file(folder / files.WEIGHTS).items()
     }
     trained = SimpleNamespace(
@@ -246,7 +248,7 @@ def test_transformers_load_the_head_of_masked_language_modelling(tmp_path):
         config=make_config(**{f"model.{name}": value for name, value in SIZES["tiny"].items()}),
         contract=tiny.make_contract(vocabulary=50),
     )
-    files.write(back, albert.to_pytorch(trained), None, pytorch=True)
+    files.write(back, albert_rules.to_pytorch(trained), None, pytorch=True)
     in_pytorch(load_albert, back, "AlbertForMaskedLM", [])
     expected, found = (np.load(name / "outputs.npz") for name in (source, back))
     for name in ("hidden", "logits"):
@@ -298,7 +300,7 @@ def test_every_layer_of_a_converted_bert_equals_transformers(tmp_path, size, suf
         config=config,
         contract=contract,
     )
-    files.write(back, bert.to_pytorch(trained), None, pytorch=True)
+    files.write(back, bert_rules.to_pytorch(trained), None, pytorch=True)
     in_pytorch(load_bert, back)
     found = np.load(back / "outputs.npz")
     for name in ("hidden", "logits"):

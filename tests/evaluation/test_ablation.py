@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from atbert_jax.evaluation import ablation, grid
-from atbert_jax.training import distributed
+from atbert_jax.parallel import distributed
 from tests import tiny
 
 METRIC = "correct_pair/roc_auc"

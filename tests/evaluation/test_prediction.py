@@ -9,7 +9,7 @@ import soundfile
 
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.training import trained
-from input_pipeline.sources import Record
+from input_pipeline.manifest.records import Record
 from tests import commands, tiny
 
 RATE = 8000

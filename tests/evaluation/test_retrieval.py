@@ -12,9 +12,9 @@ from flax import nnx
 from atbert_jax.evaluation import retrieval
 from atbert_jax.evaluation.matching import Stream
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.alignment import summaries
-from atbert_jax.training import sharding
-from atbert_jax.training.keys import Keys
+from atbert_jax.parallel import sharding
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from input_pipeline import dataset

@@ -7,18 +7,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.evaluation import plots, robustness, run
-from atbert_jax.evaluation import split as on_split
-from atbert_jax.evaluation.report import PNG_SIGNATURE
-from atbert_jax.training import trained
+from atbert_jax.evaluation import evaluate_run, robustness
+from atbert_jax.reporting import plots
+from atbert_jax.reporting.report import PNG_SIGNATURE
+from atbert_jax.training import trained, validation
 from input_pipeline import dataset
 from input_pipeline.contract import Labels
-from input_pipeline.perturbation import ROBUSTNESS, Perturbation
+from input_pipeline.manifest.perturbation import ROBUSTNESS, Perturbation
 
 
 def evaluate(tone_run, output, **more) -> tuple[dict, str]:
     quiet = Console(file=io.StringIO())
-    values = run.evaluate(tone_run, "test", output, with_baseline=False, console=quiet, **more)
+    values = evaluate_run.evaluate(
+        tone_run, "test", output, with_baseline=False, console=quiet, **more
+    )
     return values, (output / "report.html").read_text(encoding="utf-8")
 
 
@@ -27,7 +29,7 @@ def test_the_robustness_set_is_measured_and_shown(tone_run, tmp_path):
     found = values["robustness"]
     assert list(found) == ["clean", *map(str, ROBUSTNESS)]
     clean = values["classification"]["audio"]
-    assert found["clean"] == {name: clean[name] for name in on_split.SHOWN["single_label"]}
+    assert found["clean"] == {name: clean[name] for name in validation.SHOWN["single_label"]}
     assert page.count("Robustness") == 3  # a table, a picture and its description
     assert "compress:film_standard" in page
     # Each is what an evaluation of these clips alone says.
@@ -42,11 +44,11 @@ def test_the_robustness_set_is_measured_and_shown(tone_run, tmp_path):
 
 def test_averages_that_are_undefined_are_not_drawn(monkeypatch):
     drawn, undefined = {}, {"roc_auc_macro": None, "pr_auc_macro": None}
-    entry = {**dict.fromkeys(on_split.SHOWN["multi_label"], 0.5), **undefined}
+    entry = {**dict.fromkeys(validation.SHOWN["multi_label"], 0.5), **undefined}
     answers = ([None], 0)
-    monkeypatch.setattr(on_split, "ask", lambda *_: answers)
-    monkeypatch.setattr(on_split, "measure_answers", lambda *_: {"classification": {}})
-    monkeypatch.setattr(on_split, "views", lambda *_: iter([("audio", entry)]))
+    monkeypatch.setattr(validation, "ask", lambda *_: answers)
+    monkeypatch.setattr(validation, "measure_answers", lambda *_: {"classification": {}})
+    monkeypatch.setattr(validation, "views", lambda *_: iter([("audio", entry)]))
     monkeypatch.setattr(plots, "dots", lambda _, panels: drawn.update(panels) or PNG_SIGNATURE)
     model = SimpleNamespace(contract=SimpleNamespace(labels=Labels("multi_label", ("a", "b"))))
     data = SimpleNamespace(perturbed=lambda *_: None)
@@ -64,7 +66,7 @@ def test_only_the_clips_of_the_split_are_perturbed(tone_run, tmp_path):
     assert {record.perturbation for record in changed.split("test").records} == {stretch}
     assert changed.split("val") is data.split("val")
     plain, slow = (
-        on_split.ask([model], each, "test", Console(quiet=True))[0][0][1]["classification"]
+        validation.ask([model], each, "test", Console(quiet=True))[0][0][1]["classification"]
         for each in (data, changed)
     )
     # Two chunks of 0.8 s and three of 1.3 s become one and two.
@@ -82,14 +84,14 @@ def test_only_the_clips_of_the_split_are_perturbed(tone_run, tmp_path):
 )
 def test_chunks_are_those_that_are_asked_for(tone_run, tmp_path, monkeypatch, asked, chunks, fact):
     records = []
-    answers = on_split.answers
+    answers = validation.answers
 
     def remembering(*arguments):
         found = answers(*arguments)
         records.append(found[0][1]["classification"]["record"])
         return found
 
-    monkeypatch.setattr(on_split, "answers", remembering)
+    monkeypatch.setattr(validation, "answers", remembering)
     _, page = evaluate(tone_run, tmp_path / "report", **asked)
     assert np.bincount(records[0]).tolist() == chunks
     assert fact in page

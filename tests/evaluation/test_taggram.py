@@ -8,13 +8,13 @@ from matplotlib import image
 from rich.console import Console
 
 from atbert_jax import predict
-from atbert_jax.evaluation import run, taggram
+from atbert_jax.evaluation import evaluate_run, taggram
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.evaluation.taggram import Taggram
 from atbert_jax.training import trained
 from input_pipeline import dataset
+from input_pipeline.audio.segmenting import Segmenting
 from input_pipeline.contract import Labels
-from input_pipeline.segmenting import Segmenting
 from tests import tiny
 
 NAMES = ("발라드", "A$AP $x$", *(f"tag {n}" for n in range(20)))
@@ -79,7 +79,7 @@ def test_predict_writes_one_for_each_file(tone_run, tmp_path):
 
 
 def test_reports_show_clips_of_several_chunks(tone_run, tmp_path):
-    run.evaluate(
+    evaluate_run.evaluate(
         tone_run, "test", tmp_path, with_baseline=False, console=Console(file=io.StringIO())
     )
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from atbert_jax.evaluation import run
-from atbert_jax.evaluation import split as on_split
+from atbert_jax.evaluation import evaluate_run
+from atbert_jax.training import validation
 from tests import tiny
 
 VIEWS = ("audio_text", "audio", "text")
@@ -29,7 +29,9 @@ def spoken(tone_manifest, tone_config, tmp_path) -> Path:
 
 def evaluate(workdir: Path, output: Path, **more) -> tuple[dict, str]:
     quiet = Console(file=io.StringIO())
-    values = run.evaluate(workdir, "test", output, with_baseline=False, console=quiet, **more)
+    values = evaluate_run.evaluate(
+        workdir, "test", output, with_baseline=False, console=quiet, **more
+    )
     return values, (output / "report.html").read_text(encoding="utf-8")
 
 
@@ -38,7 +40,7 @@ def test_both_columns_are_in_one_report(spoken, tmp_path):
     found = values["text_columns"]
     assert list(found) == ["text", "stt"]
     assert page.count("<h2>Text columns</h2>") == 1
-    shown = on_split.SHOWN["single_label"]
+    shown = validation.SHOWN["single_label"]
     for column, views in found.items():
         alone, _ = evaluate(spoken, tmp_path / column, data={"text_column": column})
         for view in VIEWS:

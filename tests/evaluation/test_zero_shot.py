@@ -9,7 +9,7 @@ from atbert_jax.evaluation import zero_shot
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.evaluation.zero_shot import ZeroShot
 from input_pipeline import dataset
-from input_pipeline.sources import Record
+from input_pipeline.manifest.records import Record
 from tests import listener
 
 

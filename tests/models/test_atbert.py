@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from atbert_jax import models
+from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.views import VIEWS, encode_views
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from tests import tiny

@@ -8,7 +8,7 @@ from flax import nnx
 
 from atbert_jax.models import batch_norm
 from atbert_jax.models.batch_norm import BatchNorm
-from atbert_jax.training.keys import Keys
+from atbert_jax.models.keys import Keys
 
 ROWS, CHANNELS = 6, 3
 MASKS = ([1.0] * 6, [1.0, 0.0, 1.0, 1.0, 0.0, 0.0], [0.0] * 6)

@@ -9,8 +9,8 @@ from flax import nnx
 
 from atbert_jax.models.co_attention import CoAttention
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.keys import Keys
 from atbert_jax.models.transformer import EncoderLayer
-from atbert_jax.training.keys import Keys
 from tests import tiny
 
 HEADS, WIDTH = 2, 8

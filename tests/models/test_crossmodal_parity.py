@@ -14,7 +14,7 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
-from atbert_jax.training.keys import Keys
+from atbert_jax.models.keys import Keys
 from atbert_jax.training.learner import Learner
 from tests import tiny
 from tests.models.test_crossmodal import SETTINGS, make_contract

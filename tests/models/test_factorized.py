@@ -9,7 +9,7 @@ import scipy.linalg
 from flax import nnx
 
 from atbert_jax.models.factorized import ROTATIONS, FactorizedLinear, rotations
-from atbert_jax.training.keys import Keys
+from atbert_jax.models.keys import Keys
 from tests import tiny
 
 GROUPS, RANK = 3, 8

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 
 from atbert_jax.models import frontend
-from input_pipeline import features
+from input_pipeline.audio.segmenting import Segmenting
+from input_pipeline.audio.spectrogram import Spectrogram
+from input_pipeline.batching import log_mel as features
 from input_pipeline.contract import Contract, Labels, Normalization
-from input_pipeline.segmenting import Segmenting
-from input_pipeline.spectrogram import Spectrogram
 
 log_mel = jax.jit(frontend.log_mel, static_argnums=1)
 

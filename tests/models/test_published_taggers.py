@@ -18,20 +18,21 @@ from flax import nnx
 from rich.console import Console
 from safetensors.numpy import save_file
 
-from atbert_jax.conversion import engine, tagger
-from atbert_jax.conversion import run as conversion
-from atbert_jax.conversion.tagger_rules import RULES
+from atbert_jax.conversion import convert_folder as conversion
+from atbert_jax.conversion import published_tagger
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers.crnn import GRU
-from atbert_jax.models.taggers.frontend import decibels, power_spectrum
+from atbert_jax.models.taggers.tagger_frontend import decibels, power_spectrum
 from atbert_jax.training import trained
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
+from atbert_jax.weights import engine
+from atbert_jax.weights.tagger_rules import RULES
 from configs import tagger as tagger_config
 from input_pipeline.contract import Labels
 from input_pipeline.dataset import make_contract
-from input_pipeline.sources import Record
-from input_pipeline.text import tokenizer_without_text
+from input_pipeline.manifest.records import Record
+from input_pipeline.text.tokenization import tokenizer_without_text
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -85,7 +86,7 @@ def randomly(name: str) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
     )
     assert not left
     window = contract.spectrogram.window.astype(np.float32)
-    return theirs | {tagger.WINDOW: window}, waveform, np.asarray(run(state, waveform))
+    return theirs | {published_tagger.WINDOW: window}, waveform, np.asarray(run(state, waveform))
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from atbert_jax.conversion import engine, resnet
 from atbert_jax.models.batch_norm import BatchNorm
+from atbert_jax.models.keys import Keys
 from atbert_jax.models.resnet import ResNet, Separable
-from atbert_jax.training.keys import Keys
+from atbert_jax.weights import engine, resnet_rules
 from tests import tiny
 
 DEPTHS, WIDTH = (2, 1, 1, 1), 4
@@ -181,7 +181,7 @@ def _torch_forward(torch, state: dict, log_mel: np.ndarray, train: bool):
 @pytest.mark.parametrize("train", [False, True])
 def test_equals_pytorch(net, train):
     torch = pytest.importorskip("torch", reason="parity needs PyTorch, an optional dependency")
-    batch, rules = segments(6), resnet.rules(resnet.TORCHVISION, DEPTHS)
+    batch, rules = segments(6), resnet_rules.rules(resnet_rules.TORCHVISION, DEPTHS)
     before = tiny.named({"model": {"audio_cnn": nnx.to_pure_dict(nnx.state(net))}})
     state = {
         name: torch.tensor(np.array(array))
@@ -191,14 +191,14 @@ def test_equals_pytorch(net, train):
     features, after = call(net, batch, np.ones(6, np.float32), train=train)
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
     running = {rule.ours: rule.theirs for rule in rules if "running" in rule.theirs}
-    assert {f"{resnet.TRUNK}/{name}" for name in after} == running.keys()
+    assert {f"{resnet_rules.TRUNK}/{name}" for name in after} == running.keys()
     for name, theirs in running.items():
         value = state[theirs].numpy()
         if train and theirs in counts:
             # PyTorch keeps the unbiased variance of a batch, Flax the biased one.
             kept = 0.9 * before[name]
             value = kept + (value - kept) * (counts[theirs] - 1) / counts[theirs]
-        found = after[name.removeprefix(f"{resnet.TRUNK}/")]
+        found = after[name.removeprefix(f"{resnet_rules.TRUNK}/")]
         np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from atbert_jax.models.keys import Keys
 from atbert_jax.models.transformer import ACTIVATIONS, Encoders
-from atbert_jax.training.keys import Keys
 from tests import tiny
 
 HIDDEN, HEADS, FFN, LAYERS = 16, 4, 32, 2

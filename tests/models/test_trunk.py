@@ -8,9 +8,9 @@ from flax import nnx
 
 from atbert_jax import models
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.keys import Keys
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, possible
-from atbert_jax.training.keys import Keys
 from tests import ear, tiny
 from tests.models import test_crossmodal, test_m3bert
 

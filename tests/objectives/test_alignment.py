@@ -6,8 +6,8 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.alignment import Alignment
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from tests.tiny import (
     Widths,

@@ -8,8 +8,8 @@ from flax import nnx
 
 from atbert_jax import objectives
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.classification import Classification
-from atbert_jax.training.keys import Keys
 from tests import tiny
 from tests.tiny import Widths
 

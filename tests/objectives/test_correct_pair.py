@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.correct_pair import CorrectPair, derangement, take_valid
-from atbert_jax.training.keys import Keys
 from tests import tiny
 from tests.tiny import Widths
 

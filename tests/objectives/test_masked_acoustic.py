@@ -6,14 +6,14 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.encoded import Encoded, with_mean
+from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.masked_acoustic import (
     MaskedAcoustic,
     channel_span,
     frame_spans,
     patches,
 )
-from atbert_jax.training.keys import Keys
-from input_pipeline.music_features import MusicFeatures
+from input_pipeline.audio.music_features import MusicFeatures
 from tests import tiny
 
 FEATURES = MusicFeatures(n_chroma=2, n_mfcc=2, n_mels=5, n_cqt_chroma=4)  # 15 columns

@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.masked_audio import LOSSES, MaskedAudio
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from atbert_jax.training.step import mean

@@ -10,9 +10,9 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.keys import Keys
 from atbert_jax.objectives import negatives
 from atbert_jax.objectives.masked_embedding import MaskedEmbedding, choose
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import define, split
 from tests import tiny

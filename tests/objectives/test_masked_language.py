@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.masked_language import MaskedLanguage
-from atbert_jax.training.keys import Keys
 from tests import tiny
 
 HIDDEN, WIDTH, VOCABULARY = 6, 5, 50

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atbert_jax.training import checkpoint, optimizer, sharding
+from atbert_jax.parallel import sharding
+from atbert_jax.training import checkpoint, optimizer
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints, DamagedError
 from atbert_jax.training.state import TrainState
-from input_pipeline import text
 from input_pipeline.contract import TOKENIZER
+from input_pipeline.text import tokenization
 from tests import tiny
 
 OPTIMIZER = optimizer.build(tiny.make_config().optimizer, 1000)
@@ -232,7 +233,9 @@ except CheckpointError as error:
 
 def test_a_run_keeps_config_contract_and_tokenizer(tmp_path):
     words = ["slow piano", "fast drums", "a quiet song", "loud guitars and drums"]
-    tokenizer = text.load_tokenizer(text.train_sentencepiece(words, tmp_path / "s.model", 60))
+    tokenizer = tokenization.load_tokenizer(
+        tokenization.train_sentencepiece(words, tmp_path / "s.model", 60)
+    )
     config, contract = tiny.make_config(seed=3), tiny.make_contract("regression")
     run = tmp_path / "deep" / "run"
     checkpoint.save_run(run, config, contract, tokenizer)

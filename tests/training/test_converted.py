@@ -11,13 +11,13 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from atbert_jax.conversion import albert, engine
-from atbert_jax.conversion import run as conversion
+from atbert_jax.conversion import convert_folder as conversion
+from atbert_jax.models.keys import Keys
 from atbert_jax.training import converted, loop
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
-from input_pipeline import text
+from atbert_jax.weights import albert_rules, engine
+from input_pipeline.text import tokenization
 from tests import pytorch, tiny
 
 DEPTHS = tiny.MODEL["model.depths"]
@@ -29,8 +29,8 @@ def folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     sources, console = folder / "pytorch", Console(file=io.StringIO())
     captions = [f"a {tone} tone number {n}" for n in range(9) for tone in ("low", "high")]
-    model = text.train_sentencepiece(captions, sources / "albert" / "spiece.model", 60)
-    vocabulary = len(text.load_tokenizer(model))
+    model = tokenization.train_sentencepiece(captions, sources / "albert" / "spiece.model", 60)
+    vocabulary = len(tokenization.load_tokenizer(model))
     pytorch.save_albert(sources / "albert", vocabulary=vocabulary)
     pytorch.save(sources / "resnet", pytorch.resnet(DEPTHS, 4, "torchvision"))
     for family in ("albert", "resnet"):
@@ -38,7 +38,7 @@ def folders(tmp_path_factory):
     return SimpleNamespace(
         text=folder / "albert",
         audio=folder / "resnet",
-        tokenizer=text.load_tokenizer(folder / "albert"),
+        tokenizer=tokenization.load_tokenizer(folder / "albert"),
     )
 
 
@@ -72,7 +72,9 @@ def test_each_part_is_filled_and_nothing_else(folders, start):
     ]
     weights = weights[0] | weights[1]
     old, new = arrays(before), arrays(after)
-    filled = {name: albert.in_file(name) for name in new if albert.in_file(name) in weights}
+    filled = {
+        name: albert_rules.in_file(name) for name in new if albert_rules.in_file(name) in weights
+    }
     unused = [name for name in weights if name.startswith("objectives/")]
     assert len(filled) == len(weights) - len(unused) == 22 + 25
     for name, value in new.items():
@@ -142,7 +144,7 @@ def test_an_albert_needs_its_own_tokenizer(folders, start, tmp_path):
     with pytest.raises(ValueError, match=r"alone has no tokenizer; set --config\.text\.tokenizer"):
         start(**{"init.text": str(alone)})
     start(**{"init.text": str(alone), "text.tokenizer": "anywhere"})
-    smaller = text.tokenizer_without_text()
+    smaller = tokenization.tokenizer_without_text()
     with pytest.raises(ValueError, match=r"has a vocabulary of \d+, the tokenizer of this run one"):
         start(smaller, **{"init.text": str(folders.text)})
     pieces = folders.tokenizer.convert_ids_to_tokens(range(len(folders.tokenizer)))

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.evaluation import run as evaluation
+from atbert_jax.evaluation import evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.training import loop, trained
 from atbert_jax.training.writers import read_metrics
 from configs import crossmodal
-from input_pipeline.sources import Record, read_manifest
+from input_pipeline.manifest.records import Record, read_manifest
 from tests import tiny, tones
 
 FIELDS = {
@@ -81,9 +81,9 @@ def test_trains_evaluates_and_predicts(given, trained_on, tmp_path):
     np.testing.assert_allclose(rates[:4], np.array([0, 1, 2, 3]) / 3 * 1e-3, rtol=1e-5)
     assert best["loss"] == min(row["val/loss"] for row in rows if "val/loss" in row)
     quiet, (view, *_) = Console(file=io.StringIO(), width=200), given.split(",")
-    found = evaluation.evaluate(workdir, "test", tmp_path / "report", console=quiet)
+    found = evaluate_run.evaluate(workdir, "test", tmp_path / "report", console=quiet)
     assert f"crossmodal from scratch: {view.replace('_', ' + ')}" in found["systems"]
-    assert evaluation.BASELINE in found["systems"]
+    assert evaluate_run.BASELINE in found["systems"]
     records = read_manifest(manifest)[-4:]
     answers = list(Predictor(trained.load(workdir)).predict(records))
     entry = found["classification"][view]

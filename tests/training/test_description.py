@@ -6,7 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from atbert_jax.training import description, hlo, sharding
+from atbert_jax.parallel import hlo, sharding
+from atbert_jax.training import description
 from tests import tiny
 
 

@@ -6,7 +6,8 @@ import optax
 import pytest
 from flax import nnx
 
-from atbert_jax.training import description, freezing, sharding
+from atbert_jax.parallel import sharding
+from atbert_jax.training import description, freezing
 from atbert_jax.training.step import make_evaluation_step
 from tests import tiny
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atbert_jax.training import sharding
+from atbert_jax.parallel import sharding
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.writers import read_metrics
 from tests import tiny

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 
 from atbert_jax.models import frontend
-from atbert_jax.training import sharding
-from atbert_jax.training.keys import Keys
+from atbert_jax.models.keys import Keys
+from atbert_jax.parallel import sharding
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from atbert_jax.training.step import make_evaluation_step
-from input_pipeline import batches, dataset
-from input_pipeline.bad_records import BadRecords
-from input_pipeline.batches import Batches
+from input_pipeline import dataset
+from input_pipeline.batching import batches
+from input_pipeline.batching.bad_records import BadRecords
+from input_pipeline.batching.batches import Batches
 from tests import tiny
 
 
@@ -53,7 +54,9 @@ def test_log_mels_of_host_and_device_are_the_same_to_a_model(tmp_path, tone_mani
     changes = {"objectives.classification": 1.0, "augmentation.noise_probability": 1.0}
     changes |= {**tiny.MODEL, "classification.views": ("audio",)}
     config = tone_config(manifest, **changes)
-    data = dataset.load(config, tmp_path, measure=lambda data: batches.measure(config, data))
+    data = dataset.load(
+        config, tmp_path, measure=lambda data: batches.measure_normalization(config, data)
+    )
     host = next(Batches(config, data, BadRecords(None)).train("train", 8))
     config.data.input = "waveform"
     device = next(Batches(config, data, BadRecords(None)).train("train", 8))

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from atbert_jax.training import distributed
+from atbert_jax.parallel import distributed
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.writers import read_metrics
 from tests import commands, tiny

@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models.encoded import Encoded
+from atbert_jax.models.keys import Keys
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives import OBJECTIVES
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import EncodeOnce, Learner
 from atbert_jax.training.state import define
 from tests.tiny import make_batch, make_config, make_contract, make_module

@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.evaluation import run as evaluation
+from atbert_jax.evaluation import evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.models.keys import Keys
 from atbert_jax.predict import as_row
 from atbert_jax.training import description, loop, trained
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.writers import read_metrics
 from configs import m3bert_finetune, m3bert_pretrain
-from input_pipeline import dataset, preparation
-from input_pipeline.music_features import MusicFeatures
-from input_pipeline.sources import read_manifest
+from input_pipeline import dataset
+from input_pipeline.audio.music_features import MusicFeatures
+from input_pipeline.manifest.records import read_manifest
+from input_pipeline.preparing import feature_files
 from tests import tiny
 
 SETTINGS = {
@@ -58,7 +59,7 @@ def features(music, tmp_path_factory) -> Path:
     manifest.write_text("\n".join(rows) + "\n")
     folder = tmp_path_factory.mktemp("features")
     quiet = Console(file=io.StringIO())
-    preparation.prepare_all(
+    feature_files.write_all_features(
         manifest, folder, settings=MusicFeatures(**SETTINGS), processes=1, console=quiet
     )
     return folder / "manifest.csv"
@@ -105,7 +106,7 @@ def test_pretraining_measures_and_draws_what_was_masked(pretrained):
 
 def test_a_pretrained_model_is_reported_with_pictures_and_correlations(pretrained, tmp_path):
     console = Console(file=io.StringIO(), width=200)
-    values = evaluation.evaluate(
+    values = evaluate_run.evaluate(
         pretrained[0], "test", tmp_path / "report", with_correlations=True, console=console
     )
     assert values["masked_acoustic"]["huber"] > 0
@@ -128,7 +129,7 @@ def finetuned(given: str, features: Path, pretrained: Path, workdir: Path):
 
 def test_several_tasks_are_learned_evaluated_and_predicted(features, pretrained, tmp_path):
     model = finetuned(f"tiny,{TASKS}", features, pretrained[0], tmp_path / "run")
-    values = evaluation.evaluate(
+    values = evaluate_run.evaluate(
         tmp_path / "run", "test", tmp_path / "report", console=Console(file=io.StringIO())
     )
     # Of the two test clips one has tags.

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.conversion import engine
-from atbert_jax.evaluation import run as evaluation
+from atbert_jax.evaluation import evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.training import loop, trained
 from atbert_jax.training.checkpoint import Checkpoints
-from input_pipeline.sources import Record
+from atbert_jax.weights import engine
+from input_pipeline.manifest.records import Record
 from tests import ear, tiny
 
 RATE, STEPS = 8000, 4
@@ -61,7 +61,7 @@ def test_from_the_folder_of_a_data_set_to_a_task(folder, tmp_path):
     config.data.manifest = str(folder)
     config.text.vocabulary = 60
     loop.train(config, tmp_path / "mulap", console)
-    found = evaluation.evaluate(tmp_path / "mulap", "val", tmp_path / "report", console=console)
+    found = evaluate_run.evaluate(tmp_path / "mulap", "val", tmp_path / "report", console=console)
     assert found["masked_audio"]["distance"] > 0
     assert 0 <= found["masked_language"]["accuracy"] <= 1
     assert found["correct_pair"]["pairs"] > 0

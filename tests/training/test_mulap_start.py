@@ -11,16 +11,16 @@ from flax import nnx
 from rich.console import Console
 from safetensors.numpy import load_file
 
-from atbert_jax.conversion import bert, engine
-from atbert_jax.conversion import run as conversion
+from atbert_jax.conversion import convert_folder as conversion
+from atbert_jax.models.keys import Keys
 from atbert_jax.training import checkpoint, converted
 from atbert_jax.training.checkpoint import Checkpoints
-from atbert_jax.training.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
-from input_pipeline import text
-from input_pipeline.segmenting import Segmenting
-from input_pipeline.spectrogram import Spectrogram
+from atbert_jax.weights import bert_rules, engine
+from input_pipeline.audio.segmenting import Segmenting
+from input_pipeline.audio.spectrogram import Spectrogram
+from input_pipeline.text import tokenization
 from tests import ear, pytorch, tiny
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrs"]
@@ -48,7 +48,7 @@ def save_run(folder, fields: dict):
     """A run of a network of random arrays; returns its arrays."""
     config = tiny.make_config(**fields)
     learner = make_learner(config)
-    checkpoint.save_run(folder, config, learner.contract, text.tokenizer_without_text())
+    checkpoint.save_run(folder, config, learner.contract, tokenization.tokenizer_without_text())
     state = fresh(*split(learner)[1:], optax.trace(0.9))
     checkpoints = Checkpoints(folder)
     checkpoints.save(state, 0.0)
@@ -78,13 +78,13 @@ def folder(tmp_path):
 def test_the_text_stream_starts_with_the_first_layers_of_a_bert(folder):
     fields = ear.OBJECTIVES | {"init.text": str(folder), "text.max_tokens": tiny.TOKENS}
     config = tiny.make_config(**MULAP | fields)
-    changed, found, lines = start(config, text.load_tokenizer(folder))
+    changed, found, lines = start(config, tokenization.load_tokenizer(folder))
     weights = load_file(folder / "weights.safetensors")
-    expected = bert.first_layers(weights, 2)
+    expected = bert_rules.first_layers(weights, 2)
     assert changed.keys() == expected.keys()
     assert "objectives/masked_language/dense/kernel" in changed
     for name, value in expected.items():
-        value = value[: tiny.TOKENS] if name == bert.POSITIONS else value
+        value = value[: tiny.TOKENS] if name == bert_rules.POSITIONS else value
         np.testing.assert_array_equal(found[name], value, err_msg=name)
     assert lines == [f"from {folder}: 41 arrays taken over", "  of its 3 layers the first 2"]
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.conversion import engine
 from atbert_jax.training import converted, loop
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from atbert_jax.weights import engine
 from tests import ear, tiny, tones
 
 RUN = {

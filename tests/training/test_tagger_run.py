@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.evaluation import run as evaluation
+from atbert_jax.evaluation import evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.models.taggers import fcn
-from atbert_jax.training import description, loop, sharding, trained
+from atbert_jax.parallel import sharding
+from atbert_jax.training import description, loop, trained
 from atbert_jax.training.writers import read_metrics
 from configs import defaults, tagger_recipes
-from input_pipeline.sources import read_manifest
+from input_pipeline.manifest.records import read_manifest
 
 # As FCN, but two layers of four channels for clips of half a second.
 LAYERS = ((4, (2, 4)), (4, (4, 8)))
@@ -73,8 +74,8 @@ def test_trains_evaluates_and_predicts(recipe, make_config, music, tmp_path):
     # TensorBoard has pictures of what is heard.
     events = next((tmp_path / "run" / "tensorboard").glob("events.*")).read_bytes()
     assert b"log_mel" in events
-    found = evaluation.evaluate(tmp_path / "run", "test", tmp_path / "report", console=console)
-    assert {"fcn from scratch: audio", evaluation.BASELINE} <= found["systems"].keys()
+    found = evaluate_run.evaluate(tmp_path / "run", "test", tmp_path / "report", console=console)
+    assert {"fcn from scratch: audio", evaluate_run.BASELINE} <= found["systems"].keys()
     assert "retrieval" not in found
     assert (tmp_path / "report" / "report.html").is_file()
     answers = list(

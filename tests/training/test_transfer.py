@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from atbert_jax.training import sharding
+from atbert_jax.parallel import sharding
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.state import TrainState
 from atbert_jax.training.transfer import require_learned, start_from

@@ -9,9 +9,9 @@ import numpy as np
 from flax import nnx
 
 from atbert_jax.models.taggers.blocks import Dense, global_max
-from atbert_jax.models.taggers.frontend import Frontend
 from atbert_jax.models.taggers.ladder import Ladder, steps
-from input_pipeline.spectrogram import Spectrogram
+from atbert_jax.models.taggers.tagger_frontend import Frontend
+from input_pipeline.audio.spectrogram import Spectrogram
 
 HARMONICS, BANDS_PER_SEMITONE = 6, 2
 C1, A4, A4_HERTZ = 24, 69, 440.0

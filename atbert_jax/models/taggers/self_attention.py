@@ -8,9 +8,9 @@ from flax import nnx
 
 from atbert_jax.models.taggers.attention import HEADS, AttentionTagger
 from atbert_jax.models.taggers.blocks import Residual, max_pool
-from atbert_jax.models.taggers.frontend import MelFrontend
+from atbert_jax.models.taggers.tagger_frontend import MelFrontend
 from atbert_jax.models.transformer import EncoderLayer
-from input_pipeline.spectrogram import Spectrogram
+from input_pipeline.audio.spectrogram import Spectrogram
 
 # Channels, and strides in (frequency, time), of each residual block.
 BLOCKS = (

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from input_pipeline import corpora
-from input_pipeline.sources import ManifestError
+from input_pipeline.manifest.records import ManifestError
 
 DESCRIBER = """\
 caption_id,track_id,caption,is_valid_subset,familiarity,artist_id,album_id,path,duration

@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from input_pipeline import corpora, prepare
+from atbert_jax import prepare
+from input_pipeline import corpora
 from input_pipeline.corpora import common_voice
-from input_pipeline.sources import ManifestError, read_manifest
+from input_pipeline.manifest.records import ManifestError, read_manifest
 
 HEADER = (
     "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents"

@@ -5,7 +5,8 @@ import random
 
 import pytest
 
-from input_pipeline import corpora, prepare
+from atbert_jax import prepare
+from input_pipeline import corpora
 from input_pipeline.corpora import corpus
 from tests.input_pipeline.corpora import (
     test_captions,

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from input_pipeline import corpora
-from input_pipeline.sources import ManifestError
+from input_pipeline.manifest.records import ManifestError
 
 INFO = (
     '"song_id","file_name","Artist","Song title","start of the segment (min.sec)",'

@@ -3,7 +3,7 @@
 import pytest
 
 from input_pipeline import corpora
-from input_pipeline.sources import ManifestError
+from input_pipeline.manifest.records import ManifestError
 
 TABLE = """filename,fold,target,category,esc10,src_file,take
 1-100032-A-0.wav,1,0,dog,True,100032,A

@@ -3,7 +3,7 @@
 import pytest
 
 from input_pipeline import corpora
-from input_pipeline.sources import ManifestError
+from input_pipeline.manifest.records import ManifestError
 
 TABLE = """,album,artist,artist,set,set,track,track
 ,title,id,name,split,subset,genre_top,title

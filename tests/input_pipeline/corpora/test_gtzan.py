@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from input_pipeline import corpora
-from input_pipeline.sources import ManifestError
-from input_pipeline.tag_sets import GTZAN
+from input_pipeline.corpora.tag_sets import GTZAN
+from input_pipeline.manifest.records import ManifestError
 
 LISTS = {
     "GTZAN_split/train_filtered.txt": "blues/blues.00029.wav\njazz/jazz.00054.wav\n",

@@ -9,8 +9,9 @@ import pytest
 import soundfile
 from pyarrow import parquet
 
-from input_pipeline import corpora, prepare
-from input_pipeline.sources import ManifestError, read_manifest
+from atbert_jax import prepare
+from input_pipeline import corpora
+from input_pipeline.manifest.records import ManifestError, read_manifest
 
 AUDIO = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
 FEATURES = {

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from input_pipeline import corpora, prepare
-from input_pipeline.sources import ManifestError, read_manifest
-from input_pipeline.tasks import Task
+from atbert_jax import prepare
+from input_pipeline import corpora
+from input_pipeline.manifest.records import ManifestError, read_manifest
+from input_pipeline.manifest.tasks import Task
 
 TRAIN = [
     {"audio_id": 7, "caption": "Slow, sad.", "audio_path": "00/7.npy"},

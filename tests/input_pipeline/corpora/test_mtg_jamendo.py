@@ -5,8 +5,8 @@ import gzip
 import pytest
 
 from input_pipeline import corpora
-from input_pipeline.sources import ManifestError
-from input_pipeline.tag_sets import JAMENDO
+from input_pipeline.corpora.tag_sets import JAMENDO
+from input_pipeline.manifest.records import ManifestError
 
 HEADER = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"
 TRAIN = (

@@ -3,7 +3,7 @@
 import pytest
 
 from input_pipeline import corpora
-from input_pipeline.sources import ManifestError
+from input_pipeline.manifest.records import ManifestError
 
 TABLE = """\
 ytid,start_s,end_s,audioset_positive_labels,aspect_list,caption,author_id,is_balanced_subset,\

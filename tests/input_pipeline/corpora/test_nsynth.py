@@ -5,7 +5,7 @@ import json
 import pytest
 
 from input_pipeline import corpora
-from input_pipeline.sources import ManifestError
+from input_pipeline.manifest.records import ManifestError
 
 # One entry as it is published.
 NOTE = {

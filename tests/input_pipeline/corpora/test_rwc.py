@@ -3,7 +3,7 @@
 import pytest
 
 from input_pipeline import corpora
-from input_pipeline.sources import ManifestError
+from input_pipeline.manifest.records import ManifestError
 
 
 def test_names_of_files(lay_out):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from input_pipeline import corpora
-from input_pipeline.sources import ManifestError
+from input_pipeline.manifest.records import ManifestError
 
 
 def test_a_folder_per_class(lay_out):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers import harmonic_cnn
 from atbert_jax.models.taggers.blocks import global_max, max_pool
-from atbert_jax.training.keys import Keys
 from tests import tiny
 from tests.models.taggers.test_networks import NETWORKS, WON, build
 

@@ -14,9 +14,9 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models import taggers
+from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers import self_attention
-from atbert_jax.training.keys import Keys
-from input_pipeline.spectrogram import Spectrogram
+from input_pipeline.audio.spectrogram import Spectrogram
 from tests import tiny
 
 TAGS = 50

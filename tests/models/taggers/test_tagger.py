@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from atbert_jax.models import frontend, taggers
-from atbert_jax.training.keys import Keys
+from atbert_jax.models.keys import Keys
 from atbert_jax.training.learner import Learner
 from tests import ear, tiny
 

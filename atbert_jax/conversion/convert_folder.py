@@ -1,0 +1,141 @@
+"""A conversion from end to end: read, apply the rules, write, and show what became of it all."""
+
+import contextlib
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from atbert_jax.conversion import published_tagger
+from atbert_jax.reporting.tables import print_table
+from atbert_jax.training import checkpoint, optimizer, trained
+from atbert_jax.training.state import define, fresh
+from atbert_jax.weights import albert_rules, bert_rules, engine, files, resnet_rules
+from configs import tagger as tagger_config
+from input_pipeline.contract import Labels
+from input_pipeline.dataset import make_contract
+from input_pipeline.labelling import read_names
+from input_pipeline.text import tokenization
+
+FAMILIES = {
+    module.FAMILY: module for module in (albert_rules, bert_rules, resnet_rules, published_tagger)
+}
+# Those of text, which come with a tokenizer.
+TEXT = (albert_rules.FAMILY, bert_rules.FAMILY)
+
+# Wide enough for the longest names side by side.
+TABLE_WIDTH = 180
+
+
+def from_pytorch(
+    family: str, source: str, folder: Path, *, stem: str = "adapt", console: Console | None = None
+) -> None:
+    """Writes PyTorch's weights into a folder that training can start from.
+
+    Args:
+        family: 'albert', 'bert' or 'resnet'.
+        source: See `conversion.files.read_pytorch`.
+        folder: New.
+        stem: Of a ResNet: 'adapt' or 'random'.
+        console: Where to talk.
+
+    Raises:
+        ValueError: if the source is not of this family, or the folder is there already.
+        OSError: if there is no such source.
+    """
+    console = console or Console(width=TABLE_WIDTH)
+    files.require_new(folder)
+    found, tokenizer, field = files.read_pytorch(source), None, "audio"
+    if family in TEXT:
+        conversion, field = FAMILIES[family].from_pytorch(found, source), "text"
+        tokenizer = files.read_tokenizer(found.path.parent)
+    else:
+        conversion = resnet_rules.from_pytorch(found, source, stem)
+    files.write(folder, conversion, tokenizer, pytorch=False)
+    print_table(conversion.table(f"{family} from {found.path}"), console)
+    console.print(f"train with --config.init.{field}={folder}", highlight=False)
+    if family in TEXT and tokenizer is None:
+        console.print("the source has no tokenizer: give --config.text.tokenizer as well")
+
+
+def tagger_from_pytorch(
+    source: str,
+    folder: Path,
+    *,
+    model: str | None,
+    dataset: str | None,
+    labels: Path | None = None,
+    console: Console | None = None,
+) -> None:
+    """Writes a tagger's weights as the folder of a run before its first step.
+
+    Args:
+        source: See `conversion.files.read_pytorch`.
+        folder: New.
+        model: Which network it is, as 'musicnn'.
+        dataset: Whose labels it tells, as 'mtat'.
+        labels: A file with one on each line, in the place of those of the data set.
+        console: Where to talk.
+
+    Raises:
+        ValueError: if the source is not this network with as many labels, or the folder is there
+            already.
+        OSError: if there is no such source.
+    """
+    console = console or Console(width=TABLE_WIDTH)
+    files.require_new(folder)
+    config = published_tagger.published_config(model, dataset, read_names(labels) if labels else ())
+    config.init.audio = source  # so that reports say where it comes from
+    found, tokenizer = files.read_pytorch(source), tokenization.tokenizer_without_text()
+    published_tagger.take_width(config, found)
+    tags = Labels(config.data.task, tuple(config.data.labels))
+    contract = make_contract(config, tokenizer, tags)
+    conversion = published_tagger.from_pytorch(found, config, contract)
+    _, *shapes = define(config, contract)
+    params, statistics = jax.tree_util.tree_map_with_path(
+        lambda path, _: jax.numpy.asarray(conversion.arrays[engine.name_of(path[1:])]), shapes
+    )
+    steps = optimizer.build(config.optimizer, config.train.steps)
+    checkpoint.save_run(folder, config, contract, tokenizer)
+    with contextlib.closing(checkpoint.Checkpoints(folder)) as checkpoints:
+        # It has not been measured, but is the best there is.
+        checkpoints.save(fresh(params, statistics, steps), 0.0)
+    print_table(conversion.table(f"{model} from {found.path}"), console)
+    given = f"{model},{dataset}" if dataset else model
+    published = tagger_config.get_config(given).tagger.attention
+    own = config.tagger.attention
+    width = "" if own == published else f" --config.tagger.attention={own}"
+    console.print(
+        f"use it with `python -m atbert_jax.predict --checkpoint {folder} FILE`, train with"
+        f" --config configs/tagger.py:{given} --config.init_from={folder}{width}",
+        highlight=False,
+    )
+
+
+def to_pytorch(
+    family: str,
+    workdir: Path,
+    folder: Path,
+    *,
+    step: int | None = None,
+    console: Console | None = None,
+) -> None:
+    """Writes a part of a trained model for PyTorch.
+
+    Args:
+        family: 'albert', 'bert', 'resnet' or 'tagger'.
+        workdir: The folder of a training run.
+        folder: New.
+        step: Which checkpoint; None is the best one.
+        console: Where to talk.
+
+    Raises:
+        ValueError: if the model has no such part, or the folder is there already.
+    """
+    console = console or Console(width=TABLE_WIDTH)
+    files.require_new(folder)
+    model = trained.load(workdir, step)
+    conversion = FAMILIES[family].to_pytorch(model)
+    tokenizer = model.tokenizer if family in TEXT else None
+    files.write(folder, conversion, tokenizer, pytorch=True)
+    print_table(conversion.table(f"{family} from checkpoint {model.step} of {workdir}"), console)

@@ -1,0 +1,327 @@
+"""The evaluation of a checkpoint: its metrics beside an honest baseline, as tables and a report."""
+
+import datetime
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from atbert_jax.evaluation import (
+    baseline,
+    contribution,
+    correlation,
+    masked_examples,
+    retrieval,
+    robustness,
+    taggram,
+    text_columns,
+    zero_shot,
+)
+from atbert_jax.reporting import plots
+from atbert_jax.reporting.report import Figure, Report, Section, write_report
+from atbert_jax.reporting.tables import Table, print_table
+from atbert_jax.training import checkpoint, trained, validation
+from atbert_jax.training.trained import Trained
+from atbert_jax.training.writers import read_metrics
+from input_pipeline.contract import Labels
+from input_pipeline.dataset import Dataset
+from input_pipeline.manifest.perturbation import Perturbation
+
+BASELINE = "MFCC statistics + linear model"
+
+
+def evaluate(
+    workdir: Path,
+    split: str,
+    output: Path,
+    *,
+    data: dict[str, Any] | None = None,
+    step: int | None = None,
+    hop: float | None = None,
+    chunks: int | None = None,
+    perturbation: Perturbation | None = None,
+    with_robustness: bool = False,
+    also_text_column: str = "",
+    with_correlations: bool = False,
+    with_baseline: bool = True,
+    rerank: int | None = None,
+    template: str | None = None,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Evaluates a checkpoint on a split and writes `report.html` and `metrics.json`.
+
+    Tags (multi-label) are decided twice: from a probability of 0.5 on, and from the threshold on
+    that had the best F1 on the validation split (`..._tuned`). Each system has thresholds of its
+    own; those of the model are under `chosen` in `metrics.json`, for `predict --thresholds`. The
+    checkpoint stays as it is.
+
+    Args:
+        workdir: The checkpoint's folder.
+        split: 'train', 'val' or 'test'.
+        output: Folder of the report.
+        data: Fields of `config.data` to change, as the manifest.
+        step: Which checkpoint; None is the best one.
+        hop: Seconds between chunks of a clip, instead of those of the checkpoint's contract.
+        chunks: Number of evenly spaced chunks of a clip, likewise.
+        perturbation: What is done to the clips of the split, for the baseline too; it was fitted,
+            and thresholds are chosen, without.
+        with_robustness: Measure on the clips of the robustness set, too.
+        also_text_column: Measure with the texts of this column of the manifest, too.
+        with_correlations: Correlate hidden units with the features that the model hears, too.
+        with_baseline: Fit the MFCC baseline on the training split, too.
+        rerank: Instead of `config.evaluation.rerank`.
+        template: Classify by the labels' names, too, in a text with {} in the place of the name.
+        console: Where to talk.
+
+    Returns:
+        What `metrics.json` holds.
+
+    Raises:
+        ValueError: if the checkpoint, the manifest or the split is not as it should be.
+    """
+    console = console or Console()
+    model = trained.load(workdir, step).chunked(hop, chunks)
+    config = model.config
+    config.data.update(data or {})
+    if rerank is not None:
+        config.evaluation.rerank = rerank
+    if template is not None:
+        config.data.task = config.data.task or "single_label"
+    datasets = _datasets(model, output, split, also_text_column, perturbation)
+    dataset = datasets[config.data.text_column]
+    labels = None if template is None else zero_shot.of_dataset(model, dataset, template)
+    models = [model, *_twin(model)]
+    answers, unreadable = validation.ask(models, dataset, split, console)
+    chosen, warnings = _choose(models, dataset, split, answers, console)
+    measured = [
+        validation.measure_answers(*each) for each in zip(models, answers, chosen, strict=True)
+    ]
+    compared, more = _compare(
+        model, measured, dataset, split, chosen[0], console, with_baseline=with_baseline
+    )
+    warnings += more
+    if unreadable:
+        warnings.append(f"{unreadable} records could not be read and were left out.")
+    own = measured[0], chosen[0], console
+    parts: dict[str, Callable[[], Section]] = {}
+    if with_robustness:
+        parts["robustness"] = lambda: robustness.measure(model, dataset, split, *own)
+    if also_text_column:
+        parts["text_columns"] = lambda: text_columns.measure(model, datasets, split, *own)
+    if with_correlations:
+        parts["correlations"] = lambda: correlation.measure(model, dataset, split)
+    if retrieval.is_learned(model):
+        parts["retrieval"] = lambda: retrieval.measure(model, dataset, split)
+    if labels:
+        parts["zero_shot"] = lambda: zero_shot.measure(model, labels, dataset, split)
+    sections = {name: measure() for name, measure in parts.items()}
+    shown = [_show(model, dataset, split, answers[0][1], measured[0], compared), *sections.values()]
+    metrics = _headline(compared) | measured[0] | {"unreadable": unreadable}
+    if chosen[0]:
+        metrics["chosen"] = chosen[0]
+    if compared:
+        by_task = {labels.name: systems for labels, systems in compared.items()}
+        metrics["systems"] = by_task.get("", by_task)
+    metrics |= {name: section.values for name, section in sections.items()}
+    report = Report(
+        title=f"{config.model.name} on {split}",
+        facts=_facts(model, dataset, split, perturbation),
+        warnings=warnings + [line for section in shown for line in section.warnings],
+        metrics=metrics,
+        tables=[table for section in shown for table in section.tables],
+        figures=[figure for section in shown for figure in section.figures]
+        + _training_curves(workdir),
+        config=config.to_dict(),
+    )
+    page = write_report(output, report)
+    for table in report.tables:
+        print_table(table, console)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    return dict(report.metrics)
+
+
+def _datasets(
+    model: Trained,
+    folder: Path,
+    split: str,
+    also_text_column: str,
+    perturbation: Perturbation | None,
+) -> dict[str, Dataset]:
+    """The manifest's records by their column of texts, the config's first."""
+    from input_pipeline import dataset
+
+    columns, datasets = [model.config.data.text_column], {}
+    if also_text_column:
+        text_columns.require(model)
+        columns.append(also_text_column)
+    for column in columns:
+        config = model.config.copy_and_resolve_references()
+        config.data.text_column = column
+        loaded = dataset.load(config, folder, contract=model.contract, tokenizer=model.tokenizer)
+        datasets[column] = loaded.perturbed(split, perturbation) if perturbation else loaded
+    return datasets
+
+
+def _twin(model: Trained) -> list[Trained]:
+    """The same network, trained from scratch, where there is one and labels to compare on."""
+    folder = model.workdir / checkpoint.SCRATCH
+    there = model.contract.by_objective and (folder / checkpoint.CONFIG).exists()
+    return [trained.load(folder)] if there else []
+
+
+def _choose(
+    models: Sequence[Trained],
+    dataset: Dataset,
+    split: str,
+    answers: Sequence[tuple],
+    console: Console,
+) -> tuple[list[dict], list[str]]:
+    """What each model chooses on the validation split, and what a reader has to know of that.
+
+    Args:
+        models: All to be measured.
+        dataset: With a split 'val'.
+        split: To measure on.
+        answers: There, of each model.
+        console: Where to talk.
+    """
+    choosing = validation.choosing(models[0].learner)
+    if not choosing:
+        return [{} for _ in models], []
+    val, warnings, lacking = dataset.splits["val"].tables, [], []
+    for name in choosing:
+        labels = dataset.contract.by_objective[name]
+        values, mask = (val[field] for field in labels.fields)
+        there, what = values[mask > 0], f"{labels.name}: " if labels.name else ""
+        if not len(there):
+            lacking.append(name)
+            text = "The val split has no labelled records, so tags are decided at 0.5 alone."
+            warnings.append(what + text)
+            continue
+        shown = zip(labels.names, there.any(axis=0), strict=True)
+        if missing := ", ".join(label for label, is_there in shown if not is_there):
+            text = f"No record of val has these tags, so their thresholds stay 0.5: {missing}."
+            warnings.append(what + text)
+    if len(lacking) == len(choosing):
+        return [{} for _ in models], warnings
+    if split == "val":
+        warnings.insert(0, "Thresholds were chosen on this very split; new records will do worse.")
+    else:
+        answers, _ = validation.ask(models, dataset, "val", console)
+    chosen = [
+        validation.choose(model.learner, outputs, model.config.evaluation.aggregate, lacking)
+        for model, (_, outputs) in zip(models, answers, strict=True)
+    ]
+    return chosen, warnings
+
+
+def _show(
+    model: Trained,
+    dataset: Dataset,
+    split: str,
+    outputs: dict,
+    values: dict[str, Any],
+    compared: dict[Labels, dict[str, dict]],
+) -> Section:
+    """The model beside other systems, and what its objectives show of its answers."""
+    tables = [_comparison(systems, labels) for labels, systems in compared.items()]
+    figures: list[Figure] = []
+    for name, objective in model.learner.objectives.items():
+        how = model.config.evaluation.aggregate
+        more_tables, more_figures = objective.report(outputs[name], values[name], how)
+        tables += more_tables
+        figures += more_figures
+    figures += taggram.figures(model, dataset.split(split), outputs)
+    figures += contribution.figures(model, dataset.split(split), outputs)
+    figures += masked_examples.figures(model, dataset, split)
+    return Section(values, tables, figures)
+
+
+def _compare(
+    model: Trained,
+    measured: Sequence[dict[str, Any]],
+    dataset: Dataset,
+    split: str,
+    chosen: dict[str, dict],
+    console: Console,
+    *,
+    with_baseline: bool,
+) -> tuple[dict[Labels, dict[str, dict]], list[str]]:
+    """What the model, its twin from scratch and the baseline have measured on each task's labels.
+
+    Returns:
+        By the labels, metrics by system, the model's first view first; and warnings.
+    """
+    compared, warnings = {}, []
+    can_be_heard = with_baseline and baseline.is_possible(dataset, split)
+    for name, labels in model.contract.by_objective.items():
+        systems = _systems(model, [values.get(name, {}) for values in measured], labels)
+        if systems and can_be_heard:
+            systems[BASELINE] = baseline.measure(
+                dataset, labels, split, console, tuned=name in chosen
+            )
+        if systems:
+            compared[labels] = systems
+    if compared and not with_baseline:
+        warnings.append("The MFCC baseline was not measured, as asked for.")
+    elif compared and not can_be_heard:
+        warnings.append("The MFCC baseline was not measured: the manifest names features alone.")
+    if compared and model.config.init_from and len(measured) == 1:
+        warnings.append(
+            "The same network from scratch was not measured; train with"
+            " --config.scratch_twin=true to see what pre-training is worth."
+        )
+    return compared, warnings
+
+
+def _systems(model: Trained, measured: Sequence[dict[str, Any]], labels: Labels) -> dict[str, dict]:
+    """What the model and its twin have measured on some labels, by system and view."""
+    config = model.config
+    starts = [start for start in (config.init_from, config.init.text, config.init.audio) if start]
+    origins = [f"from {' and '.join(starts) or 'scratch'}", "from scratch"]
+    return {
+        f"{config.model.name} {origin}: {view}": entry
+        for origin, values in zip(origins, measured, strict=False)
+        for view, entry in validation.views(values, labels.task)
+    }
+
+
+def _comparison(systems: dict[str, dict], labels: Labels) -> Table:
+    names = validation.SHOWN[labels.task]
+    rows = [[system, *(entry.get(name) for name in names)] for system, entry in systems.items()]
+    title = f"Comparison: {labels.name}" if labels.name else "Comparison"
+    return Table(title, ["system", *names], rows, "All on the same records of this split.")
+
+
+def _headline(compared: dict[Labels, dict[str, dict]]) -> dict[str, Any]:
+    """Each task's first metric of the model's first view, its twin's and the baseline's."""
+    first = {}
+    for labels, systems in compared.items():
+        metric = validation.SHOWN[labels.task][0]
+        what = f"{labels.name} {metric}" if labels.name else metric
+        for system, entry in systems.items():
+            first.setdefault(f"{what} {system.split(':')[0]}", entry[metric])
+    return first
+
+
+def _facts(
+    model: Trained, dataset: Dataset, split: str, perturbation: Perturbation | None
+) -> dict[str, Any]:
+    """What was evaluated, on what, and when."""
+    return {
+        "Checkpoint": f"{model.workdir}, step {model.step}",
+        "Split": split,
+        "Tracks": len(dataset.split(split).records),
+        "Chunks": str(model.contract.segmenting),
+        **({"Perturbed by": str(perturbation)} if perturbation else {}),
+        "Date": f"{datetime.datetime.now():%Y-%m-%d %H:%M}",
+    }
+
+
+def _training_curves(workdir: Path) -> list[Figure]:
+    rows = read_metrics(workdir)
+    if not rows:
+        return []
+    note = "Training and validation, as they were measured on the way."
+    return [Figure("Training", plots.training_curves(rows), note)]

@@ -1,0 +1,1 @@
+"""Record -> waveform, and what is computed from it with NumPy."""

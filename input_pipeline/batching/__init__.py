@@ -1,0 +1,1 @@
+"""Records -> batches, with tf.data."""

@@ -1,0 +1,27 @@
+"""Any table that the pipeline reads as a manifest: CSV, TSV, JSON, JSON Lines, Parquet, a folder.
+
+All its columns stay as they are; what the labels are is seen by their column and its cells.
+"""
+
+from pathlib import Path
+
+from input_pipeline.corpora.corpus import Corpus
+from input_pipeline.manifest import columns
+from input_pipeline.manifest.table_file import Table
+
+VARIANTS = ("",)
+
+
+def read(root: Path, variant: str) -> Corpus:
+    """Reads the table; audio files that are not there are left out.
+
+    Raises:
+        ManifestError: if the table, its paths or its labels are not as they should be.
+    """
+    table = Table(root)
+    table.rename("file_path", "path")
+    paths = columns.audio_paths(table, table.strings("path"), table.root, allow_outside=True)
+    sizes = set(map(len, columns.labels(table, ""))) - {0}
+    task = ("multi_label" if max(sizes) > 1 else "single_label") if sizes else ""
+    rows = table.as_text().assign(path=list(map(str, paths)))
+    return Corpus.of_files(table.root, rows, task=task)

@@ -1,0 +1,1 @@
+"""Shards and files of features, written ahead of training."""

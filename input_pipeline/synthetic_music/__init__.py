@@ -1,0 +1,1 @@
+"""Music with captions, composed and synthesized."""

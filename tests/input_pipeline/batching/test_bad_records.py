@@ -1,0 +1,56 @@
+"""Tests of bad records: each is listed once, whoever meets it."""
+
+import json
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from input_pipeline.audio.decoding import AudioError
+from input_pipeline.batching.bad_records import FILE, BadRecords
+from input_pipeline.manifest.records import Record
+
+
+def rows(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / FILE).read_text(encoding="utf-8").splitlines()]
+
+
+def test_lists_each_record_once(tmp_path, caplog):
+    bad = BadRecords(tmp_path)
+    assert len(bad) == 0
+    first, second = Record("a", Path("/x/låt.wav")), Record("b", Path("/x/b.wav"))
+    with caplog.at_level(logging.WARNING):
+        for record in (first, second, first, first):
+            bad.add(record, AudioError(f"{record.path}: no such file"))
+    assert len(bad) == 2
+    assert rows(tmp_path) == [
+        {"id": "a", "path": "/x/låt.wav", "reason": "/x/låt.wav: no such file"},
+        {"id": "b", "path": "/x/b.wav", "reason": "/x/b.wav: no such file"},
+    ]
+    assert [record.getMessage() for record in caplog.records] == [
+        "left out: /x/låt.wav: no such file",
+        "left out: /x/b.wav: no such file",
+    ]
+
+
+def test_one_id_in_two_manifests_is_two_records(tmp_path):
+    bad = BadRecords(tmp_path)
+    for folder in ("one", "two"):
+        bad.add(Record("a.wav", Path(f"/{folder}/a.wav")), AudioError("no such file"))
+    assert len(bad) == len(rows(tmp_path)) == 2
+
+
+def test_without_a_folder_only_counts(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bad = BadRecords(None)
+    bad.add(Record("a", Path("a.wav")), AudioError("no such file"))
+    assert len(bad) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_many_threads(tmp_path):
+    bad = BadRecords(tmp_path)
+    records = [Record(str(number), Path(f"{number}.wav")) for number in range(20)] * 20
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda record: bad.add(record, AudioError("broken")), records))
+    assert len(bad) == 20
+    assert sorted(int(row["id"]) for row in rows(tmp_path)) == list(range(20))

@@ -1,0 +1,69 @@
+"""Chunks of clips, as they are read: exact, once, and of the length that decoding finds."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import soundfile
+
+from input_pipeline.audio import decoding
+from input_pipeline.audio.decoding import read
+from input_pipeline.audio.reader import Reader
+from input_pipeline.audio.segmenting import Segmenting
+from tests.clips import RATE, noise, record
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("seconds", [1.0, 2.5, 59.0, 61.0])
+def test_evenly_spaced_chunks_are_exact_slices(tmp_path, rate, seconds):
+    """Of clips that are read whole and of those that are not, whatever their rate."""
+    path = tmp_path / "clip.wav"
+    sound = np.cumsum(np.random.default_rng(0).normal(0, 1e-3, round(seconds * rate)))
+    soundfile.write(path, sound.astype(np.float32), rate, "FLOAT")
+    reader = Reader(16_000, Segmenting(segments=2, seconds=0.75, chunks=16))
+    clip = read(path, 16_000)
+    hop = max(0, len(clip) - 24_000) // 16
+    count = reader.segmenting.count(reader.duration(record(path)), 16_000)
+    assert count == (16 if hop else 1)
+    padded = np.pad(clip, (0, 24_000))
+    for chunk in range(count):
+        waveform, samples = reader.segments(record(path), chunk)
+        expected = padded[chunk * hop : chunk * hop + 24_000].reshape(2, 12_000)
+        np.testing.assert_allclose(waveform, expected, rtol=0, atol=2e-6)
+        real = np.clip(len(clip) - chunk * hop - np.array([0, 12_000]), 0, 12_000)
+        np.testing.assert_array_equal(samples, real)
+
+
+def test_overlapping_chunks_are_read_once_by_many_threads(tmp_path, monkeypatch):
+    path = tmp_path / "clip.wav"
+    soundfile.write(path, noise(30.0), RATE, "FLOAT")
+    opened = []
+
+    def count(path, *arguments):
+        opened.append(path.name)
+        return read(path, *arguments)
+
+    monkeypatch.setattr(decoding, "read", count)
+    monkeypatch.setattr("input_pipeline.audio.reader.read", count)
+    reader = Reader(RATE, Segmenting(segments=1, seconds=29.0, chunks=16))
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda chunk: reader.segments(record(path), chunk)[0], range(16)))
+    assert opened == ["clip.wav"]
+    for chunk, waveform in enumerate(found):
+        begin = chunk * 1000
+        np.testing.assert_array_equal(waveform[0], noise(30.0)[begin : begin + 29 * RATE])
+
+
+def test_the_length_of_an_mp3_is_counted_for_chunks(tmp_path, monkeypatch):
+    """Its header is not believed: here one that announces a tenth more."""
+    path = tmp_path / "clip.mp3"
+    soundfile.write(path, noise(20.0), RATE, format="MP3")
+    frames = len(soundfile.read(path)[0])
+    whole = read(path, RATE)
+    monkeypatch.setattr(soundfile.SoundFile, "frames", property(lambda _: round(1.1 * frames)))
+    reader = Reader(RATE, Segmenting(segments=1, seconds=4.0))
+    assert reader.duration(record(path)) == frames / RATE
+    assert reader.duration(record(path), position=0.5) == round(1.1 * frames) / RATE
+    last = reader.segments(record(path), reader.segmenting.count(frames / RATE, RATE) - 1)[0]
+    rest = len(whole) % (4 * RATE) or 4 * RATE
+    np.testing.assert_allclose(last[0, :rest], whole[-rest:], atol=1e-5)

@@ -1,0 +1,101 @@
+"""The report is one file that needs nothing else, and no text in it becomes markup."""
+
+import base64
+import json
+import math
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atbert_jax.reporting import plots
+from atbert_jax.reporting.report import Figure, Report, write_report
+from atbert_jax.reporting.tables import Table
+
+EVIL = "<script>alert('1')</script>"
+VOID = {"meta", "img"}
+
+
+class Page(HTMLParser):
+    """Collects tags, addresses and text, and checks that elements close in order."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.addresses, self.text, self.open = [], [], [], []
+        self.feed(html)
+        assert not self.open
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for key, value in attrs if key in ("src", "href")]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def report(**changes):
+    png = plots.spectrogram(np.eye(4), 0.1)
+    parts = {
+        "title": f"Genres {EVIL}",
+        "facts": {f"Checkpoint {EVIL}": f"runs/{EVIL}/7", "Split": EVIL, "Tracks": 1234},
+        "warnings": [f"3 files unreadable: {EVIL}.mp3"],
+        "metrics": {"accuracy": 0.75, "pr_auc": math.nan, "per_class": {EVIL: np.float32(0.5)}},
+        "tables": [Table(EVIL, [EVIL, "f1"], [[EVIL, None], ["발라드", 0.5]], EVIL)],
+        "figures": [Figure(f'" onload="x {EVIL}', png, EVIL)],
+        "config": {"path": Path("/music") / EVIL, "deep": {"sizes": (1, 2)}},
+    }
+    return Report(**(parts | changes))
+
+
+def test_report_is_one_file_without_links_or_scripts(tmp_path):
+    page = write_report(tmp_path / "new" / "folder", report())
+    html = page.read_text(encoding="utf-8")
+    assert page == tmp_path / "new" / "folder" / "report.html"
+    assert "http:" not in html
+    assert "https:" not in html
+    parsed = Page(html)
+    assert not {"script", "link", "iframe", "a"} & set(parsed.tags)
+    assert len(parsed.addresses) == 1
+    assert parsed.addresses[0].startswith("data:image/png;base64,")
+    png = base64.b64decode(parsed.addresses[0].partition(",")[2])
+    assert png == report().figures[0].png
+    assert 'width="' in html
+
+
+def test_all_text_is_escaped_and_still_readable(tmp_path):
+    html = write_report(tmp_path, report()).read_text(encoding="utf-8")
+    assert "<script" not in html
+    assert ' onload="' not in html
+    text = "".join(Page(html).text)
+    # Title twice, checkpoint twice, split, warning, four in the table, two at the figure, config.
+    assert text.count(EVIL) == 13
+    assert "발라드" in text
+    assert "1,234" in text
+
+
+def test_headline_is_the_first_level_of_the_metrics():
+    assert report().headline == {"accuracy": "0.7500", "PR AUC": "–"}
+
+
+def test_metrics_are_strict_json_beside_the_page(tmp_path):
+    write_report(tmp_path, report())
+    text = (tmp_path / "metrics.json").read_text(encoding="utf-8")
+    found = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+    assert found == {"accuracy": 0.75, "pr_auc": None, "per_class": {EVIL: 0.5}}
+
+
+def test_empty_parts_leave_nothing_behind(tmp_path):
+    bare = report(warnings=[], metrics={}, tables=[], figures=[], config={})
+    tags = Page(write_report(tmp_path, bare).read_text(encoding="utf-8")).tags
+    assert not {"section", "table", "img", "details"} & set(tags)
+
+
+def test_a_figure_has_to_be_a_png():
+    with pytest.raises(ValueError, match="figure 'curves': the bytes are not those of a PNG"):
+        Figure("curves", b"<svg>")

@@ -1,0 +1,69 @@
+"""A table says the same on the terminal as in the report."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from atbert_jax.reporting.tables import Table, format_cell, markdown, print_table
+
+
+@pytest.mark.parametrize(
+    ("cell", "text"),
+    [
+        (None, "–"),
+        (math.nan, "–"),
+        (np.float32(0.5), "0.5000"),
+        (0.0, "0.0000"),
+        (-0.25, "-0.2500"),
+        (1.5e-5, "1.5e-05"),
+        (12345.6, "1.235e+04"),
+        (123.456, "123.5"),
+        (np.int64(1234567), "1,234,567"),
+        (np.True_, "yes"),
+        ("0.5", "0.5"),
+    ],
+)
+def test_cells_read_well(cell, text):
+    assert format_cell(cell) == text
+
+
+def test_printed_table_takes_brackets_as_text():
+    buffer = io.StringIO()
+    table = Table(
+        "Tags [all]", ["tag", "f1"], [["[red]rock[/red]", 0.5], ["블루스", None]], "n [2]"
+    )
+    print_table(table, Console(file=buffer, width=80, force_terminal=False))
+    printed = buffer.getvalue()
+    for text in ("Tags [all]", "[red]rock[/red]", "0.5000", "블루스", "–", "n [2]"):
+        assert text in printed
+
+
+def test_no_name_is_cut_off_on_a_narrow_terminal():
+    buffer = io.StringIO()
+    name = "classification.label_smoothing=0.1"
+    print_table(Table("t", ["cell", "f1"], [[name, 0.5]]), Console(file=buffer, width=24))
+    letters = "".join(c for c in buffer.getvalue() if c not in "│ \n")
+    assert "…" not in letters
+    assert letters.count("0.1") == 1
+
+
+def test_markdown_has_a_line_for_each_row():
+    table = Table("Runs", ["cell", "n"], [["a=b|c", 1200], ["base", None]], "A note.")
+    assert markdown(table).splitlines() == [
+        *("**Runs**", "", "| cell | n |", "|---|---:|"),
+        *(r"| a=b\|c | 1,200 |", "| base | – |", "", "A note."),
+    ]
+
+
+def test_only_columns_of_numbers_are_numeric():
+    table = Table("t", ["a", "b", "c"], [["x", 1, 0.5], [2, None, np.float32(1)]])
+    assert table.numeric == [False, True, True]
+    assert Table("t", ["a"], []).numeric == [False]
+
+
+def test_a_short_row_is_named():
+    with pytest.raises(ValueError, match="table 't', row 1: 1 cells under 2 columns"):
+        Table("t", ["a", "b"], [[1, 2], [3]])
