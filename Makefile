@@ -14,7 +14,7 @@ $(READY): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --upgrade --quiet pip
 	@echo "installing the dependencies into $(VENV): two or three minutes"
-	$(BIN)/python -m pip install --quiet --progress-bar on --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --progress-bar on --requirement requirements.txt --editable '.[dev]'
 	@touch $@
 
 setup: $(READY)  ## install everything into .venv
@@ -27,13 +27,13 @@ test: $(READY)  ## run all tests
 
 # Alone: PyTorch's compiler and TensorFlow crash when one process loads both.
 parity: $(READY)  ## install PyTorch and compare with it
-	$(BIN)/python -m pip install --quiet --editable '.[dev,torch]'
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --editable '.[dev,torch]'
 	$(BIN)/python -m pytest -m parity tests/models tests/conversion tests/weights
 
 # In an environment of its own: with these wheels JAX looks for accelerators on every start.
 aot:  ## compile steps for an H100 and a TPU that are not here
 	$(PYTHON) -m venv $(AOT)
-	@if $(AOT)/bin/python -m pip install --quiet --editable '.[dev,aot]'; then \
+	@if $(AOT)/bin/python -m pip install --quiet --requirement requirements.txt --editable '.[dev,aot]'; then \
 		$(AOT)/bin/python -m pytest -m aot --durations 0 tests/ahead_of_time; \
 	else \
 		echo "SKIPPED make aot: the compilers for H100 and TPU could not be installed"; \

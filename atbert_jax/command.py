@@ -1,14 +1,30 @@
 """What every command shares: flags, and errors that end in one clear line."""
 
+import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from absl import app, flags, logging
+from ml_collections.config_flags.config_flags import is_config_flag
 
+from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory
 from atbert_jax.parallel.xla_flags import set_xla_flags
-from input_pipeline.audio.allocation import keep_freed_memory
+
+# Where the configs lie that are found by their names.
+CONFIGS = Path(__file__).with_name("configs")
+# The extras of the package that bring what predicting does not need.
+EXTRAS = {
+    "tensorflow": "train",
+    "clu": "train",
+    "matplotlib": "report",
+    "jinja2": "report",
+    "pandas": "prepare",
+    "tensorflow_datasets": "prepare",
+    "apache_beam": "beam",
+}
+HELP = {"-h": True, "-help": True, "--help": True, "--helpshort": True, "--helpfull": False}
 
 
 def run(
@@ -18,7 +34,12 @@ def run(
 
     Expected are ValueError and OSError, which say where, what and the way out; set
     ATBERT_TRACEBACK=1 to see where they come from. The exit code is 1 then, and 2 for a wrong flag.
+    A flag of a config takes its path, or the name of one of the package's, as `atbert_finetune`.
     """
+    asked = next((argument for argument in sys.argv[1:] if argument in HELP), None)
+    if asked:
+        app.usage(shorthelp=HELP[asked], writeto_stdout=True)
+        sys.exit(0)
     # Programs that were compiled once are found again, by the next command too.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "atbert_jax"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -36,18 +57,65 @@ def run(
 
     try:
         app.run(guarded, flags_parser=_parse)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("ATBERT_TRACEBACK"):
             raise
-        fail(str(error), 1)
+        fail(explain(error), 1)
+
+
+def explain(error: Exception) -> str:
+    """What an error says; of a package that is not installed, which extra brings it."""
+    package = (getattr(error, "name", None) or "").partition(".")[0]
+    if package not in EXTRAS:
+        return str(error)
+    return f"{package} is not installed; run pip install 'atbert-jax[{EXTRAS[package]}]'"
 
 
 def _parse(arguments: list[str]) -> list[str]:
-    """Absl's parser, with the errors of config overrides as one line too."""
+    """Absl's parser, with configs by their names, and errors of overrides as one line too."""
     try:
-        return flags.FLAGS(arguments)
+        return flags.FLAGS(_with_config_files(arguments))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        fail(str(error).strip("\"'"), 2)
+        # A KeyError's text is the representation of its argument.
+        fail(str(error.args[0] if error.args else error), 2)
+
+
+def _with_config_files(arguments: list[str]) -> list[str]:
+    """The command line, in which configs that are given by name are given by path."""
+    named = {
+        dashes + name
+        for name in flags.FLAGS
+        if is_config_flag(flags.FLAGS[name])
+        for dashes in ("-", "--")
+    }
+    found = list(arguments)
+    for place, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag in named and equals:
+            found[place] = f"{flag}={config_file(value)}"
+        elif flag in named and place + 1 < len(arguments):
+            found[place + 1] = config_file(arguments[place + 1])
+    return found
+
+
+def config_file(given: str) -> str:
+    """The path of a config that is given by path or by name, with the words behind its colon.
+
+    Raises:
+        ValueError: if a name is none of the package's; the message lists these.
+    """
+    name, colon, words = given.partition(":")
+    if name.endswith(".py"):
+        return given
+    shared = {"__init__", "defaults", "tagger_recipes"}
+    names = sorted({path.stem for path in CONFIGS.glob("*.py")} - shared)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ValueError(
+            f"no config {name!r}; {hint}give the path of a .py file, or one of {', '.join(names)}"
+        )
+    return f"{CONFIGS / name}.py{colon}{words}"
 
 
 def fail(message: str, code: int) -> None:

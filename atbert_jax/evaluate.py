@@ -55,7 +55,7 @@ def main() -> None:
     if PERTURB.value and ROBUSTNESS.value:
         raise ValueError("--robustness perturbs the clips by itself; leave --perturb out")
     from atbert_jax.evaluation.evaluate_run import evaluate
-    from input_pipeline.manifest.perturbation import Perturbation
+    from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
 
     data = {
         "manifest": MANIFEST.value,

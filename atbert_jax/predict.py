@@ -20,8 +20,8 @@ from atbert_jax import command
 
 if TYPE_CHECKING:  # the model and JAX are loaded when they are needed, after the flags are checked
     from atbert_jax.evaluation.prediction import Answer
+    from atbert_jax.input_pipeline.manifest.records import Record
     from atbert_jax.training.trained import Trained
-    from input_pipeline.manifest.records import Record
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder that a training run wrote.")
 TEXT = flags.DEFINE_string("text", "", "Text that goes with the files, or is asked about alone.")
@@ -64,8 +64,8 @@ def records(arguments: list[str], text: str, *, allow_outside: bool = False) -> 
     Raises:
         ValueError: if there is neither a file nor a text, or a folder holds no audio.
     """
-    from input_pipeline.audio.decoding import EXTENSIONS
-    from input_pipeline.manifest.records import Record, read_manifest
+    from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+    from atbert_jax.input_pipeline.manifest.records import Record, read_manifest
 
     if not arguments:
         if not text:
@@ -105,7 +105,7 @@ def read_labels(labels: str) -> list[str]:
     Raises:
         ValueError: if there are fewer than two.
     """
-    from input_pipeline.labelling import read_names
+    from atbert_jax.input_pipeline.labelling import read_names
 
     if "," not in labels and Path(labels).is_file():
         names = list(read_names(Path(labels)))

@@ -17,14 +17,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from configs import defaults
-from input_pipeline import corpora, dataset
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.labelling import FILE as LABELS
-from input_pipeline.manifest.table_file import ManifestError
-from input_pipeline.preparing import beam_pipeline
-from input_pipeline.preparing.storage import Storage
+from atbert_jax.configs import defaults
+from atbert_jax.input_pipeline import corpora, dataset
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.corpora.corpus import Corpus
+from atbert_jax.input_pipeline.labelling import FILE as LABELS
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.preparing import beam_pipeline
+from atbert_jax.input_pipeline.preparing.storage import Storage
 
 MANIFEST_CSV, LEFT_OUT = "manifest.csv", "left_out.csv"
 
@@ -108,7 +108,7 @@ def _download(name: str, root: Path) -> None:
     kind, _, variant = name.partition(":")
     if kind != "tfds":
         raise ManifestError(f"corpus '{name}' is got from its authors; --download is for tfds:NAME")
-    from input_pipeline.corpora import tfds  # brings TensorFlow
+    from atbert_jax.input_pipeline.corpora import tfds  # brings TensorFlow
 
     root.mkdir(parents=True, exist_ok=True)
     tfds.download(variant, root)
@@ -124,10 +124,10 @@ def write_shards(corpus: Corpus, given: argparse.Namespace, flags: Sequence[str]
     """
     beam_pipeline.require_beam()
     # TFDS is needed for shards alone, and takes a second.
+    from atbert_jax.input_pipeline.preparing.shard_folder import MANIFEST, write_shard_folder
+    from atbert_jax.input_pipeline.preparing.shard_plan import Sharding
+    from atbert_jax.input_pipeline.preparing.shard_writer import ShardSettings
     from atbert_jax.reporting import data_card
-    from input_pipeline.preparing.shard_folder import MANIFEST, write_shard_folder
-    from input_pipeline.preparing.shard_plan import Sharding
-    from input_pipeline.preparing.shard_writer import ShardSettings
 
     spectrogram = spectrogram_of(given.config, given.sample_rate)
     name = re.sub(r"[^a-z0-9]+", "_", given.output.resolve().name.lower()).strip("_")
@@ -180,7 +180,7 @@ def spectrogram_of(experiment: str | None, sample_rate: int | None) -> Spectrogr
 def _arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, list[str]]:
     """What the command line says, and what of it is for Beam."""
     parser = argparse.ArgumentParser(
-        prog="python -m atbert_jax.prepare",
+        prog="atbert prepare",
         description="Make a manifest of a corpus in its official layout, or shards with --shards.",
         epilog="With --runner, other flags are Beam's.",
     )

@@ -22,7 +22,7 @@ ALLOW_OUTSIDE = flags.DEFINE_bool(
 def main(arguments: list[str]) -> None:
     """Labels the records of the manifests that the command line names."""
     from atbert_jax.evaluation import pseudo_labels
-    from input_pipeline.manifest.records import read_manifest
+    from atbert_jax.input_pipeline.manifest.records import read_manifest
 
     if not arguments:
         raise ValueError("nothing to label; name manifests of audio")

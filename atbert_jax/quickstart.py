@@ -31,10 +31,10 @@ def quickstart(output: Path, console: Console) -> None:
         output: Folder for everything.
         console: Where to talk.
     """
+    from atbert_jax.configs import quickstart_finetune, quickstart_pretrain
     from atbert_jax.evaluation.evaluate_run import evaluate
+    from atbert_jax.input_pipeline.synthetic_music import generate
     from atbert_jax.training.twin import train_with_twin
-    from configs import quickstart_finetune, quickstart_pretrain
-    from input_pipeline.synthetic_music import generate
 
     began = time.monotonic()
     manifest = output / "music" / "manifest.csv"
@@ -42,17 +42,14 @@ def quickstart(output: Path, console: Console) -> None:
 
     def stage(title: str, line: str) -> None:
         console.print(Rule(title))
-        console.print(f"$ python -m {line}", highlight=False, soft_wrap=True, style="bold")
+        console.print(f"$ atbert {line}", highlight=False, soft_wrap=True, style="bold")
 
-    stage(
-        "1. Music",
-        f"input_pipeline.synthetic_music.generate --output {manifest.parent} --clips {CLIPS}",
-    )
+    stage("1. Music", f"synthesize --output {manifest.parent} --clips {CLIPS}")
     generate.main(["--output", str(manifest.parent), "--clips", str(CLIPS)])
 
     stage(
         "2. Pre-train on clips and captions, without labels",
-        f"atbert_jax.train --config configs/quickstart_pretrain.py --workdir {pretrained}"
+        f"train --config quickstart_pretrain --workdir {pretrained}"
         f" --config.data.manifest={manifest}",
     )
     config = quickstart_pretrain.get_config()
@@ -61,7 +58,7 @@ def quickstart(output: Path, console: Console) -> None:
 
     stage(
         "3. Fine-tune on genres, and the same network from scratch",
-        f"atbert_jax.train --config configs/quickstart_finetune.py --workdir {genre}"
+        f"train --config quickstart_finetune --workdir {genre}"
         f" --config.data.manifest={manifest} --config.init_from={pretrained}",
     )
     config = quickstart_finetune.get_config()
@@ -72,14 +69,14 @@ def quickstart(output: Path, console: Console) -> None:
     reports = output / "reports"
     stage(
         "4. Evaluate both on the test split",
-        f"atbert_jax.evaluate --checkpoint {genre} --split test --output {reports / 'genre'}",
+        f"evaluate --checkpoint {genre} --split test --output {reports / 'genre'}",
     )
     pairs = evaluate(pretrained, "test", reports / "pretrain", console=console)
     genres = evaluate(genre, "test", reports / "genre", console=console)
 
     stage(
         "5. Use it",
-        f"atbert_jax.predict --checkpoint {genre} {manifest.parent / 'audio' / '00000.flac'}",
+        f"predict --checkpoint {genre} {manifest.parent / 'audio' / '00000.flac'}",
     )
     console.print(Rule("Result"))
     summarize(pairs, genres, console)

@@ -21,10 +21,10 @@ from ml_collections import config_flags
 from rich.console import Console
 
 from atbert_jax import command
+from atbert_jax.configs.tagger import PUBLISHED
 from atbert_jax.parallel import sharding, topology
 from atbert_jax.training import description
 from benchmarks import contracts, sizes
-from configs.tagger import PUBLISHED
 
 CONFIG = config_flags.DEFINE_config_file("config", "configs/atbert_pretrain.py:tiny")
 TOPOLOGY = flags.DEFINE_string("topology", "h100", "h100, h100x8, v5e:4x4, ...")

@@ -6,11 +6,11 @@ import jax
 import ml_collections
 import numpy as np
 
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.contract import Contract, Labels, Normalization
 from atbert_jax.training.description import abstract_batch
-from input_pipeline.audio.music_features import MusicFeatures
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.contract import Contract, Labels, Normalization
 
 VOCABULARY = 30_000  # ALBERT's
 LABELS = 50  # those of MagnaTagATune

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from configs import defaults
+from atbert_jax.configs import defaults
 
 RATE, SAMPLES, IN_A_FILE, BATCH = 8000, 800, 1000, 64
 
@@ -43,9 +43,9 @@ def synthesize(folder: Path, count: int) -> Path:
 
 def epoch(manifest: Path) -> None:
     """Makes the batches of an epoch of training."""
-    from input_pipeline import dataset
-    from input_pipeline.batching.bad_records import BadRecords
-    from input_pipeline.batching.batches import Batches, measure_normalization
+    from atbert_jax.input_pipeline import dataset
+    from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+    from atbert_jax.input_pipeline.batching.batches import Batches, measure_normalization
 
     config = defaults.get_config("tiny")
     config.data.update({"manifest": str(manifest), "task": "single_label", "memory_mb": 16})

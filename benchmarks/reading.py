@@ -107,11 +107,11 @@ def torch_loader(manifest: Path) -> Iterator[int]:
 
 def pipeline(manifest: Path, carried: str, memory_mb: int = 0) -> Iterator[int]:
     """Ours, with buckets."""
-    from configs import defaults
-    from input_pipeline import dataset
-    from input_pipeline.audio.allocation import keep_freed_memory
-    from input_pipeline.batching.bad_records import BadRecords
-    from input_pipeline.batching.batches import Batches
+    from atbert_jax.configs import defaults
+    from atbert_jax.input_pipeline import dataset
+    from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory
+    from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+    from atbert_jax.input_pipeline.batching.batches import Batches
 
     keep_freed_memory()
     config = defaults.get_config("tiny")

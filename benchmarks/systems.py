@@ -16,17 +16,17 @@ from absl import flags
 from rich.console import Console
 
 from atbert_jax import command
-from atbert_jax.evaluation.evaluate_run import evaluate
-from atbert_jax.reporting.tables import Table, markdown, print_table
-from atbert_jax.training.twin import train_with_twin
-from configs import (
+from atbert_jax.configs import (
     crossmodal,
     m3bert_finetune,
     m3bert_pretrain,
     mulap_downstream,
     mulap_pretrain,
 )
-from input_pipeline.preparing.feature_files import MANIFEST, write_all_features
+from atbert_jax.evaluation.evaluate_run import evaluate
+from atbert_jax.input_pipeline.preparing.feature_files import MANIFEST, write_all_features
+from atbert_jax.reporting.tables import Table, markdown, print_table
+from atbert_jax.training.twin import train_with_twin
 
 NOTES = flags.DEFINE_string("notes", None, "Table of notes or music with captions and labels.")
 SPEECH = flags.DEFINE_string("speech", None, "Table of spoken sentences with emotions.")

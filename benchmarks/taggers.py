@@ -18,13 +18,13 @@ from absl import flags
 from rich.console import Console
 
 from atbert_jax import command
+from atbert_jax.configs import tagger_notes
 from atbert_jax.evaluation.evaluate_run import BASELINE, evaluate
 from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.reporting.tables import Table, markdown, print_table
 from atbert_jax.training import trained
 from atbert_jax.training.loop import train
 from atbert_jax.training.trained import Trained
-from configs import tagger_notes
 
 MANIFEST = flags.DEFINE_string("manifest", None, "Table of clips with labels.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the runs.")

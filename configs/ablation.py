@@ -6,7 +6,7 @@ python -m atbert_jax.ablate --config configs/ablation.py:music --workdir runs/ab
 
 import ml_collections
 
-from configs import notes_pretrain, quickstart_pretrain, spoken_words
+from atbert_jax.configs import notes_pretrain, quickstart_pretrain, spoken_words
 
 STEPS = 250
 

@@ -8,7 +8,7 @@ What of a pre-trained trunk is trained, a protocol behind the preset says: `smal
 
 import ml_collections
 
-from configs import defaults
+from atbert_jax.configs import defaults
 
 # What is new learns faster than the default; what is pre-trained, at a tenth of that.
 NEW_RATE, TRUNK_RATE = 1e-3, 0.1

@@ -6,7 +6,7 @@ python -m atbert_jax.train --config configs/atbert_pretrain.py:small \
 
 import ml_collections
 
-from configs import defaults
+from atbert_jax.configs import defaults
 
 
 def get_config(preset: str = "base") -> ml_collections.ConfigDict:

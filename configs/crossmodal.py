@@ -8,7 +8,7 @@ python -m atbert_jax.train --config configs/crossmodal.py:audio_text --workdir r
 
 import ml_collections
 
-from configs import defaults
+from atbert_jax.configs import defaults
 
 MODALITIES = {"audio_text": ("audio", "text"), "audio": ("audio",), "text": ("text",)}
 # Of BERT-base, and of one that learns from a few hundred recordings' own texts.

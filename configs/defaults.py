@@ -192,7 +192,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "manifest": "",  # one table, or several with commas between them
             # What a batch carries of the audio: 'log_mel'; or the 'waveform' itself, of which
             # the step makes the log-mel, or a tagger whatever it hears with; or 'frames' of
-            # musical features, that `input_pipeline.extract` prepares.
+            # musical features, that `atbert extract` prepares.
             "input": "log_mel",
             "root": "",  # folder that paths are relative to; empty: the manifest's own
             "allow_outside": False,  # allow paths that lead out of it

@@ -6,7 +6,7 @@ python -m atbert_jax.train --config configs/m3bert_finetune.py:tiny,genre=label,
 
 import ml_collections
 
-from configs import m3bert_pretrain
+from atbert_jax.configs import m3bert_pretrain
 
 KINDS = {"label": "single_label", "tags": "multi_label", "numbers": "regression"}
 

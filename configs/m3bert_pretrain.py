@@ -1,13 +1,13 @@
 """Pre-train M3BERT on musical features by masked acoustic modelling.
 
-python -m input_pipeline.extract tracks.csv features
+atbert extract tracks.csv features
 python -m atbert_jax.train --config configs/m3bert_pretrain.py \
     --workdir runs/m3bert --config.data.manifest=features/manifest.csv
 """
 
 import ml_collections
 
-from configs import defaults
+from atbert_jax.configs import defaults
 
 
 def get_config(size: str = "base") -> ml_collections.ConfigDict:

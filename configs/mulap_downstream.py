@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import ml_collections
 
-from configs import defaults, mulap_pretrain
-from input_pipeline.corpora.tag_sets import TAG_SETS
+from atbert_jax.configs import defaults, mulap_pretrain
+from atbert_jax.input_pipeline.corpora.tag_sets import TAG_SETS
 
 
 class Task(NamedTuple):

@@ -10,7 +10,7 @@ Published is 'base', with the first six layers of a BERT (`--config.init.text=FO
 
 import ml_collections
 
-from configs import defaults, tagger
+from atbert_jax.configs import defaults, tagger
 
 # Fields of the config by size, by their dotted names.
 SIZES = {

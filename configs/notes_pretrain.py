@@ -6,7 +6,7 @@ python -m atbert_jax.train --config configs/notes_pretrain.py --workdir runs/not
 
 import ml_collections
 
-from configs import atbert_pretrain
+from atbert_jax.configs import atbert_pretrain
 
 
 def get_config(preset: str = "tiny") -> ml_collections.ConfigDict:

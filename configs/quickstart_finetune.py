@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from configs import atbert_finetune, quickstart_pretrain
+from atbert_jax.configs import atbert_finetune, quickstart_pretrain
 
 
 def get_config() -> ml_collections.ConfigDict:

@@ -6,7 +6,7 @@ python -m atbert_jax.train --config configs/spoken_words.py --workdir runs/digit
 
 import ml_collections
 
-from configs import defaults
+from atbert_jax.configs import defaults
 
 
 def get_config(preset: str = "tiny") -> ml_collections.ConfigDict:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import ml_collections
 
-from configs import defaults, tagger_recipes
-from input_pipeline.corpora.tag_sets import TAG_SETS
+from atbert_jax.configs import defaults, tagger_recipes
+from atbert_jax.input_pipeline.corpora.tag_sets import TAG_SETS
 
 
 class Published(NamedTuple):

@@ -6,7 +6,7 @@ python -m atbert_jax.train --config configs/tagger_notes.py:musicnn --workdir ru
 
 import ml_collections
 
-from configs import tagger
+from atbert_jax.configs import tagger
 
 # What networks need that cannot do with two seconds, which hold what tells an instrument.
 SECONDS = {"fcn": 20.5, "harmonic_cnn": 4.6, "sample_cnn": 3.7, "se_cnn": 3.7}

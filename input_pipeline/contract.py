@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from input_pipeline.audio.music_features import MusicFeatures
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 
 FILE = "contract.json"
 TOKENIZER = "tokenizer"

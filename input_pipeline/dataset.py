@@ -9,18 +9,18 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from input_pipeline import labelling
-from input_pipeline.audio.music_features import MusicFeatures
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.contract import TOKENIZER, Contract, Labels, Normalization
-from input_pipeline.manifest import few_shot
-from input_pipeline.manifest import records as sources
-from input_pipeline.manifest.perturbation import Perturbation
-from input_pipeline.manifest.records import Record
-from input_pipeline.manifest.tasks import of_config
-from input_pipeline.preparing import band_statistics
-from input_pipeline.text import tokenization
+from atbert_jax.input_pipeline import labelling
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.contract import TOKENIZER, Contract, Labels, Normalization
+from atbert_jax.input_pipeline.manifest import few_shot
+from atbert_jax.input_pipeline.manifest import records as sources
+from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.manifest.tasks import of_config
+from atbert_jax.input_pipeline.preparing import band_statistics
+from atbert_jax.input_pipeline.text import tokenization
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Prepare musical features: `python -m input_pipeline.extract tracks.csv features`.
+"""Prepare musical features: `atbert extract tracks.csv features`.
 
 Each record of the manifest becomes a file of frames (T, 324), float32, and the manifest that names
 them, with all other columns as they were, is written beside. Settings of the features are flags, as
@@ -12,14 +12,14 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from input_pipeline.audio.music_features import MusicFeatures
-from input_pipeline.preparing.feature_files import write_all_features
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
+from atbert_jax.input_pipeline.preparing.feature_files import write_all_features
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; errors end it with one line and status 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m input_pipeline.extract",
+        prog="atbert extract",
         description="Compute the musical features of all clips of a manifest.",
     )
     parser.add_argument("manifest", type=Path, help="table of audio files")

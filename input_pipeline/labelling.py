@@ -9,10 +9,10 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
-from input_pipeline.contract import Contract, Labels
-from input_pipeline.manifest.records import Record
-from input_pipeline.manifest.table_file import ManifestError
-from input_pipeline.manifest.tasks import KINDS, of_config
+from atbert_jax.input_pipeline.contract import Contract, Labels
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.manifest.tasks import KINDS, of_config
 
 Splits = Mapping[str, Sequence[Record]]
 

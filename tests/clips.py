@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.manifest.records import Record
 
 RATE = 16_000
 

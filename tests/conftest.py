@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from input_pipeline.audio.decoding import read
-from input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.audio.decoding import read
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from tests import tones
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"

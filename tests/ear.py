@@ -8,11 +8,11 @@ import pytest
 from flax import nnx
 
 from atbert_jax import models
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models import taggers
 from atbert_jax.models.taggers.blocks import Dense
 from atbert_jax.models.taggers.tagger import Tagger
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
-from input_pipeline.audio.spectrogram import Spectrogram
 from tests import tiny
 
 CONFIG = {

@@ -9,15 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.contract import Contract, Normalization
 from atbert_jax.models import frontend
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.objectives.objective import Objective
 from atbert_jax.parallel import sharding
 from atbert_jax.training.state import split
 from atbert_jax.training.trained import Trained
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.contract import Contract, Normalization
 from tests import tiny
 
 LOW, HIGH = np.eye(2, dtype=np.float32)

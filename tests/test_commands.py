@@ -140,11 +140,11 @@ def test_predict_without_tensorflow(checkpoint, music, tmp_path):
 
 def test_predict_equals_evaluation(checkpoint, music, tmp_path):
     """Both engines, with and without tf.data, come to the same probabilities."""
+    from atbert_jax.input_pipeline import dataset
+    from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+    from atbert_jax.input_pipeline.batching.batches import Batches
     from atbert_jax.training import trained, validation
     from atbert_jax.training.step import make_evaluation_step
-    from input_pipeline import dataset
-    from input_pipeline.batching.bad_records import BadRecords
-    from input_pipeline.batching.batches import Batches
 
     model = trained.load(checkpoint)
     data = dataset.load(model.config, tmp_path, contract=model.contract, tokenizer=model.tokenizer)

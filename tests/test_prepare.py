@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from atbert_jax import prepare
-from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.manifest.records import read_manifest
+from atbert_jax.input_pipeline.corpora.corpus import Corpus
+from atbert_jax.input_pipeline.manifest.records import read_manifest
 
 TABLE = "filename,fold,target,category,esc10,src_file,take\n" + "".join(
     f"{n}.wav,{n % 5 + 1},{n % 2},{('rain', 'dog')[n % 2]},False,{n},A\n" for n in range(10)

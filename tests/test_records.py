@@ -2,8 +2,8 @@
 
 import pytest
 
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 from atbert_jax.predict import records
-from input_pipeline.manifest.records import ManifestError
 
 
 def test_files_folders_and_texts(tmp_path):

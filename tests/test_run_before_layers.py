@@ -9,9 +9,9 @@ import pytest
 import soundfile
 
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.training import loop, trained
 from atbert_jax.training.writers import read_metrics
-from input_pipeline.manifest.records import Record
 from tests import tiny, tones
 
 GOLDEN = Path(__file__).parent / "golden" / "run_before_layers"

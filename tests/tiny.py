@@ -12,6 +12,11 @@ import numpy as np
 import optax
 from flax import nnx
 
+from atbert_jax.configs import defaults
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.contract import Contract, Labels, Normalization
 from atbert_jax.models.keys import Keys
 from atbert_jax.parallel import sharding
 from atbert_jax.training import checkpoint, optimizer
@@ -19,11 +24,6 @@ from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import TrainState, fresh, lay_out, split
 from atbert_jax.training.step import make_train_step
-from configs import defaults
-from input_pipeline import dataset
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.contract import Contract, Labels, Normalization
 
 # Tests compile much and compute little: this halves the time that XLA takes.
 jax.config.update("jax_disable_most_optimizations", True)

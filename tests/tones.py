@@ -6,7 +6,7 @@ import ml_collections
 import numpy as np
 import soundfile
 
-from configs import defaults
+from atbert_jax.configs import defaults
 
 TONE_RATE = 8000
 

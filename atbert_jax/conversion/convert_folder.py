@@ -6,16 +6,16 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
+from atbert_jax.configs import tagger as tagger_config
 from atbert_jax.conversion import published_tagger
+from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.input_pipeline.dataset import make_contract
+from atbert_jax.input_pipeline.labelling import read_names
+from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.reporting.tables import print_table
 from atbert_jax.training import checkpoint, optimizer, trained
 from atbert_jax.training.state import define, fresh
 from atbert_jax.weights import albert_rules, bert_rules, engine, files, resnet_rules
-from configs import tagger as tagger_config
-from input_pipeline.contract import Labels
-from input_pipeline.dataset import make_contract
-from input_pipeline.labelling import read_names
-from input_pipeline.text import tokenization
 
 FAMILIES = {
     module.FAMILY: module for module in (albert_rules, bert_rules, resnet_rules, published_tagger)

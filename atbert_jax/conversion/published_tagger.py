@@ -6,15 +6,15 @@ import jax
 import ml_collections
 import numpy as np
 
+from atbert_jax.configs import tagger as tagger_config
+from atbert_jax.input_pipeline.contract import Contract
+from atbert_jax.input_pipeline.corpora.tag_sets import TAG_SETS
 from atbert_jax.training.state import define
 from atbert_jax.training.trained import Trained
 from atbert_jax.weights import engine
 from atbert_jax.weights.engine import Conversion
 from atbert_jax.weights.files import Source
 from atbert_jax.weights.tagger_rules import OUTPUT, PREFIX, RULES, UNUSED
-from configs import tagger as tagger_config
-from input_pipeline.contract import Contract
-from input_pipeline.corpora.tag_sets import TAG_SETS
 
 FAMILY = "tagger"
 # The network and data set whose published weights tell other tags than the data set's.

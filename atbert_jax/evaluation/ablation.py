@@ -25,6 +25,7 @@ from atbert_jax.evaluation.ablation_report import write_comparison
 from atbert_jax.evaluation.comparison import Outcome
 from atbert_jax.evaluation.evaluate_run import evaluate
 from atbert_jax.evaluation.grid import Settings
+from atbert_jax.input_pipeline.progress import Meter
 from atbert_jax.parallel import distributed
 from atbert_jax.reporting.report import plain
 from atbert_jax.reporting.tables import print_table
@@ -32,7 +33,6 @@ from atbert_jax.training import checkpoint, sameness
 from atbert_jax.training.loop import train
 from atbert_jax.training.state import define
 from atbert_jax.training.validation import scalars
-from input_pipeline.progress import Meter
 
 BASE, RESULT, CLOCK, ERROR = "base.json", "result.json", "seconds.json", "error.txt"
 # Fields that change no result.

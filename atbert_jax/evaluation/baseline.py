@@ -12,11 +12,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.input_pipeline.dataset import Dataset, Split
+from atbert_jax.input_pipeline.progress import track
 from atbert_jax.metrics import scores as metrics
-from input_pipeline.audio import decoding
-from input_pipeline.contract import Labels
-from input_pipeline.dataset import Dataset, Split
-from input_pipeline.progress import track
 
 N_MFCC = 20
 N_FFT = 2048

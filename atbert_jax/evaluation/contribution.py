@@ -14,8 +14,11 @@ from scipy.special import expit
 
 from atbert_jax.evaluation import taggram
 from atbert_jax.evaluation.taggram import LONGEST_TITLE
+from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.dataset import Split
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.models.encoded import Encoded
-from atbert_jax.models.taggers.attention import AttentionTagger
+from atbert_jax.models.taggers.attention_tagger import AttentionTagger
 from atbert_jax.models.taggers.tagger import Tagger
 from atbert_jax.models.taggers.tagger_frontend import decibels, power_spectrum
 from atbert_jax.reporting import plots
@@ -24,9 +27,6 @@ from atbert_jax.reporting.fonts import lettering, shortened
 from atbert_jax.reporting.report import Figure
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.validation import Outputs
-from input_pipeline.audio.reader import Reader
-from input_pipeline.dataset import Split
-from input_pipeline.manifest.records import Record
 
 OBJECTIVE = "classification"
 # Tags in a picture.

@@ -14,6 +14,7 @@ import numpy as np
 from flax import nnx
 from scipy import stats
 
+from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.parallel import sharding
 from atbert_jax.reporting.canvas import canvas, encode
 from atbert_jax.reporting.fonts import lettering
@@ -21,7 +22,6 @@ from atbert_jax.reporting.report import Figure, Section
 from atbert_jax.reporting.tables import Table
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
-from input_pipeline.dataset import Dataset
 
 # Pairs in the table, half of them positive where there are so many.
 SHOWN = 20
@@ -120,8 +120,8 @@ def _frames(
     model: Trained, dataset: Dataset, split: str
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The real frames of each batch: states (L, N, D) and features (N, F)."""
-    from input_pipeline.batching.bad_records import BadRecords
-    from input_pipeline.batching.batches import Batches
+    from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+    from atbert_jax.input_pipeline.batching.batches import Batches
 
     @jax.jit
     def step(params: dict, statistics: dict, batch: Batch) -> tuple:

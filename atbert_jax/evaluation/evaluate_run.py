@@ -18,15 +18,15 @@ from atbert_jax.evaluation import (
     text_columns,
     zero_shot,
 )
+from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.input_pipeline.dataset import Dataset
+from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
 from atbert_jax.reporting import plots
 from atbert_jax.reporting.report import Figure, Report, Section, write_report
 from atbert_jax.reporting.tables import Table, print_table
 from atbert_jax.training import checkpoint, trained, validation
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.writers import read_metrics
-from input_pipeline.contract import Labels
-from input_pipeline.dataset import Dataset
-from input_pipeline.manifest.perturbation import Perturbation
 
 BASELINE = "MFCC statistics + linear model"
 
@@ -149,7 +149,7 @@ def _datasets(
     perturbation: Perturbation | None,
 ) -> dict[str, Dataset]:
     """The manifest's records by their column of texts, the config's first."""
-    from input_pipeline import dataset
+    from atbert_jax.input_pipeline import dataset
 
     columns, datasets = [model.config.data.text_column], {}
     if also_text_column:

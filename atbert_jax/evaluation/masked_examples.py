@@ -5,14 +5,14 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
+from atbert_jax.input_pipeline.contract import Contract
+from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.parallel import sharding
 from atbert_jax.reporting.canvas import canvas, encode
 from atbert_jax.reporting.fonts import lettering
 from atbert_jax.reporting.report import Figure
 from atbert_jax.training.pictures import make_picture_step
 from atbert_jax.training.trained import Trained
-from input_pipeline.contract import Contract
-from input_pipeline.dataset import Dataset
 
 LONGEST_TITLE = 80
 # Colours cover that share of the first picture's values; a few extremes would take them all.
@@ -29,8 +29,8 @@ def figures(model: Trained, dataset: Dataset, split: str) -> list[Figure]:
     """
     if not any(objective.draws for objective in model.learner.objectives.values()):
         return []
-    from input_pipeline.batching.bad_records import BadRecords
-    from input_pipeline.batching.batches import Batches
+    from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+    from atbert_jax.input_pipeline.batching.batches import Batches
 
     batches = Batches(model.config, dataset, BadRecords(None))
     batch = next(batches.evaluation(split, model.config.evaluation.batch_size))

@@ -12,13 +12,13 @@ from flax import nnx
 
 from atbert_jax.evaluation import zero_shot
 from atbert_jax.evaluation.matching import Stream, compare
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.batching.frames import make_reader, nothing
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, encode_views, possible
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.batching.frames import make_reader, nothing
-from input_pipeline.manifest.records import Record
-from input_pipeline.text import tokenization
 
 # Chunks that are computed at a time.
 BATCH = 8

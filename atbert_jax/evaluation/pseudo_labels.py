@@ -21,9 +21,9 @@ from pathlib import Path
 from rich.console import Console
 
 from atbert_jax.evaluation.prediction import Answer, Predictor
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.training import trained
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.manifest.records import Record
 
 # Of what is written, the rest is noise.
 DIGITS = 4

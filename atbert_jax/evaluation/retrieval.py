@@ -19,6 +19,8 @@ import numpy as np
 from flax import nnx
 
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, draws, encode_audio, encode_text
+from atbert_jax.input_pipeline.dataset import Dataset, Split
+from atbert_jax.input_pipeline.progress import track
 from atbert_jax.metrics import ranking
 from atbert_jax.metrics.aggregation import aggregate
 from atbert_jax.models.encoded import Encoded
@@ -28,8 +30,6 @@ from atbert_jax.reporting.report import Section
 from atbert_jax.reporting.tables import Table
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
-from input_pipeline.dataset import Dataset, Split
-from input_pipeline.progress import track
 
 TEXT_TO_AUDIO, AUDIO_TO_TEXT = "text_to_audio", "audio_to_text"
 CANDIDATES, RERANKED, CHANCE = "candidates", "reranked", "chance"
@@ -274,8 +274,8 @@ def _batches(
     if not len(rows):
         return
     # TensorFlow is needed here, where a split is read, and not in `predict`.
-    from input_pipeline.batching.bad_records import BadRecords
-    from input_pipeline.batching.batches import Batches
+    from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+    from atbert_jax.input_pipeline.batching.batches import Batches
 
     part = dataclasses.replace(
         split,

@@ -5,13 +5,13 @@ from typing import Any
 
 from rich.console import Console
 
+from atbert_jax.input_pipeline.dataset import Dataset
+from atbert_jax.input_pipeline.manifest.perturbation import ROBUSTNESS
 from atbert_jax.reporting import plots
 from atbert_jax.reporting.report import Figure, Section
 from atbert_jax.reporting.tables import Table
 from atbert_jax.training import validation
 from atbert_jax.training.trained import Trained
-from input_pipeline.dataset import Dataset
-from input_pipeline.manifest.perturbation import ROBUSTNESS
 
 CLEAN = "clean"
 # Metrics in the table and in the picture.

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import PowerNorm
 
+from atbert_jax.input_pipeline.batching.frames import make_reader
+from atbert_jax.input_pipeline.contract import Contract
+from atbert_jax.input_pipeline.dataset import Split
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.metrics.aggregation import aggregate
 from atbert_jax.reporting.canvas import canvas, encode
 from atbert_jax.reporting.fonts import lettering, shortened
 from atbert_jax.reporting.report import Figure
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.validation import Outputs
-from input_pipeline.batching.frames import make_reader
-from input_pipeline.contract import Contract
-from input_pipeline.dataset import Split
-from input_pipeline.manifest.records import Record
 
 # Tags in a picture, and clips in a report.
 MOST_TAGS = 15

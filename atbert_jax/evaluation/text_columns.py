@@ -5,12 +5,12 @@ from typing import Any
 
 from rich.console import Console
 
+from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.objectives.views import TEXT
 from atbert_jax.reporting.report import Section
 from atbert_jax.reporting.tables import Table
 from atbert_jax.training import validation
 from atbert_jax.training.trained import Trained
-from input_pipeline.dataset import Dataset
 
 
 def require(model: Trained) -> None:

@@ -16,6 +16,9 @@ from flax import nnx
 from scipy.special import softmax
 
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, compare, encode_text
+from atbert_jax.input_pipeline.dataset import Dataset
+from atbert_jax.input_pipeline.progress import track
+from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.metrics.aggregation import aggregate
 from atbert_jax.reporting.report import Figure, Section
 from atbert_jax.reporting.tables import Table
@@ -23,9 +26,6 @@ from atbert_jax.training import validation
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.step import KEPT
 from atbert_jax.training.trained import Trained
-from input_pipeline.dataset import Dataset
-from input_pipeline.progress import track
-from input_pipeline.text import tokenization
 
 # Scikit-learn and Matplotlib take seconds to import, which predicting can do without.
 metrics = lazy.load("atbert_jax.metrics.scores", suppress_warning=True)
@@ -161,8 +161,8 @@ def known_beforehand(truth: np.ndarray, names: Sequence[str]) -> dict[str, dict[
 def _outputs(model: Trained, dataset: Dataset, split: str, texts: Stream) -> dict[str, np.ndarray]:
     """Scores (N, C) of all chunks by way to compare, with `record`, `labels` and `label_mask`."""
     # TensorFlow is needed here, where a split is read, and not in `predict`.
-    from input_pipeline.batching.bad_records import BadRecords
-    from input_pipeline.batching.batches import Batches
+    from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+    from atbert_jax.input_pipeline.batching.batches import Batches
 
     @jax.jit
     def scores(params: dict, statistics: dict, batch: Batch, texts: Stream) -> Batch:

@@ -3,6 +3,7 @@
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import taggers
 from atbert_jax.models.atbert import ATBERT
 from atbert_jax.models.crossmodal import CrossModal
@@ -10,7 +11,6 @@ from atbert_jax.models.m3bert import M3BERT
 from atbert_jax.models.mulap import MuLaP
 from atbert_jax.models.taggers.tagger import Tagger
 from atbert_jax.models.trunk import Trunk
-from input_pipeline.contract import Contract
 
 MODELS: dict[str, type[Trunk]] = dict.fromkeys(taggers.NETWORKS, Tagger)
 MODELS |= {"atbert": ATBERT, "crossmodal": CrossModal, "m3bert": M3BERT, "mulap": MuLaP}

@@ -11,12 +11,12 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import remat, taggers
 from atbert_jax.models.encoded import Encoded, drop, fold, masked_mean, with_first
 from atbert_jax.models.resnet import ResNet
 from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoders, LayerNorm
 from atbert_jax.models.trunk import Batch, Trunk
-from input_pipeline.contract import Contract
 
 AUDIO, TEXT = 0, 1
 # Where audio and text meet, and the encoders that it takes.

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import drop, fold
 from atbert_jax.models.transformer import TABLE_INITIALIZER, Encoder, LayerNorm
-from input_pipeline.contract import Contract
 
 
 class BERT(nnx.Module):

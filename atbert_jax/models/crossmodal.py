@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import remat
 from atbert_jax.models.attention import attend, attention_mask
 from atbert_jax.models.bert import BERT
@@ -22,7 +23,6 @@ from atbert_jax.models.encoded import Encoded, drop, fold
 from atbert_jax.models.linear import Linear
 from atbert_jax.models.mfcc import mfcc
 from atbert_jax.models.trunk import Batch, Trunk
-from input_pipeline.contract import Contract
 
 LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-5, use_fast_variance=False)
 # Frames, or words, that one state of a stream covers.

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from input_pipeline.audio.spectrogram import CLIP_EPSILON, Spectrogram
-from input_pipeline.contract import Contract
+from atbert_jax.input_pipeline.audio.spectrogram import CLIP_EPSILON, Spectrogram
+from atbert_jax.input_pipeline.contract import Contract
 
 
 def log_mel(waveform: jax.Array, spectrogram: Spectrogram) -> jax.Array:

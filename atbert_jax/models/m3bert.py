@@ -11,10 +11,10 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import Encoded, drop, fold, with_mean
 from atbert_jax.models.transformer import Encoder, LayerNorm
 from atbert_jax.models.trunk import AudioTrunk, Batch
-from input_pipeline.contract import Contract
 
 LONGEST_PERIOD = 10_000.0
 SELECTIONS = ("last", "first", "average", "weighted")

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.fft import dct
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.taggers.tagger_frontend import decibels, power_spectrum
-from input_pipeline.audio.spectrogram import Spectrogram
 
 
 @functools.cache

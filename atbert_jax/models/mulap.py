@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import remat, taggers
 from atbert_jax.models.bert import BERT
 from atbert_jax.models.co_attention import CoAttention
 from atbert_jax.models.encoded import Encoded, drop, fold, with_mean
 from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoder, LayerNorm
 from atbert_jax.models.trunk import Batch, Trunk
-from input_pipeline.contract import Contract
 
 FUSIONS = {"mul": jnp.multiply, "sum": jnp.add}
 

@@ -29,9 +29,10 @@ def widening(
 ) -> jax.Array:
     """`pointwise` to more channels and batch normalisation, in training.
 
-    On GPUs and TPUs the normalisation becomes part of the convolution (see `batch_norm.fold`).
-    There memory is what limits a step, and this is where most of it goes; on a CPU the second
-    moments cost more than they save.
+    On GPUs the normalisation becomes part of the convolution (see `batch_norm.fold`). There memory
+    is what limits a step, and this is where most of it goes. On a CPU the second moments cost more
+    than they save; on a TPU, whose compiler fuses a normalisation with the convolution before it,
+    they bring copies between layouts.
 
     Args:
         x: (N, F, T, C), of the compute type.
@@ -47,7 +48,7 @@ def widening(
     weight, epsilon = batch_norm.row_weights(x, mask), norm.epsilon
 
     def apart(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple:
-        y = keep(_product(x, kernel.astype(x.dtype)))
+        y = keep(pointwise(x, kernel.astype(x.dtype)))
         y, mean, variance = batch_norm.normalize(False, epsilon, y, weight, scale, bias)
         y = y.astype(x.dtype) if residual is None else y.astype(x.dtype) + residual
         return jax.nn.relu(y) if relu else y, mean, variance
@@ -57,7 +58,7 @@ def widening(
         return batch_norm.add(relu, _convolution(x, kernel), bias, residual), mean, variance
 
     y, mean, variance = jax.lax.platform_dependent(
-        x, kernel, norm.scale[...], norm.bias[...], cpu=apart, default=folded
+        x, kernel, norm.scale[...], norm.bias[...], cuda=folded, rocm=folded, default=apart
     )
     norm.learn(mean, variance)
     return y

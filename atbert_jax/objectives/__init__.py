@@ -5,6 +5,7 @@ import dataclasses
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.alignment import Alignment
 from atbert_jax.objectives.classification import Classification
@@ -13,7 +14,6 @@ from atbert_jax.objectives.masked_acoustic import MaskedAcoustic
 from atbert_jax.objectives.masked_audio import MaskedAudio
 from atbert_jax.objectives.masked_embedding import MaskedEmbedding
 from atbert_jax.objectives.masked_language import MaskedLanguage
-from input_pipeline.contract import Contract
 
 OBJECTIVES = {
     "alignment": Alignment,

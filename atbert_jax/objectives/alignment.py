@@ -14,11 +14,11 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.correct_pair import complete_rows
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, TEXT, encode_views
-from input_pipeline.contract import Contract
 
 
 def unit(x: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.metrics.aggregation import aggregate as aggregate_tracks
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.trunk import Trunk
@@ -17,7 +18,6 @@ from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views, possible
 from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
-from input_pipeline.contract import Contract
 
 # Scikit-learn and Matplotlib take seconds to import, which predicting can do without.
 fonts = lazy.load("atbert_jax.reporting.fonts", suppress_warning=True)

@@ -15,12 +15,12 @@ import numpy as np
 import optax
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
-from input_pipeline.contract import Contract
 
 # Scikit-learn and Matplotlib take seconds to import, which predicting can do without.
 metrics = lazy.load("atbert_jax.metrics.scores", suppress_warning=True)

@@ -15,13 +15,13 @@ import numpy as np
 import optax
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import fold
 from atbert_jax.models.transformer import ACTIVATIONS, LayerNorm
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
-from input_pipeline.contract import Contract
 
 # Of the sequences: their masked cells become 0, become those of other frames; the others stay.
 ZEROED, REPLACED = 0.8, 0.1

@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.transformer import TABLE_INITIALIZER
 from atbert_jax.models.trunk import Trunk
@@ -16,7 +17,6 @@ from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, TEXT
 from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
-from input_pipeline.contract import Contract
 
 STREAMS = (AUDIO, TEXT)
 

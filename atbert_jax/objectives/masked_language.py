@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import fold
 from atbert_jax.models.transformer import LayerNorm
 from atbert_jax.models.trunk import Trunk
@@ -20,7 +21,6 @@ from atbert_jax.objectives.masked_embedding import choose
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
-from input_pipeline.contract import Contract
 
 # Of the chosen tokens: masked, replaced by a random word; the rest stays.
 MASKED, REPLACED = 0.8, 0.1

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.preparing.shard_plan import Plan, Sharding
+from atbert_jax.input_pipeline.preparing.shard_writer import Summary
 from atbert_jax.reporting.canvas import canvas, encode
 from atbert_jax.reporting.fonts import lettering
 from atbert_jax.reporting.report import Figure, Report, render
 from atbert_jax.reporting.tables import Table
-from input_pipeline.manifest.records import Record
-from input_pipeline.preparing.shard_plan import Plan, Sharding
-from input_pipeline.preparing.shard_writer import Summary
 
 FILE = "card.html"
 # Rows of a table, and labels of the picture; ten thousand shards would make no page.

@@ -21,12 +21,12 @@ import jax.numpy as jnp
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
+from atbert_jax.input_pipeline.contract import TOKENIZER, Contract
+from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.parallel import distributed
 from atbert_jax.parallel.sharding import placed
 from atbert_jax.training import sameness
 from atbert_jax.training.state import TrainState
-from input_pipeline.contract import TOKENIZER, Contract
-from input_pipeline.text import tokenization
 
 T = TypeVar("T")
 

@@ -11,12 +11,12 @@ import jax
 import ml_collections
 import numpy as np
 
+from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.models import taggers
 from atbert_jax.training import checkpoint, sameness
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.state import TrainState
 from atbert_jax.weights import albert_rules, bert_rules, engine, files, resnet_rules
-from input_pipeline.dataset import Dataset
 
 # Which families a field of `config.init` starts from; a tagger as audio encoder, from its own run.
 FAMILIES = {

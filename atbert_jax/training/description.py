@@ -12,15 +12,15 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.batching.frames import make_reader
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.parallel import sharding, topology
 from atbert_jax.parallel.hlo import Program
 from atbert_jax.reporting.tables import Table, print_table
 from atbert_jax.training import checkpoint, freezing, optimizer
 from atbert_jax.training.state import define, fresh, lay_out
 from atbert_jax.training.step import make_train_step
-from input_pipeline import dataset
-from input_pipeline.batching.frames import make_reader
-from input_pipeline.contract import Contract
 
 LARGE = 4 * 2**20  # copies below this are of no account
 

@@ -9,12 +9,12 @@ import ml_collections
 from flax import nnx, traverse_util
 
 from atbert_jax import models, objectives
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import frontend
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.models.trunk import AUDIO_FIELDS, TEXT_FIELDS, Batch, Trunk
 from atbert_jax.objectives.correct_pair import complete_rows
 from atbert_jax.training import freezing
-from input_pipeline.contract import Contract
 
 Sums = dict[str, tuple[jax.Array, jax.Array]]
 

@@ -13,6 +13,8 @@ from flax import nnx
 from rich.console import Console
 
 from atbert_jax import models
+from atbert_jax.input_pipeline.dataset import Dataset
+from atbert_jax.input_pipeline.progress import Meter
 from atbert_jax.parallel import distributed, sharding
 from atbert_jax.training import (
     checkpoint,
@@ -29,8 +31,6 @@ from atbert_jax.training.profiling import Trace
 from atbert_jax.training.state import TrainState, initialize, lay_out
 from atbert_jax.training.step import make_evaluation_step, make_train_step
 from atbert_jax.training.writers import Writer, read_metrics
-from input_pipeline.dataset import Dataset
-from input_pipeline.progress import Meter
 
 
 def train(
@@ -108,8 +108,8 @@ class Run:
         preprocessing: Path | None,
     ) -> None:
         # TensorFlow is imported here, where data is read, and nowhere else in this package.
-        from input_pipeline.batching.bad_records import BadRecords
-        from input_pipeline.batching.batches import Batches
+        from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+        from atbert_jax.input_pipeline.batching.batches import Batches
 
         self.config, self.workdir, self.console = config, workdir, console
         self.mesh = sharding.make_mesh(config.sharding)
@@ -162,8 +162,8 @@ class Run:
             return data if distributed.is_first() else self._read(workdir)
 
     def _read(self, preprocessing: Path | None) -> Dataset:
-        from input_pipeline import dataset
-        from input_pipeline.batching import batches
+        from atbert_jax.input_pipeline import dataset
+        from atbert_jax.input_pipeline.batching import batches
 
         contract = tokenizer = None
         if preprocessing:

@@ -8,10 +8,10 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import frontend
 from atbert_jax.parallel import sharding
 from atbert_jax.training.learner import Batch
-from input_pipeline.contract import Contract
 
 # Clips that pictures are drawn of.
 INPUTS, DRAWN = 4, 3

@@ -12,11 +12,11 @@ import optax
 from flax import nnx
 from jax.sharding import Mesh
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.keys import Keys
 from atbert_jax.parallel import sharding
 from atbert_jax.training import freezing
 from atbert_jax.training.learner import Learner
-from input_pipeline.contract import Contract
 
 
 @flax.struct.dataclass

@@ -12,12 +12,12 @@ import ml_collections
 from flax import nnx
 from jax.sharding import Mesh
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.parallel import sharding
 from atbert_jax.training import checkpoint
 from atbert_jax.training.learner import Batch, Learner
 from atbert_jax.training.state import define, place
 from atbert_jax.training.step import make_evaluation_step
-from input_pipeline.contract import Contract
 
 
 @dataclasses.dataclass(frozen=True)

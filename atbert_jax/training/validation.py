@@ -9,12 +9,12 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
+from atbert_jax.input_pipeline.dataset import Dataset
+from atbert_jax.input_pipeline.progress import track
 from atbert_jax.parallel import sharding
 from atbert_jax.training.learner import Batch, Learner
 from atbert_jax.training.step import mean, total_loss
 from atbert_jax.training.trained import Trained
-from input_pipeline.dataset import Dataset
-from input_pipeline.progress import track
 
 # What is shown of each task, the headline first.
 SHOWN = {
@@ -54,8 +54,8 @@ def ask(
         sources.ManifestError: if the split is empty.
     """
     # TensorFlow is needed here, where a split is read, and not in `predict`.
-    from input_pipeline.batching.bad_records import BadRecords
-    from input_pipeline.batching.batches import Batches
+    from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+    from atbert_jax.input_pipeline.batching.batches import Batches
 
     model = models[0]
     size = model.config.evaluation.batch_size

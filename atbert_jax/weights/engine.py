@@ -10,8 +10,8 @@ import jax
 import ml_collections
 import numpy as np
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.reporting.tables import Table
-from input_pipeline.contract import Contract
 
 Arrays = dict[str, np.ndarray]
 # Names that one cell of the table shows before it only counts.

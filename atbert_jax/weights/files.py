@@ -10,9 +10,9 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.weights import torch_file
 from atbert_jax.weights.engine import Arrays, Conversion
-from input_pipeline.text import tokenization
 
 WEIGHTS, ABOUT = "weights.safetensors", "conversion.json"
 # Of a Hugging Face folder, in the order of preference: the first one cannot hold a program.

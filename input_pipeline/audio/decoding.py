@@ -11,9 +11,9 @@ import numpy as np
 import soundfile
 import soxr
 
-from input_pipeline.audio.pcm import Pcm16
-from input_pipeline.manifest.records import Record
-from input_pipeline.manifest.shards import ShardError, read_audio, where
+from atbert_jax.input_pipeline.audio.pcm import Pcm16
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.manifest.shards import ShardError, read_audio, where
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".npy")
 

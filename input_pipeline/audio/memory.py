@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.manifest.records import Record
 
 # The last few clips are kept in any case, until all of their chunks are cut.
 RECENT = 4

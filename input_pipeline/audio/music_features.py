@@ -1,7 +1,7 @@
 """Waveform -> 324 musical features a frame: chroma, MFCCs, log-mel and chroma of a constant-Q.
 
 The features of M3BERT (Greer et al. 2023), by librosa: what is learned on them is what its users
-have on disk. They take seconds of a CPU for each clip; `input_pipeline.extract` prepares them once.
+have on disk. They take seconds of a CPU for each clip; `atbert extract` prepares them once.
 """
 
 import dataclasses

@@ -4,11 +4,11 @@ import functools
 
 import numpy as np
 
-from input_pipeline.audio.decoding import AudioError, file_duration, read, read_clip
-from input_pipeline.audio.memory import Memory
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.manifest.records import Record
-from input_pipeline.manifest.shards import where
+from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, read, read_clip
+from atbert_jax.input_pipeline.audio.memory import Memory
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.manifest.shards import where
 
 # Files up to this length are decoded whole, so that decoding can be remembered from epoch to epoch;
 # from longer ones only the part that is needed is read. The rule looks at the file alone, never at

@@ -5,7 +5,7 @@ import logging
 import threading
 from pathlib import Path
 
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.manifest.records import Record
 
 FILE = "bad_records.jsonl"
 

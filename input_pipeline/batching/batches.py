@@ -9,16 +9,16 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.audio.reader import Reader
-from input_pipeline.batching.bad_records import BadRecords
-from input_pipeline.batching.bucketing import Buckets, durations, longest
-from input_pipeline.batching.examples import LOG_MEL, Examples
-from input_pipeline.batching.frames import FrameReader
-from input_pipeline.batching.mixture import Mixture
-from input_pipeline.contract import Normalization
-from input_pipeline.dataset import Dataset, Split
-from input_pipeline.preparing.band_statistics import BandSums
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+from atbert_jax.input_pipeline.batching.bucketing import Buckets, durations, longest
+from atbert_jax.input_pipeline.batching.examples import LOG_MEL, Examples
+from atbert_jax.input_pipeline.batching.frames import FrameReader
+from atbert_jax.input_pipeline.batching.mixture import Mixture
+from atbert_jax.input_pipeline.contract import Normalization
+from atbert_jax.input_pipeline.dataset import Dataset, Split
+from atbert_jax.input_pipeline.preparing.band_statistics import BandSums
 
 Batch = dict[str, np.ndarray]
 

@@ -1,6 +1,6 @@
 """How fast a data set is read, stage by stage.
 
-python -m input_pipeline.batching.benchmark --config configs/atbert_pretrain.py:small \
+python -m atbert_jax.input_pipeline.batching.benchmark --config configs/atbert_pretrain.py:small \
     --config.data.manifest=tracks.csv
 """
 
@@ -12,8 +12,8 @@ from absl import app, flags
 from ml_collections import config_flags
 from rich.console import Console
 
-from input_pipeline.audio.allocation import keep_freed_memory
-from input_pipeline.batching.stages import measure_stages, table
+from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory
+from atbert_jax.input_pipeline.batching.stages import measure_stages, table
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
 CLIPS = flags.DEFINE_integer("clips", 512, "How many clips to read.")

@@ -12,12 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.audio.reader import Reader
-from input_pipeline.batching.frames import FrameReader
-from input_pipeline.batching.mixture import Mixture
-from input_pipeline.manifest.records import Record
-from input_pipeline.progress import track
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.batching.frames import FrameReader
+from atbert_jax.input_pipeline.batching.mixture import Mixture
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.progress import track
 
 # Lengths of sound and of text that batches are cut to: for each of them a step is compiled.
 SHAPES = 8

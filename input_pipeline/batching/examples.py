@@ -4,11 +4,11 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.batching import effects, transposition
-from input_pipeline.batching.bad_records import BadRecords
-from input_pipeline.batching.frames import make_reader, nothing
-from input_pipeline.batching.log_mel import (
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.batching import effects, transposition
+from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+from atbert_jax.input_pipeline.batching.frames import make_reader, nothing
+from atbert_jax.input_pipeline.batching.log_mel import (
     Augmentation,
     augment_waveform,
     log_mel,
@@ -16,8 +16,8 @@ from input_pipeline.batching.log_mel import (
     random_mel_matrix,
     spec_augment,
 )
-from input_pipeline.contract import Contract
-from input_pipeline.dataset import Split
+from atbert_jax.input_pipeline.contract import Contract
+from atbert_jax.input_pipeline.dataset import Split
 
 # What a batch carries of the audio.
 LOG_MEL, WAVEFORM, FRAMES = "log_mel", "waveform", "frames"

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from input_pipeline.audio import decoding
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.audio.memory import Memory
-from input_pipeline.audio.music_features import MusicFeatures, extract
-from input_pipeline.audio.reader import Reader
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.contract import Contract
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.audio.memory import Memory
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures, extract
+from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.contract import Contract
+from atbert_jax.input_pipeline.manifest.records import Record
 
 # A `.npy` array with more columns is no waveform.
 MOST_CHANNELS = 2
@@ -19,7 +19,7 @@ class FrameReader:
     """Reads chunks of frames, as `Reader` reads segments of samples.
 
     A record's features are those of all that is heard of it, of which chunks are cut. A `.npy` file
-    with as many columns as there are features holds frames (see `input_pipeline.extract`) that are
+    with as many columns as there are features holds frames (see `extract`) that are
     taken as they are; one with a column or two is a waveform, as ever.
 
     Safe to use from several threads.
@@ -97,7 +97,7 @@ class FrameReader:
         if MOST_CHANNELS < columns != self.features.size:
             raise AudioError(
                 f"{record.path}: has {columns} columns, but config.features makes"
-                f" {self.features.size}; prepare it again with input_pipeline.extract"
+                f" {self.features.size}; prepare it again with atbert extract"
             )
         return columns == self.features.size
 

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from input_pipeline.audio.spectrogram import CLIP_EPSILON, Spectrogram
+from atbert_jax.input_pipeline.audio.spectrogram import CLIP_EPSILON, Spectrogram
 
 # That a random one is drawn from, evenly spaced; odd, so that none at all is one of them.
 TRANSPOSITIONS = 17

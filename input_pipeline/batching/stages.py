@@ -14,13 +14,13 @@ from pathlib import Path
 import ml_collections
 from rich.table import Table
 
-from input_pipeline import dataset
-from input_pipeline.audio import decoding
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.batching.frames import make_reader
-from input_pipeline.contract import Normalization
-from input_pipeline.dataset import Dataset
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.batching.frames import make_reader
+from atbert_jax.input_pipeline.contract import Normalization
+from atbert_jax.input_pipeline.dataset import Dataset
+from atbert_jax.input_pipeline.manifest.records import Record
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,8 +123,8 @@ def _timed(name: str, read: Callable[[Record], float], records: list[Record]) ->
 
 def _batches(config: ml_collections.ConfigDict, data: Dataset) -> Iterator[Stage]:
     """The pipeline, with one change after the other until it is the whole."""
-    from input_pipeline.batching.examples import LOG_MEL, OF_LOG_MELS, WAVEFORM
-    from input_pipeline.batching.log_mel import Augmentation
+    from atbert_jax.input_pipeline.batching.examples import LOG_MEL, OF_LOG_MELS, WAVEFORM
+    from atbert_jax.input_pipeline.batching.log_mel import Augmentation
 
     def changed(**changes: object) -> ml_collections.ConfigDict:
         other = config.copy_and_resolve_references()
@@ -144,8 +144,8 @@ def _batches(config: ml_collections.ConfigDict, data: Dataset) -> Iterator[Stage
 
 def _epochs(config: ml_collections.ConfigDict, data: Dataset, *names: str) -> Iterator[Stage]:
     """Consecutive epochs of one pipeline."""
-    from input_pipeline.batching.bad_records import BadRecords
-    from input_pipeline.batching.batches import Batches
+    from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+    from atbert_jax.input_pipeline.batching.batches import Batches
 
     source = Batches(config, data, BadRecords(None))
     size, rate = config.train.batch_size, source.reader.sample_rate

@@ -11,10 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 if TYPE_CHECKING:
-    from input_pipeline.corpora.corpus import Corpus
+    from atbert_jax.input_pipeline.corpora.corpus import Corpus
 
 # By the name that people type: what the corpus' file is called.
 CORPORA = {

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from input_pipeline.audio.decoding import EXTENSIONS
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 
 def audio_files(root: Path) -> list[str]:

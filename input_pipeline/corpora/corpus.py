@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora.corpus import Corpus, folder_of, read_table, require
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, folder_of, read_table, require
 
 VARIANTS = ("",)
 TARGETS = ("arousal", "valence")

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.corpora.folder import SPLITS
-from input_pipeline.manifest.table_file import ManifestError
-from input_pipeline.progress import track
+from atbert_jax.input_pipeline.corpora.corpus import Corpus
+from atbert_jax.input_pipeline.corpora.folder import SPLITS
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.progress import track
 
 # How a file of each format begins, and the extension that it gets.
 MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au"}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora.corpus import Corpus, read_table, require
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, read_table, require
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 FOLDS = ("1", "2", "3", "4", "5")
 VARIANTS = (*FOLDS, *(f"esc10-{fold}" for fold in FOLDS))

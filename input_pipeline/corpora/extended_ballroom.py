@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 
 import pandas as pd
 
-from input_pipeline.corpora.corpus import Corpus, require
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, require
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("",)
 TABLE = "extendedballroom_v1.1.xml"

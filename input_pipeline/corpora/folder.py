@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.audio.decoding import EXTENSIONS
-from input_pipeline.corpora.clips import audio_files
-from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+from atbert_jax.input_pipeline.corpora.clips import audio_files
+from atbert_jax.input_pipeline.corpora.corpus import Corpus
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("",)
 SPLITS = {

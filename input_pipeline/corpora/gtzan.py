@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora.corpus import Corpus, folder_of, read_lines, require
-from input_pipeline.corpora.tag_sets import GTZAN
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, folder_of, read_lines, require
+from atbert_jax.input_pipeline.corpora.tag_sets import GTZAN
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("filtered", "plain")
 LISTS = "GTZAN_split of https://github.com/jongpillee/music_dataset_split"

@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow
 from pyarrow import ipc, parquet, types
 
-from input_pipeline.corpora import embedded
-from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.corpora.folder import SPLITS
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.corpora import embedded
+from atbert_jax.input_pipeline.corpora.corpus import Corpus
+from atbert_jax.input_pipeline.corpora.folder import SPLITS
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ()
 # Rows that are read at once; a row can have minutes of sound.

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora import clips, musiccaps
-from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.manifest.table_file import ManifestError, Table
+from atbert_jax.input_pipeline.corpora import clips, musiccaps
+from atbert_jax.input_pipeline.corpora.corpus import Corpus
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
 
 KINDS = ("writing", "summary", "paraphrase")
 VARIANTS = ("captions", *KINDS, "attribute_prediction", "ground_truth")

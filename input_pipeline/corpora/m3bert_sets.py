@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora.corpus import Corpus, read_table
-from input_pipeline.corpora.folder import SPLITS
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, read_table
+from atbert_jax.input_pipeline.corpora.folder import SPLITS
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 LABELS = {
     "genre": "single_label",

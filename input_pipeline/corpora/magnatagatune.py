@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora import unpickle
-from input_pipeline.corpora.corpus import Corpus, folder_of, read_table, require
-from input_pipeline.corpora.tag_sets import MTAT
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.corpora import unpickle
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, folder_of, read_table, require
+from atbert_jax.input_pipeline.corpora.tag_sets import MTAT
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("21k", "25k")
 ANNOTATIONS = "annotations_final.csv"

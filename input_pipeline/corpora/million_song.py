@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from input_pipeline.audio.decoding import EXTENSIONS
-from input_pipeline.corpora import unpickle
-from input_pipeline.corpora.corpus import Corpus, require
-from input_pipeline.corpora.tag_sets import MSD
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+from atbert_jax.input_pipeline.corpora import unpickle
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, require
+from atbert_jax.input_pipeline.corpora.tag_sets import MSD
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("",)
 SOURCE = "https://github.com/jongpillee/music_dataset_split"

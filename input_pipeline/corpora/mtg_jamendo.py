@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora.corpus import Corpus, folder_of, read_lines, require
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, folder_of, read_lines, require
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 # How the subset is called in the names of files.
 SUBSETS = {

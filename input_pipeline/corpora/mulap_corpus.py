@@ -5,8 +5,8 @@ The pipeline reads such a folder as a manifest, too; here what is missing is tol
 
 from pathlib import Path
 
-from input_pipeline.corpora import own_manifest
-from input_pipeline.corpora.corpus import Corpus, require
+from atbert_jax.input_pipeline.corpora import own_manifest
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, require
 
 VARIANTS = ("",)
 SOURCE = "a list of objects with audio_id, caption and audio_path"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora.corpus import Corpus, read_table, require
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, read_table, require
 
 VARIANTS = ("genres", "tags", "emotion")
 TABLES = {

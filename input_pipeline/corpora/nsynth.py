@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora.corpus import Corpus, require
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, require
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("",)
 FAMILIES = (

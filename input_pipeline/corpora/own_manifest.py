@@ -5,9 +5,9 @@ All its columns stay as they are; what the labels are is seen by their column an
 
 from pathlib import Path
 
-from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.manifest import columns
-from input_pipeline.manifest.table_file import Table
+from atbert_jax.input_pipeline.corpora.corpus import Corpus
+from atbert_jax.input_pipeline.manifest import columns
+from atbert_jax.input_pipeline.manifest.table_file import Table
 
 VARIANTS = ("",)
 

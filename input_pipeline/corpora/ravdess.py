@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora import clips
-from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.corpora import clips
+from atbert_jax.input_pipeline.corpora.corpus import Corpus
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("speech", "song", "all")
 # Actor 18 did not sing.

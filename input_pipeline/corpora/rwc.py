@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.audio.decoding import EXTENSIONS
-from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+from atbert_jax.input_pipeline.corpora.corpus import Corpus
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ("",)
 NAME = re.compile(r"(\d\d)(\d)(\w\w)(\w\w)(\w)")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from input_pipeline.corpora import clips
-from input_pipeline.corpora.corpus import Corpus, read_table, require
+from atbert_jax.input_pipeline.corpora import clips
+from atbert_jax.input_pipeline.corpora.corpus import Corpus, read_table, require
 
 VARIANTS = ("full", "valid")
 PUBLISHED = {"full": 1106, "valid": 746}

@@ -15,9 +15,9 @@ import tensorflow_datasets
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.dataset_builder import DatasetBuilder
 
-from input_pipeline.corpora import embedded
-from input_pipeline.corpora.corpus import Corpus
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.corpora import embedded
+from atbert_jax.input_pipeline.corpora.corpus import Corpus
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 VARIANTS = ()
 features = tensorflow_datasets.features

@@ -1,6 +1,6 @@
 """Pickled pandas tables of recordings -> audio files and a manifest; nothing in a pickle is run.
 
-python -m input_pipeline.corpora.unpickle test.pkl speech/test --split=test --also=test_stt.pkl
+atbert unpickle test.pkl speech/test --split=test --also=test_stt.pkl
 
 A pickle is a program. The names that it calls are looked up in the table below, where each stands
 for something that holds what it is given and does nothing; any other name is refused. Tables of old
@@ -301,7 +301,7 @@ def _require(path: Path, table: dict[str, Sequence]) -> dict[str, Sequence]:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; errors end it with one line and status 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m input_pipeline.corpora.unpickle",
+        prog="atbert unpickle",
         description="Make audio files and a manifest of a pickled pandas table of recordings.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from input_pipeline.manifest.shards import is_shard
-from input_pipeline.manifest.table_file import ManifestError, Table
+from atbert_jax.input_pipeline.manifest.shards import is_shard
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
 
 PROBABILITIES = "probabilities"
 

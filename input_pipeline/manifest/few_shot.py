@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.manifest.records import Record
 
 
 def subset(parts: Sequence[Sequence[Record]], count: int, seed: int) -> list[list[Record]]:

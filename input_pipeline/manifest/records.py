@@ -10,10 +10,10 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from input_pipeline.manifest import columns
-from input_pipeline.manifest.perturbation import Perturbation
-from input_pipeline.manifest.table_file import ManifestError, Table
-from input_pipeline.manifest.tasks import Task
+from atbert_jax.input_pipeline.manifest import columns
+from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
+from atbert_jax.input_pipeline.manifest.tasks import Task
 
 
 @dataclass(frozen=True, slots=True)

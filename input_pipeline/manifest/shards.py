@@ -2,7 +2,7 @@
 
 A shard is an ArrayRecord file, so any record is read by its number without reading others. A record
 is a serialized `tf.train.Example`, as TFDS writes it; its field `audio` is a whole WAV or FLAC
-file. Here it is read without TensorFlow; `input_pipeline.preparing.shard_plan` writes it.
+file. Here it is read without TensorFlow; `preparing.shard_plan` writes it.
 """
 
 import functools

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from input_pipeline.manifest import columns
-from input_pipeline.manifest.table_file import ManifestError, Table
+from atbert_jax.input_pipeline.manifest import columns
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
 
 KINDS = ("single_label", "multi_label", "regression")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import scipy.fft
 
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.contract import Normalization
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.contract import Normalization
+from atbert_jax.input_pipeline.manifest.records import Record
 
 FILE = "statistics.json"
 # Longer clips are summed in parts of so many samples, so that memory does not grow with them.

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from input_pipeline.audio.decoding import AudioError, read_clip
-from input_pipeline.audio.music_features import MusicFeatures, extract
-from input_pipeline.manifest.records import Record, read_manifest
-from input_pipeline.manifest.table_file import ManifestError, Table
-from input_pipeline.progress import Meter
+from atbert_jax.input_pipeline.audio.decoding import AudioError, read_clip
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures, extract
+from atbert_jax.input_pipeline.manifest.records import Record, read_manifest
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
+from atbert_jax.input_pipeline.progress import Meter
 
 MANIFEST = "manifest.csv"
 # Where in its file a record lies; its features are of this part alone.

@@ -7,13 +7,13 @@ import pandas as pd
 import tensorflow_datasets as tfds
 from rich.console import Console
 
-from input_pipeline.manifest.records import Record, read_manifest
-from input_pipeline.manifest.table_file import ManifestError, Table
-from input_pipeline.preparing import band_statistics, shard_plan
-from input_pipeline.preparing.band_statistics import BandSums
-from input_pipeline.preparing.shard_plan import Plan, Sharding
-from input_pipeline.preparing.shard_writer import Summary, features
-from input_pipeline.preparing.storage import Storage
+from atbert_jax.input_pipeline.manifest.records import Record, read_manifest
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
+from atbert_jax.input_pipeline.preparing import band_statistics, shard_plan
+from atbert_jax.input_pipeline.preparing.band_statistics import BandSums
+from atbert_jax.input_pipeline.preparing.shard_plan import Plan, Sharding
+from atbert_jax.input_pipeline.preparing.shard_writer import Summary, features
+from atbert_jax.input_pipeline.preparing.storage import Storage
 
 MANIFEST = "manifest.parquet"
 LEFT_OUT = "left_out.csv"

@@ -19,19 +19,19 @@ from pathlib import Path
 
 from rich.console import Console
 
-from input_pipeline.manifest.records import Record, split_records
-from input_pipeline.manifest.shards import EXTENSION
-from input_pipeline.manifest.table_file import ManifestError
-from input_pipeline.preparing import beam_pipeline
-from input_pipeline.preparing.shard_writer import (
+from atbert_jax.input_pipeline.manifest.records import Record, split_records
+from atbert_jax.input_pipeline.manifest.shards import EXTENSION
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.preparing import beam_pipeline
+from atbert_jax.input_pipeline.preparing.shard_writer import (
     WORK,
     ShardSettings,
     Summary,
     summary_of,
     write_shard,
 )
-from input_pipeline.preparing.storage import Storage
-from input_pipeline.progress import Meter
+from atbert_jax.input_pipeline.preparing.storage import Storage
+from atbert_jax.input_pipeline.progress import Meter
 
 SETTINGS = "preparation.json"
 HERE = Storage()

@@ -17,12 +17,12 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from input_pipeline.audio import decoding
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.manifest.shards import AUDIO
-from input_pipeline.preparing.band_statistics import BandSums
-from input_pipeline.preparing.storage import Storage
+from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.manifest.shards import AUDIO
+from atbert_jax.input_pipeline.preparing.band_statistics import BandSums
+from atbert_jax.input_pipeline.preparing.storage import Storage
 
 FORMATS = ("wav", "flac")
 # Each record by itself, for random access; sound hardly gets smaller, and is read in a third of the

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from input_pipeline.synthetic_music.composition import Piece
-from input_pipeline.synthetic_music.genres import NONE
+from atbert_jax.input_pipeline.synthetic_music.composition import Piece
+from atbert_jax.input_pipeline.synthetic_music.genres import NONE
 
 # Every way of naming an instrument or a kit; no name stands for two of them.
 NAMES: dict[str, tuple[str, ...]] = {

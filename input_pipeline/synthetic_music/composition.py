@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from input_pipeline.synthetic_music.genres import GENRES, NONE, Genre
-from input_pipeline.synthetic_music.synthesizer import Note, drum, play, reverberate
+from atbert_jax.input_pipeline.synthetic_music.genres import GENRES, NONE, Genre
+from atbert_jax.input_pipeline.synthetic_music.synthesizer import Note, drum, play, reverberate
 
 CLIPS_PER_ARTIST = 2
 # How often a piece takes a group of habits from another genre: the knob for the difficulty.

@@ -1,6 +1,6 @@
 """A deterministic synthetic music set: clips, captions and a manifest, made without any download.
 
-python -m input_pipeline.synthetic_music.generate --output data/synthetic
+atbert synthesize --output data/synthetic
 """
 
 import argparse
@@ -27,8 +27,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from input_pipeline.synthetic_music.captions import caption
-from input_pipeline.synthetic_music.composition import Piece, compose, render
+from atbert_jax.input_pipeline.synthetic_music.captions import caption
+from atbert_jax.input_pipeline.synthetic_music.composition import Piece, compose, render
 
 COLUMNS = (
     *("path", "text", "label", "split", "group"),
@@ -185,7 +185,7 @@ def _progress(console: Console) -> Progress:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; errors end it with one line and status 1."""
     parser = argparse.ArgumentParser(
-        prog="python -m input_pipeline.synthetic_music.generate",
+        prog="atbert synthesize",
         description="Make a synthetic music set with captions, genres and splits.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )

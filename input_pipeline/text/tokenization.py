@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from input_pipeline.text import wordpiece
+from atbert_jax.input_pipeline.text import wordpiece
 
 if TYPE_CHECKING:
     from transformers import AlbertTokenizer, PreTrainedTokenizerBase

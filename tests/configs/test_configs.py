@@ -13,14 +13,8 @@ import ml_collections
 import pytest
 from flax import nnx
 
-import configs
-from atbert_jax.models import taggers
-from atbert_jax.models.keys import Keys
-from atbert_jax.models.taggers import NETWORKS
-from atbert_jax.objectives import OBJECTIVES
-from atbert_jax.training import freezing, optimizer, resuming
-from atbert_jax.training.state import define
-from configs import (
+import atbert_jax.configs
+from atbert_jax.configs import (
     atbert_finetune,
     crossmodal,
     defaults,
@@ -31,19 +25,25 @@ from configs import (
     tagger_notes,
     tagger_recipes,
 )
-from input_pipeline import dataset
-from input_pipeline.batching.log_mel import Augmentation
-from input_pipeline.contract import Contract, Labels
-from input_pipeline.corpora.tag_sets import TAG_SETS
-from input_pipeline.text.tokenization import tokenizer_without_text
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.batching.log_mel import Augmentation
+from atbert_jax.input_pipeline.contract import Contract, Labels
+from atbert_jax.input_pipeline.corpora.tag_sets import TAG_SETS
+from atbert_jax.input_pipeline.text.tokenization import tokenizer_without_text
+from atbert_jax.models import taggers
+from atbert_jax.models.keys import Keys
+from atbert_jax.models.taggers import NETWORKS
+from atbert_jax.objectives import OBJECTIVES
+from atbert_jax.training import freezing, optimizer, resuming
+from atbert_jax.training.state import define
 
-FOLDER = Path(configs.__file__).parent
+FOLDER = Path(atbert_jax.configs.__file__).parent
 SHARED = ("__init__", "defaults", "tagger_recipes")
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 
 def get_config(name: str) -> Callable[..., ml_collections.ConfigDict]:
-    return importlib.import_module(f"configs.{name}").get_config
+    return importlib.import_module(f"atbert_jax.configs.{name}").get_config
 
 
 SIZED = [name for name in NAMES if "preset" in inspect.signature(get_config(name)).parameters]

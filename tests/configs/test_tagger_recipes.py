@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from atbert_jax.configs import defaults, tagger_recipes
+from atbert_jax.input_pipeline.batching.log_mel import Augmentation
 from atbert_jax.training import optimizer
-from configs import defaults, tagger_recipes
-from input_pipeline.batching.log_mel import Augmentation
 
 
 def make_config(recipe: str):

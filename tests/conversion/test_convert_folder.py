@@ -10,13 +10,13 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from atbert_jax.conversion import convert_folder as conversion
+from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models.keys import Keys
 from atbert_jax.training import checkpoint
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from atbert_jax.weights import albert_rules, engine
-from input_pipeline.text import tokenization
 from tests import pytorch, tiny
 from tests.test_commands import one_line
 from tests.test_commands import run as command

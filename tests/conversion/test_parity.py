@@ -18,6 +18,7 @@ import pytest
 from flax import nnx, traverse_util
 from safetensors.numpy import load_file
 
+from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models.bert import BERT
 from atbert_jax.models.keys import Keys
 from atbert_jax.training import checkpoint, converted
@@ -25,7 +26,6 @@ from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from atbert_jax.weights import albert_rules, bert_rules, files
-from input_pipeline.text import tokenization
 from tests import tiny
 
 pytestmark = [

@@ -10,17 +10,17 @@ import pytest
 from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
+from atbert_jax.configs import tagger as tagger_config
 from atbert_jax.conversion import convert_folder as conversion
 from atbert_jax.conversion import published_tagger
+from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.input_pipeline.corpora.tag_sets import TAG_SETS
+from atbert_jax.input_pipeline.dataset import make_contract
+from atbert_jax.input_pipeline.text.tokenization import tokenizer_without_text
 from atbert_jax.training import trained, transfer
 from atbert_jax.training.state import define, fresh
 from atbert_jax.weights import engine
 from atbert_jax.weights.tagger_rules import RULES
-from configs import tagger as tagger_config
-from input_pipeline.contract import Labels
-from input_pipeline.corpora.tag_sets import TAG_SETS
-from input_pipeline.dataset import make_contract
-from input_pipeline.text.tokenization import tokenizer_without_text
 from tests.commands import one_line
 from tests.commands import run as command
 

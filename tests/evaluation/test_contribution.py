@@ -13,15 +13,15 @@ from matplotlib import image
 
 from atbert_jax.evaluation import contribution
 from atbert_jax.evaluation.contribution import Contributions
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.models.encoded import Encoded
-from atbert_jax.models.taggers.attention import AttentionTagger
+from atbert_jax.models.taggers.attention_tagger import AttentionTagger
 from atbert_jax.models.taggers.tagger import Tagger
 from atbert_jax.parallel import sharding
 from atbert_jax.training.state import split
 from atbert_jax.training.trained import Trained
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.contract import Labels
-from input_pipeline.manifest.records import Record
 from tests import tiny
 
 HOP, FRAMES, TOKENS = 32, 4, 10

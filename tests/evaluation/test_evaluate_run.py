@@ -11,9 +11,9 @@ from sklearn.metrics import f1_score
 
 from atbert_jax.evaluation import evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.batching import batches
 from atbert_jax.training import checkpoint, trained, validation
-from input_pipeline import dataset
-from input_pipeline.batching import batches
 from tests import tiny
 
 NAMES = ("high", "late", "low")

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
+from atbert_jax.configs import atbert_finetune, atbert_pretrain
 from atbert_jax.evaluation import grid
-from configs import atbert_finetune, atbert_pretrain
 from tests import tiny
 
 

@@ -8,8 +8,8 @@ import pytest
 import soundfile
 
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.training import trained
-from input_pipeline.manifest.records import Record
 from tests import commands, tiny
 
 RATE = 8000

@@ -9,18 +9,18 @@ import optax
 import pytest
 from rich.console import Console
 
+from atbert_jax.configs import tagger_recipes
 from atbert_jax.evaluation import pseudo_labels
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+from atbert_jax.input_pipeline.batching.batches import Batches
+from atbert_jax.input_pipeline.manifest.records import ManifestError, read_manifest
 from atbert_jax.models.keys import Keys
 from atbert_jax.training import checkpoint, loop, trained
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
-from configs import tagger_recipes
-from input_pipeline import dataset
-from input_pipeline.batching.bad_records import BadRecords
-from input_pipeline.batching.batches import Batches
-from input_pipeline.manifest.records import ManifestError, read_manifest
 from tests import ear, tiny
 
 

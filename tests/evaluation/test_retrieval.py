@@ -11,14 +11,14 @@ from flax import nnx
 
 from atbert_jax.evaluation import retrieval
 from atbert_jax.evaluation.matching import Stream
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.dataset import Split
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.alignment import summaries
 from atbert_jax.parallel import sharding
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
-from input_pipeline import dataset
-from input_pipeline.dataset import Split
 from tests import listener, tiny
 
 PERFECT = {"recall_at_1": 1, "recall_at_5": 1, "recall_at_10": 1, "median_rank": 1, "map": 1}

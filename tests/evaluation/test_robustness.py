@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from atbert_jax.evaluation import evaluate_run, robustness
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.input_pipeline.manifest.perturbation import ROBUSTNESS, Perturbation
 from atbert_jax.reporting import plots
 from atbert_jax.reporting.report import PNG_SIGNATURE
 from atbert_jax.training import trained, validation
-from input_pipeline import dataset
-from input_pipeline.contract import Labels
-from input_pipeline.manifest.perturbation import ROBUSTNESS, Perturbation
 
 
 def evaluate(tone_run, output, **more) -> tuple[dict, str]:

@@ -11,10 +11,10 @@ from atbert_jax import predict
 from atbert_jax.evaluation import evaluate_run, taggram
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.evaluation.taggram import Taggram
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.training import trained
-from input_pipeline import dataset
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.contract import Labels
 from tests import tiny
 
 NAMES = ("발라드", "A$AP $x$", *(f"tag {n}" for n in range(20)))

@@ -8,8 +8,8 @@ from sklearn import metrics as sk
 from atbert_jax.evaluation import zero_shot
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.evaluation.zero_shot import ZeroShot
-from input_pipeline import dataset
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.manifest.records import Record
 from tests import listener
 
 

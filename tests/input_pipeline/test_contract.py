@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.contract import FILE, Contract, Labels, Normalization
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.contract import FILE, Contract, Labels, Normalization
 
 
 def contract(**changes) -> Contract:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from configs import defaults
-from input_pipeline import dataset
-from input_pipeline.contract import Normalization
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.configs import defaults
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.contract import Normalization
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -294,10 +294,10 @@ def test_works_without_tensorflow(tmp_path, tone_manifest):
 import sys
 sys.modules["tensorflow"] = None
 from pathlib import Path
-import input_pipeline.batching.bad_records, input_pipeline.progress
-from configs import defaults
-from input_pipeline import contract, dataset
-from input_pipeline.audio.reader import Reader
+import atbert_jax.input_pipeline.batching.bad_records, atbert_jax.input_pipeline.progress
+from atbert_jax.configs import defaults
+from atbert_jax.input_pipeline import contract, dataset
+from atbert_jax.input_pipeline.audio.reader import Reader
 config = defaults.get_config("tiny")
 config.data.manifest = {str(tone_manifest())!r}
 config.data.task = "single_label"

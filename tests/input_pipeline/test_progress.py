@@ -6,8 +6,8 @@ import types
 import pytest
 from rich.console import Console
 
-from input_pipeline import progress
-from input_pipeline.progress import Meter, track
+from atbert_jax.input_pipeline import progress
+from atbert_jax.input_pipeline.progress import Meter, track
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from atbert_jax.configs import crossmodal
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.models.crossmodal import CrossModal, sinusoids
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.views import VIEWS, encode_views, possible
 from atbert_jax.training.learner import Learner
-from configs import crossmodal
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.contract import Labels
 from tests import tiny
 
 EMOTIONS = ("공포", "놀람", "분노", "슬픔", "중립", "행복", "혐오")

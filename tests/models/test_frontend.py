@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.batching import log_mel as features
+from atbert_jax.input_pipeline.contract import Contract, Labels, Normalization
 from atbert_jax.models import frontend
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.batching import log_mel as features
-from input_pipeline.contract import Contract, Labels, Normalization
 
 log_mel = jax.jit(frontend.log_mel, static_argnums=1)
 

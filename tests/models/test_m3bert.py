@@ -7,12 +7,12 @@ import pytest
 from flax import nnx
 
 from atbert_jax import models, objectives
+from atbert_jax.configs import m3bert_finetune
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.models.keys import Keys
 from atbert_jax.models.m3bert import M3BERT, sinusoids
 from atbert_jax.training.learner import Learner
-from configs import m3bert_finetune
-from input_pipeline.audio.music_features import MusicFeatures
-from input_pipeline.audio.segmenting import Segmenting
 from tests import tiny
 
 FEATURES = MusicFeatures(n_chroma=2, n_mfcc=2, n_mels=5, n_cqt_chroma=4)  # 15 columns

@@ -6,9 +6,9 @@ import librosa
 import numpy as np
 import pytest
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.mfcc import mfcc
 from atbert_jax.models.taggers.tagger_frontend import mirrored
-from input_pipeline.audio.spectrogram import Spectrogram
 
 COUNT, TOP_DB = 40, 80.0
 

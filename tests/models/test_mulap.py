@@ -9,15 +9,15 @@ import pytest
 from flax import nnx
 
 from atbert_jax import models
+from atbert_jax.configs import mulap_pretrain
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models import transformer
 from atbert_jax.models.co_attention import CoAttention
 from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.views import VIEWS, encode_views
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
-from configs import mulap_pretrain
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.audio.spectrogram import Spectrogram
 from tests import ear, tiny
 
 

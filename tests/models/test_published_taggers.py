@@ -18,9 +18,14 @@ from flax import nnx
 from rich.console import Console
 from safetensors.numpy import save_file
 
+from atbert_jax.configs import tagger as tagger_config
 from atbert_jax.conversion import convert_folder as conversion
 from atbert_jax.conversion import published_tagger
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.input_pipeline.dataset import make_contract
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.text.tokenization import tokenizer_without_text
 from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers.crnn import GRU
 from atbert_jax.models.taggers.tagger_frontend import decibels, power_spectrum
@@ -28,11 +33,6 @@ from atbert_jax.training import trained
 from atbert_jax.training.learner import Learner
 from atbert_jax.weights import engine
 from atbert_jax.weights.tagger_rules import RULES
-from configs import tagger as tagger_config
-from input_pipeline.contract import Labels
-from input_pipeline.dataset import make_contract
-from input_pipeline.manifest.records import Record
-from input_pipeline.text.tokenization import tokenizer_without_text
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]

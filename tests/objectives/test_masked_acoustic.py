@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
 from atbert_jax.models.encoded import Encoded, with_mean
 from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.masked_acoustic import (
@@ -13,7 +14,6 @@ from atbert_jax.objectives.masked_acoustic import (
     frame_spans,
     patches,
 )
-from input_pipeline.audio.music_features import MusicFeatures
 from tests import tiny
 
 FEATURES = MusicFeatures(n_chroma=2, n_mfcc=2, n_mels=5, n_cqt_chroma=4)  # 15 columns

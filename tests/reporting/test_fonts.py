@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from matplotlib import font_manager
 
+from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.classification import Classification
 from atbert_jax.reporting import fonts
-from input_pipeline.contract import Labels
 from tests import tiny
 
 DEJAVU = font_manager.findfont("DejaVu Sans")

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from atbert_jax.input_pipeline.contract import TOKENIZER
+from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.parallel import sharding
 from atbert_jax.training import checkpoint, optimizer
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints, DamagedError
 from atbert_jax.training.state import TrainState
-from input_pipeline.contract import TOKENIZER
-from input_pipeline.text import tokenization
 from tests import tiny
 
 OPTIMIZER = optimizer.build(tiny.make_config().optimizer, 1000)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from atbert_jax.configs import crossmodal
 from atbert_jax.evaluation import evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline.manifest.records import Record, read_manifest
 from atbert_jax.training import loop, trained
 from atbert_jax.training.writers import read_metrics
-from configs import crossmodal
-from input_pipeline.manifest.records import Record, read_manifest
 from tests import tiny, tones
 
 FIELDS = {

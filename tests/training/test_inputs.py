@@ -4,16 +4,16 @@ import jax
 import numpy as np
 import pytest
 
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.batching import batches
+from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+from atbert_jax.input_pipeline.batching.batches import Batches
 from atbert_jax.models import frontend
 from atbert_jax.models.keys import Keys
 from atbert_jax.parallel import sharding
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from atbert_jax.training.step import make_evaluation_step
-from input_pipeline import dataset
-from input_pipeline.batching import batches
-from input_pipeline.batching.bad_records import BadRecords
-from input_pipeline.batching.batches import Batches
 from tests import tiny
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from atbert_jax.input_pipeline.batching import bad_records
 from atbert_jax.training import checkpoint, loop, twin
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.writers import read_metrics
-from input_pipeline.batching import bad_records
 from tests import tiny
 
 pytestmark = pytest.mark.slow

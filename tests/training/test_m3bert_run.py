@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from atbert_jax.configs import m3bert_finetune, m3bert_pretrain
 from atbert_jax.evaluation import evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
+from atbert_jax.input_pipeline.manifest.records import read_manifest
+from atbert_jax.input_pipeline.preparing import feature_files
 from atbert_jax.models.keys import Keys
 from atbert_jax.predict import as_row
 from atbert_jax.training import description, loop, trained
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.writers import read_metrics
-from configs import m3bert_finetune, m3bert_pretrain
-from input_pipeline import dataset
-from input_pipeline.audio.music_features import MusicFeatures
-from input_pipeline.manifest.records import read_manifest
-from input_pipeline.preparing import feature_files
 from tests import tiny
 
 SETTINGS = {

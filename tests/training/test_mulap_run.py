@@ -10,10 +10,10 @@ from rich.console import Console
 
 from atbert_jax.evaluation import evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.training import loop, trained
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.weights import engine
-from input_pipeline.manifest.records import Record
 from tests import ear, tiny
 
 RATE, STEPS = 8000, 4

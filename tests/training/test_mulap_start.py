@@ -12,15 +12,15 @@ from rich.console import Console
 from safetensors.numpy import load_file
 
 from atbert_jax.conversion import convert_folder as conversion
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models.keys import Keys
 from atbert_jax.training import checkpoint, converted
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from atbert_jax.weights import bert_rules, engine
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.text import tokenization
 from tests import ear, pytorch, tiny
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrs"]

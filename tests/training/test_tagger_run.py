@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from atbert_jax.configs import defaults, tagger_recipes
 from atbert_jax.evaluation import evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline.manifest.records import read_manifest
 from atbert_jax.models.taggers import fcn
 from atbert_jax.parallel import sharding
 from atbert_jax.training import description, loop, trained
 from atbert_jax.training.writers import read_metrics
-from configs import defaults, tagger_recipes
-from input_pipeline.manifest.records import read_manifest
 
 # As FCN, but two layers of four channels for clips of half a second.
 LAYERS = ((4, (2, 4)), (4, (4, 8)))

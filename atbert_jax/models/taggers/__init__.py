@@ -7,6 +7,7 @@ One file for each family, one line for each network in this table.
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.taggers.crnn import CRNN
 from atbert_jax.models.taggers.fcn import FCN
 from atbert_jax.models.taggers.harmonic_cnn import HarmonicCNN
@@ -15,7 +16,6 @@ from atbert_jax.models.taggers.musicnn import MusiCNN
 from atbert_jax.models.taggers.sample_cnn import SECNN, SampleCNN
 from atbert_jax.models.taggers.self_attention import SelfAttention
 from atbert_jax.models.taggers.short_chunk import ShortChunk, ShortChunkRes
-from input_pipeline.contract import Contract
 
 NETWORKS = {
     "fcn": FCN,

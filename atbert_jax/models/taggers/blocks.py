@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.batch_norm import BatchNorm
 from atbert_jax.models.remat import keep
-from input_pipeline.audio.spectrogram import Spectrogram
 
 # The gradient of an array's `max` divides by how often its maximum occurs. XLA may round the array
 # otherwise where it looks for the maximum again, finds it nowhere, and the gradient is 0 / 0; so

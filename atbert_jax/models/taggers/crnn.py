@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.taggers.blocks import axis_max
 from atbert_jax.models.taggers.ladder import Ladder, steps
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
-from input_pipeline.audio.spectrogram import Spectrogram
 
 # Channels, and blocks of (frequency, time) under one maximum, of each convolution.
 LAYERS = ((64, (2, 2)), (128, (3, 3)), (128, (4, 4)), (128, (4, 4)))

@@ -8,10 +8,10 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.taggers.blocks import Dense, global_max
 from atbert_jax.models.taggers.ladder import Ladder, steps
 from atbert_jax.models.taggers.tagger_frontend import Frontend
-from input_pipeline.audio.spectrogram import Spectrogram
 
 HARMONICS, BANDS_PER_SEMITONE = 6, 2
 C1, A4, A4_HERTZ = 24, 69, 440.0

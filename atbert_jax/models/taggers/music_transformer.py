@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.attention import attend, attention_mask, attention_weights
 from atbert_jax.models.encoded import drop, fold
-from atbert_jax.models.taggers.attention import HEADS, AttentionTagger
+from atbert_jax.models.taggers.attention_tagger import HEADS, AttentionTagger
 from atbert_jax.models.taggers.blocks import Residual, require_size
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
 from atbert_jax.models.transformer import LayerNorm
-from input_pipeline.audio.spectrogram import Spectrogram
 
 # Blocks of (frequency, time) under one maximum, of each residual block.
 POOLS = ((2, 2), (2, 2), (2, 1))

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.taggers.blocks import Conv, ConvPool, Dense, axis_max
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
-from input_pipeline.audio.spectrogram import Spectrogram
 
 # Filters for timbre cover a share of the bands and 7 frames, those for rhythm so many frames.
 TIMBRAL, TIMBRAL_SHARES = 204, (0.7, 0.4)

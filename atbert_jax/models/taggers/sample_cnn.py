@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, global_max, require_samples
-from input_pipeline.audio.spectrogram import Spectrogram
 
 # Of each layer. The first has a stride of 3, the last a kernel of 1; those between take maxima.
 CHANNELS = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512, 512)

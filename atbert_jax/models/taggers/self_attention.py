@@ -6,11 +6,11 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
-from atbert_jax.models.taggers.attention import HEADS, AttentionTagger
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.models.taggers.attention_tagger import HEADS, AttentionTagger
 from atbert_jax.models.taggers.blocks import Residual, max_pool
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
 from atbert_jax.models.transformer import EncoderLayer
-from input_pipeline.audio.spectrogram import Spectrogram
 
 # Channels, and strides in (frequency, time), of each residual block.
 BLOCKS = (

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, global_max
 from atbert_jax.models.taggers.ladder import Ladder
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
-from input_pipeline.audio.spectrogram import Spectrogram
 
 # Of each layer.
 CHANNELS = (128, 128, 256, 256, 256, 256, 512)

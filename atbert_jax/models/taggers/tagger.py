@@ -4,10 +4,10 @@ import jax
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import remat, taggers
 from atbert_jax.models.encoded import Encoded, with_mean
 from atbert_jax.models.trunk import AudioTrunk, Batch
-from input_pipeline.contract import Contract
 
 
 class Tagger(AudioTrunk):

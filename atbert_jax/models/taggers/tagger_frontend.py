@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.batch_norm import BatchNorm
 from atbert_jax.models.encoded import fold
-from input_pipeline.audio.spectrogram import Spectrogram
 
 
 class Constant(nnx.BatchStat):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from input_pipeline.audio.decoding import AudioError, file_duration, read
-from input_pipeline.audio.reader import Reader
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, read
+from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.manifest.records import Record
 from tests.audio_files import RATE, originals
 
 
@@ -200,7 +200,7 @@ def test_a_few_megabytes_are_read_block_by_block(tmp_path, monkeypatch):
     path = tmp_path / "a.wav"
     path.write_bytes(originals()["pcm24.wav"])
     whole = read(path, RATE)
-    monkeypatch.setattr("input_pipeline.audio.decoding.BLOCK", 1000)
+    monkeypatch.setattr("atbert_jax.input_pipeline.audio.decoding.BLOCK", 1000)
     np.testing.assert_array_equal(read(path, RATE), whole)
     np.testing.assert_array_equal(read(path, RATE, 0.1, 0.3), whole[800:3200])
 

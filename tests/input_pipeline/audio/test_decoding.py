@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from input_pipeline.audio import decoding, memory
-from input_pipeline.audio.decoding import AudioError, file_duration, read
-from input_pipeline.audio.reader import Reader
-from input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio import decoding, memory
+from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, read
+from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from tests.clips import RATE, noise, record
 
 
@@ -285,7 +285,7 @@ def test_memory_is_within_the_budget_and_changes_no_answer(tmp_path, monkeypatch
         return read(path, *arguments)
 
     monkeypatch.setattr(decoding, "read", count)
-    monkeypatch.setattr("input_pipeline.audio.reader.read", count)
+    monkeypatch.setattr("atbert_jax.input_pipeline.audio.reader.read", count)
     monkeypatch.setattr(memory, "RECENT", 0)
     segmenting = Segmenting(segments=2, seconds=0.5)
 

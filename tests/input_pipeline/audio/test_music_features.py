@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 import soxr
 
-from input_pipeline.audio.music_features import MusicFeatures, _blocks, extract, standardized
+from atbert_jax.input_pipeline.audio.music_features import (
+    MusicFeatures,
+    _blocks,
+    extract,
+    standardized,
+)
 
 RATE, HOP = 22_050, 512
 SMALL = MusicFeatures(RATE, HOP, 1024, n_mels=40, n_cqt_chroma=36)

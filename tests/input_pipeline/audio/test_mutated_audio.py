@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from input_pipeline.audio.decoding import AudioError, file_duration, read
-from input_pipeline.audio.reader import Reader
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, read
+from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.manifest.records import Record
 from tests import trial
 from tests.audio_files import RATE, originals
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 
 RATE = 16_000
 

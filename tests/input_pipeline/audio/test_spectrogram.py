@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.signal
 
-from input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 
 
 @pytest.mark.parametrize(

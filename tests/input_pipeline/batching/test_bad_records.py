@@ -5,9 +5,9 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.batching.bad_records import FILE, BadRecords
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.batching.bad_records import FILE, BadRecords
+from atbert_jax.input_pipeline.manifest.records import Record
 
 
 def rows(folder: Path) -> list[dict]:

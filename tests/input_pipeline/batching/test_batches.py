@@ -9,14 +9,14 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-from input_pipeline import dataset
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.batching import batches
-from input_pipeline.batching.bad_records import FILE, BadRecords
-from input_pipeline.batching.batches import Batches
-from input_pipeline.batching.log_mel import log_mel
-from input_pipeline.contract import Normalization
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.batching import batches
+from atbert_jax.input_pipeline.batching.bad_records import FILE, BadRecords
+from atbert_jax.input_pipeline.batching.batches import Batches
+from atbert_jax.input_pipeline.batching.log_mel import log_mel
+from atbert_jax.input_pipeline.contract import Normalization
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 AUGMENTED = {
     "augmentation.time_shift": 0.2,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from input_pipeline import dataset
-from input_pipeline.batching import bucketing
-from input_pipeline.batching.bad_records import BadRecords
-from input_pipeline.batching.batches import Batches
-from input_pipeline.batching.bucketing import SHAPES, Buckets
-from input_pipeline.batching.mixture import Mixture
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.batching import bucketing
+from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+from atbert_jax.input_pipeline.batching.batches import Batches
+from atbert_jax.input_pipeline.batching.bucketing import SHAPES, Buckets
+from atbert_jax.input_pipeline.batching.mixture import Mixture
 
 SECONDS = (0.1, 0.3, 0.6, 1.1, 2.4)
 PLAIN = {"augmentation.random_crop": False, "normalization": "none", "segmenting.segments": 8}

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from input_pipeline.audio import decoding
-from input_pipeline.audio.decoding import read
-from input_pipeline.audio.reader import Reader
-from input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.audio.decoding import read
+from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from tests.clips import RATE, noise, record
 
 
@@ -44,7 +44,7 @@ def test_overlapping_chunks_are_read_once_by_many_threads(tmp_path, monkeypatch)
         return read(path, *arguments)
 
     monkeypatch.setattr(decoding, "read", count)
-    monkeypatch.setattr("input_pipeline.audio.reader.read", count)
+    monkeypatch.setattr("atbert_jax.input_pipeline.audio.reader.read", count)
     reader = Reader(RATE, Segmenting(segments=1, seconds=29.0, chunks=16))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda chunk: reader.segments(record(path), chunk)[0], range(16)))

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy import signal
 
-from input_pipeline.batching import effects
-from input_pipeline.batching.log_mel import Augmentation
+from atbert_jax.input_pipeline.batching import effects
+from atbert_jax.input_pipeline.batching.log_mel import Augmentation
 
 RATE, SAMPLES = 8000, 6000
 NOISE = np.random.default_rng(0).normal(0, 0.1, (3, SAMPLES)).astype(np.float32)

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures, extract
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.batching import batches
+from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+from atbert_jax.input_pipeline.batching.frames import FrameReader
+from atbert_jax.input_pipeline.contract import Contract
+from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.training import trained
-from input_pipeline import dataset
-from input_pipeline.audio import decoding
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.audio.music_features import MusicFeatures, extract
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.batching import batches
-from input_pipeline.batching.bad_records import BadRecords
-from input_pipeline.batching.frames import FrameReader
-from input_pipeline.contract import Contract
-from input_pipeline.manifest.perturbation import Perturbation
-from input_pipeline.manifest.records import Record
 from tests import tiny
 
 # 16 000 / 128 are 125 frames a second, and 28 columns.

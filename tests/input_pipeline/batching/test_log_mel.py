@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipeline.audio.spectrogram import CLIP_EPSILON, Spectrogram
-from input_pipeline.batching.log_mel import (
+from atbert_jax.input_pipeline.audio.spectrogram import CLIP_EPSILON, Spectrogram
+from atbert_jax.input_pipeline.batching.log_mel import (
     Augmentation,
     augment_waveform,
     log_mel,

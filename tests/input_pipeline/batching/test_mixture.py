@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipeline.batching.mixture import PATTERN, Mixture
+from atbert_jax.input_pipeline.batching.mixture import PATTERN, Mixture
 
 
 def stream(mixture: Mixture, start: int, stop: int) -> np.ndarray:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from input_pipeline.batching.stages import measure_stages, table
+from atbert_jax.input_pipeline.batching.stages import measure_stages, table
 from tests import commands
 
 STAGES = [
@@ -44,7 +44,7 @@ def test_stages_count_what_they_read(tone_manifest, tone_config, carried, stages
 def test_the_command_prints_json_or_one_line(tone_manifest, tmp_path):
     manifest = tone_manifest(4, 1, 1)
     given = [
-        "input_pipeline.batching.benchmark",
+        "atbert_jax.input_pipeline.batching.benchmark",
         "--config=configs/atbert_pretrain.py:tiny",
         "--json",
     ]

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipeline.batching.log_mel import Augmentation
-from input_pipeline.batching.transposition import randomly_transpose, transpose
+from atbert_jax.input_pipeline.batching.log_mel import Augmentation
+from atbert_jax.input_pipeline.batching.transposition import randomly_transpose, transpose
 
 RATE, SAMPLES = 8000, 12_001
 NOISE = np.random.default_rng(0).normal(0, 0.1, (2, SAMPLES)).astype(np.float32)

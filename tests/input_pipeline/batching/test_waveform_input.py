@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from input_pipeline import dataset
-from input_pipeline.batching.bad_records import BadRecords
-from input_pipeline.batching.batches import Batches
-from input_pipeline.batching.log_mel import log_mel
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+from atbert_jax.input_pipeline.batching.batches import Batches
+from atbert_jax.input_pipeline.batching.log_mel import log_mel
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 AUGMENTED = {
     "augmentation.time_shift": 0.2,

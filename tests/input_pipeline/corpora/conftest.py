@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from input_pipeline.corpora import corpus
+from atbert_jax.input_pipeline.corpora import corpus
 from tests.conftest import DATA
 
 

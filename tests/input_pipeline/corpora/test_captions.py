@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 DESCRIBER = """\
 caption_id,track_id,caption,is_valid_subset,familiarity,artist_id,album_id,path,duration

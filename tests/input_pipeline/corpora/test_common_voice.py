@@ -5,9 +5,9 @@ import re
 import pytest
 
 from atbert_jax import prepare
-from input_pipeline import corpora
-from input_pipeline.corpora import common_voice
-from input_pipeline.manifest.records import ManifestError, read_manifest
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.corpora import common_voice
+from atbert_jax.input_pipeline.manifest.records import ManifestError, read_manifest
 
 HEADER = (
     "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents"

@@ -6,8 +6,8 @@ import random
 import pytest
 
 from atbert_jax import prepare
-from input_pipeline import corpora
-from input_pipeline.corpora import corpus
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.corpora import corpus
 from tests.input_pipeline.corpora import (
     test_captions,
     test_common_voice,

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 INFO = (
     '"song_id","file_name","Artist","Song title","start of the segment (min.sec)",'

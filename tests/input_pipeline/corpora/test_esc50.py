@@ -2,8 +2,8 @@
 
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 TABLE = """filename,fold,target,category,esc10,src_file,take
 1-100032-A-0.wav,1,0,dog,True,100032,A

@@ -2,8 +2,8 @@
 
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 TABLE = """<?xml version="1.0" ?>
 <ExtendedBallroom>

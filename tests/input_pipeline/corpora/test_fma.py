@@ -2,8 +2,8 @@
 
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 TABLE = """,album,artist,artist,set,set,track,track
 ,title,id,name,split,subset,genre_top,title

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.corpora.tag_sets import GTZAN
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.corpora.tag_sets import GTZAN
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 LISTS = {
     "GTZAN_split/train_filtered.txt": "blues/blues.00029.wav\njazz/jazz.00054.wav\n",

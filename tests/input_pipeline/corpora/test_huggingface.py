@@ -10,8 +10,8 @@ import soundfile
 from pyarrow import parquet
 
 from atbert_jax import prepare
-from input_pipeline import corpora
-from input_pipeline.manifest.records import ManifestError, read_manifest
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.manifest.records import ManifestError, read_manifest
 
 AUDIO = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
 FEATURES = {

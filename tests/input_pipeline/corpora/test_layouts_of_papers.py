@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from atbert_jax import prepare
-from input_pipeline import corpora
-from input_pipeline.manifest.records import ManifestError, read_manifest
-from input_pipeline.manifest.tasks import Task
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.manifest.records import ManifestError, read_manifest
+from atbert_jax.input_pipeline.manifest.tasks import Task
 
 TRAIN = [
     {"audio_id": 7, "caption": "Slow, sad.", "audio_path": "00/7.npy"},

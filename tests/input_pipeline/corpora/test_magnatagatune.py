@@ -6,10 +6,10 @@ import pickle
 
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.corpora.magnatagatune import EMPTY
-from input_pipeline.corpora.tag_sets import MTAT
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.corpora.magnatagatune import EMPTY
+from atbert_jax.input_pipeline.corpora.tag_sets import MTAT
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 # The official table has 188 tags, of which these stand for those that are not in use.
 COLUMNS = ("clip_id", "no voice", "singer", *[tag for tag in MTAT if tag != "no voice"], "mp3_path")

@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.corpora import million_song
-from input_pipeline.corpora.tag_sets import MSD
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.corpora import million_song
+from atbert_jax.input_pipeline.corpora.tag_sets import MSD
 
 TRAIN = ["TRAAAAK128F9318786", "TRBCDAK128F9318787", "TRCAAAK128F9318788"]
 TEST = ["TRDAAAK128F9318789"]

@@ -4,9 +4,9 @@ import gzip
 
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.corpora.tag_sets import JAMENDO
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.corpora.tag_sets import JAMENDO
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 HEADER = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"
 TRAIN = (

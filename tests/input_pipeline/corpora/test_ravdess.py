@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.corpora import clips
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.corpora import clips
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 from tests.conftest import DATA
 
 
@@ -65,7 +65,7 @@ def test_real_names(lay_out):
     file = DATA / "emotion_ravdess" / "manifest.csv"
     if not file.exists():
         pytest.skip(f"no {file}: it is not distributed")
-    from input_pipeline.manifest.table_file import Table
+    from atbert_jax.input_pipeline.manifest.table_file import Table
 
     table = Table(file)
     paths = [path.partition("/")[2] for path in table.strings("source_file")]

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from input_pipeline import corpora
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 
 def test_a_folder_per_class(lay_out):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from input_pipeline.corpora.tag_sets import TAG_SETS
+from atbert_jax.input_pipeline.corpora.tag_sets import TAG_SETS
 
 LISTS = Path(__file__).resolve().parents[4] / "shared" / "weights"
 

@@ -8,8 +8,8 @@ import soundfile
 import tensorflow_datasets as tfds
 
 from atbert_jax import prepare
-from input_pipeline import corpora
-from input_pipeline.manifest.records import ManifestError, read_manifest
+from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.manifest.records import ManifestError, read_manifest
 
 RATE = 8000
 SPLITS = {"train_clean": 3, "train_other": 1, "dev": 2, "validation": 1}

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from input_pipeline.corpora import unpickle
-from input_pipeline.manifest.records import read_manifest
+from atbert_jax.input_pipeline.corpora import unpickle
+from atbert_jax.input_pipeline.manifest.records import read_manifest
 
 SENTENCES = ["왜 이렇게 늦었어?", "Vad är klockan", "", 'a "quoted", one']
 EMOTIONS = ["분노", "중립", "행복", "분노"]

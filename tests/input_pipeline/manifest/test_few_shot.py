@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from input_pipeline import dataset
-from input_pipeline.contract import Normalization
-from input_pipeline.manifest import few_shot
-from input_pipeline.manifest.records import ManifestError, Record
-from input_pipeline.text import tokenization
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.contract import Normalization
+from atbert_jax.input_pipeline.manifest import few_shot
+from atbert_jax.input_pipeline.manifest.records import ManifestError, Record
+from atbert_jax.input_pipeline.text import tokenization
 
 
 def make(*labels: str, prefix: str = "") -> list[Record]:

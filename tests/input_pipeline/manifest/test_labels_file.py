@@ -2,8 +2,8 @@
 
 import pytest
 
-from input_pipeline import dataset
-from input_pipeline.manifest.records import ManifestError
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 
 @pytest.fixture

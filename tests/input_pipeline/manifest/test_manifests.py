@@ -8,7 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from input_pipeline.manifest.records import ManifestError, Record, read_manifest, split_records
+from atbert_jax.input_pipeline.manifest.records import (
+    ManifestError,
+    Record,
+    read_manifest,
+    split_records,
+)
 
 ROWS = [
     {

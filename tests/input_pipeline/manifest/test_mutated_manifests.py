@@ -16,8 +16,13 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from input_pipeline.labelling import label_names
-from input_pipeline.manifest.records import ManifestError, Record, read_manifest, split_records
+from atbert_jax.input_pipeline.labelling import label_names
+from atbert_jax.input_pipeline.manifest.records import (
+    ManifestError,
+    Record,
+    read_manifest,
+    split_records,
+)
 from tests import trial
 
 MUTANTS_OF_EACH = 60
@@ -280,7 +285,7 @@ def test_a_million_rows_take_seconds_and_less_than_two_gigabytes(tmp_path):
     lines = (f"{i % 997}/{i}.mp3,노래 {i},pop|rock,{i % 100}\n" for i in range(count))
     path.write_text("path,text,labels,start\n" + "".join(lines), encoding="utf-8")
     code = (
-        "import resource, sys, time, input_pipeline.manifest.records as sources\n"
+        "import resource, sys, time, atbert_jax.input_pipeline.manifest.records as sources\n"
         "before = resource.getrusage(resource.RUSAGE_SELF)\n"
         "records = sources.read_manifest(sys.argv[1])\n"
         "after = resource.getrusage(resource.RUSAGE_SELF)\n"

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 import soundfile
 
-from input_pipeline.audio.decoding import read
-from input_pipeline.audio.reader import Reader
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.manifest.perturbation import COMPANDERS, ROBUSTNESS, Compander, Perturbation
-from input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.audio.decoding import read
+from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.manifest.perturbation import (
+    COMPANDERS,
+    ROBUSTNESS,
+    Compander,
+    Perturbation,
+)
+from atbert_jax.input_pipeline.manifest.records import Record
 
 RATE = 8000
 

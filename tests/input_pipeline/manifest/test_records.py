@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from input_pipeline.labelling import label_matrix, label_names, target_matrix
-from input_pipeline.manifest.records import (
+from atbert_jax.input_pipeline.labelling import label_matrix, label_names, target_matrix
+from atbert_jax.input_pipeline.manifest.records import (
     ManifestError,
     Record,
     read_manifest,

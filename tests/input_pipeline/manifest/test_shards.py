@@ -12,15 +12,16 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from atbert_jax import predict
 from atbert_jax.evaluation import pseudo_labels
 from atbert_jax.evaluation.prediction import Answer
-from input_pipeline.audio import decoding
-from input_pipeline.audio.decoding import AudioError
-from input_pipeline.audio.reader import Reader
-from input_pipeline.audio.segmenting import Segmenting
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.manifest import shards
-from input_pipeline.manifest.records import read_manifest
-from input_pipeline.manifest.table_file import ManifestError
-from input_pipeline.preparing.shard_writer import ShardSettings, ShardWriter, pcm16
+from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.audio.decoding import AudioError
+from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.manifest import shards
+from atbert_jax.input_pipeline.manifest.records import read_manifest
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.preparing import shard_writer
+from atbert_jax.input_pipeline.preparing.shard_writer import ShardSettings, ShardWriter, pcm16
 from tests import commands
 
 RATE = 8000
@@ -109,7 +110,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
 
 
 def test_a_record_that_is_no_sound_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("input_pipeline.preparing.shard_writer.encode", lambda *_: b"no sound")
+    monkeypatch.setattr(shard_writer, "encode", lambda *_: b"no sound")
     _, manifest = write_shard(tmp_path)
     record = read_manifest(manifest)[2]
     with pytest.raises(AudioError, match=f"{NAME}, record 2: not readable as audio .Format not"):
@@ -132,7 +133,8 @@ def test_a_place_is_a_number_and_only_of_shards(tmp_path):
 def test_shards_are_read_without_tensorflow(tmp_path):
     _, manifest = write_shard(tmp_path)
     code = commands.WITHOUT_TENSORFLOW + (
-        "from input_pipeline.audio import decoding; from input_pipeline.manifest import records; "
+        "from atbert_jax.input_pipeline.audio import decoding; "
+        "from atbert_jax.input_pipeline.manifest import records; "
         "print(*(len(decoding.read_clip(r, 8000)) for r in records.read_manifest(sys.argv[1])))"
     )
     result = commands.run(manifest, code=code)

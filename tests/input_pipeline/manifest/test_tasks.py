@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from input_pipeline import dataset
-from input_pipeline.contract import Labels
-from input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 from tests.input_pipeline.test_dataset import table
 
 # The columns of M3BERT's users; of numbers 0 is a number, and an empty cell is none.

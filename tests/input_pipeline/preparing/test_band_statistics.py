@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.preparing import band_statistics
-from input_pipeline.preparing.band_statistics import BandSums, log_mel
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.preparing import band_statistics
+from atbert_jax.input_pipeline.preparing.band_statistics import BandSums, log_mel
 
 
 def test_a_log_mel_of_a_worker_is_librosas(signals, librosa_log_mel, assert_same_log_mel):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from input_pipeline.manifest.records import ManifestError, read_manifest, split_records
+from atbert_jax.input_pipeline.manifest.records import ManifestError, read_manifest, split_records
 
 
 def save_data_set(folder: Path, **splits: list[dict]) -> Path:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from input_pipeline import extract
-from input_pipeline.audio import decoding
-from input_pipeline.audio.music_features import MusicFeatures
-from input_pipeline.audio.music_features import extract as compute
-from input_pipeline.manifest.records import read_manifest
-from input_pipeline.manifest.table_file import ManifestError, Table
-from input_pipeline.preparing import feature_files
+from atbert_jax.input_pipeline import extract
+from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
+from atbert_jax.input_pipeline.audio.music_features import extract as compute
+from atbert_jax.input_pipeline.manifest.records import read_manifest
+from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
+from atbert_jax.input_pipeline.preparing import feature_files
 
 SETTINGS = MusicFeatures(16_000, 128, 512, 4, 4, 8, 8)
 

@@ -16,19 +16,19 @@ import pytest
 import soundfile
 
 from atbert_jax import prepare
-from configs import defaults
-from input_pipeline import dataset
-from input_pipeline.audio import decoding
-from input_pipeline.audio.spectrogram import Spectrogram
-from input_pipeline.batching import batches
-from input_pipeline.batching.bad_records import BadRecords
-from input_pipeline.contract import Normalization
-from input_pipeline.manifest.records import Record, read_manifest
-from input_pipeline.manifest.shards import read_audio
-from input_pipeline.preparing import beam_pipeline, shard_plan
-from input_pipeline.preparing.band_statistics import BandSums, log_mel
-from input_pipeline.preparing.shard_plan import Sharding
-from input_pipeline.preparing.shard_writer import ShardSettings, Summary
+from atbert_jax.configs import defaults
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.batching import batches
+from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+from atbert_jax.input_pipeline.contract import Normalization
+from atbert_jax.input_pipeline.manifest.records import Record, read_manifest
+from atbert_jax.input_pipeline.manifest.shards import read_audio
+from atbert_jax.input_pipeline.preparing import beam_pipeline, shard_plan
+from atbert_jax.input_pipeline.preparing.band_statistics import BandSums, log_mel
+from atbert_jax.input_pipeline.preparing.shard_plan import Sharding
+from atbert_jax.input_pipeline.preparing.shard_writer import ShardSettings, Summary
 from tests import commands
 
 RATE = 8000

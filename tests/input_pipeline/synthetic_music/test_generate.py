@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from input_pipeline.manifest.records import read_manifest
-from input_pipeline.synthetic_music.captions import NAMES, PACES, caption
-from input_pipeline.synthetic_music.composition import compose, render
-from input_pipeline.synthetic_music.generate import COLUMNS, generate, main
-from input_pipeline.synthetic_music.genres import GENRES
+from atbert_jax.input_pipeline.manifest.records import read_manifest
+from atbert_jax.input_pipeline.synthetic_music.captions import NAMES, PACES, caption
+from atbert_jax.input_pipeline.synthetic_music.composition import compose, render
+from atbert_jax.input_pipeline.synthetic_music.generate import COLUMNS, generate, main
+from atbert_jax.input_pipeline.synthetic_music.genres import GENRES
 
 CLIPS, SECONDS, SAMPLE_RATE, SEED = 48, 1.0, 16000, 3
 # Longest name first, so that "electric piano" is not read as "piano".

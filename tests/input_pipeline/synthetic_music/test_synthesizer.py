@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from input_pipeline.synthetic_music.synthesizer import (
+from atbert_jax.input_pipeline.synthetic_music.synthesizer import (
     INSTRUMENTS,
     KITS,
     Note,

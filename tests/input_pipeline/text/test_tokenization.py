@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from input_pipeline.text.tokenization import (
+from atbert_jax.input_pipeline.text.tokenization import (
     SPECIAL_PIECES,
     clean,
     load_tokenizer,
@@ -223,7 +223,7 @@ def test_loading_what_is_not_there(tmp_path, no_network):
 
 def test_hub_name_that_cannot_be_found(tmp_path):
     program = (
-        "from input_pipeline.text.tokenization import load_tokenizer\n"
+        "from atbert_jax.input_pipeline.text.tokenization import load_tokenizer\n"
         "try:\n    load_tokenizer('no-such-albert')\n"
         "except OSError as error:\n    print('no-such-albert' in str(error))\n"
     )
@@ -294,7 +294,7 @@ def test_transformers_is_imported_late_and_alone(tmp_path):
     model = train_sentencepiece(ENGLISH[:10], tmp_path / "spiece.model")
     program = (
         "import sys\n"
-        "from input_pipeline.text import tokenization as text\n"
+        "from atbert_jax.input_pipeline.text import tokenization as text\n"
         "assert 'transformers' not in sys.modules\n"
         f"text.tokenize(text.load_tokenizer({str(model)!r}), ['slow'], 8)\n"
         "assert 'transformers' in sys.modules\n"

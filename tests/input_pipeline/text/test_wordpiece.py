@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from input_pipeline.text import tokenization, wordpiece
+from atbert_jax.input_pipeline.text import tokenization, wordpiece
 
 # As in BERT's vocabularies: places that are free, special pieces among them, then words.
 WORDS = ["!", ",", ".", "a", "slow", "sad", "piano", "song", "##s", "##ly", "cafe", "'"]

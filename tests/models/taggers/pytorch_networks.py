@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 
 TAGS = 5
 CONV = {1: nn.Conv1d, 2: nn.Conv2d}

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models import taggers
 from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers import self_attention
-from input_pipeline.audio.spectrogram import Spectrogram
 from tests import tiny
 
 TAGS = 50

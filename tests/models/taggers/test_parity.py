@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.models.keys import Keys
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from atbert_jax.weights import engine, files, tagger_rules
-from input_pipeline.contract import Labels
 from tests import tiny
 from tests.models.taggers.test_networks import NETWORKS, clips, every
 
@@ -39,7 +39,7 @@ def folder(tmp_path_factory):
         np.save(folder / f"{name}.npy", clips(name, 4))
     program = (
         "import numpy as np\n"
-        "from input_pipeline.audio.spectrogram import Spectrogram\n"
+        "from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram\n"
         "from tests.models.taggers import pytorch_networks\n"
     ) + "".join(
         f"pytorch_networks.write({str(folder)!r}, {name!r}, {published.spectrogram!r},"

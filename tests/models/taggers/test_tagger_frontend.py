@@ -8,6 +8,7 @@ import librosa
 import numpy as np
 import pytest
 
+from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers.tagger_frontend import (
     MelFrontend,
@@ -15,7 +16,6 @@ from atbert_jax.models.taggers.tagger_frontend import (
     power_spectrum,
     spec_augment,
 )
-from input_pipeline.audio.spectrogram import Spectrogram
 from tests import tiny
 
 SPECTROGRAM = Spectrogram(16_000, n_fft=512, hop_length=256, n_mels=96, mel_scale="htk")
