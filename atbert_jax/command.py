@@ -76,8 +76,10 @@ def _parse(arguments: list[str]) -> list[str]:
     try:
         return flags.FLAGS(_with_config_files(arguments))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        # A KeyError's text is the representation of its argument.
-        fail(str(error.args[0] if error.args else error), 2)
+        # A KeyError's text is the representation of its argument, here of another error.
+        while isinstance(error, Exception) and error.args:
+            error = error.args[0]
+        fail(str(error), 2)
 
 
 def _with_config_files(arguments: list[str]) -> list[str]:
