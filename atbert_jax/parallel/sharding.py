@@ -11,6 +11,7 @@
 from collections.abc import Mapping, Sequence
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from flax import nnx, traverse_util
@@ -125,9 +126,33 @@ def with_copies(params: dict, where: Mapping[tuple, NamedSharding]) -> dict:
     flat = traverse_util.flatten_dict(params)
     for path, sharding in where.items():
         shape = (sharding.mesh.shape[DATA], *flat[path].shape)
-        copied = jax.numpy.broadcast_to(flat[path], shape)
+        copied = jnp.broadcast_to(flat[path], shape)
         flat[path] = jax.lax.with_sharding_constraint(copied, sharding)
     return traverse_util.unflatten_dict(flat)
+
+
+def gathered(
+    params: dict, split: dict, whole: dict, copied: Mapping[tuple, Sharding], dtype: jnp.dtype
+) -> dict:
+    """Parameters that are split over `data`, each where all of it is used.
+
+    Kernels and tables travel in the type that the model computes in. Vectors, which it keeps in
+    float32, and `repeated` parameters, whose gradients add up in it, stay as they are.
+
+    Args:
+        params: Nested dicts.
+        split: Their shardings.
+        whole: Shardings without what is split over `data`.
+        copied: Those that get `copies`, by path.
+        dtype: The compute type.
+    """
+    here, there = traverse_util.flatten_dict(split), traverse_util.flatten_dict(whole)
+    found = traverse_util.flatten_dict(params)
+    for path, x in found.items():
+        if x.ndim > 1 and here[path] != there[path] and path not in copied:
+            x = x.astype(dtype)
+        found[path] = jax.lax.with_sharding_constraint(x, there[path])
+    return traverse_util.unflatten_dict(found)
 
 
 def _of_parameter(

@@ -89,6 +89,7 @@ def make_train_step(
     weights = config.objectives.to_dict()
     parts = config.train.accumulate
     frozen = config.optimizer.frozen
+    dtype = jnp.dtype(config.model.dtype)
 
     # Even a loop of one round keeps XLA's CPU compiler from its fast convolutions (15x slower).
     over_parts = _once if parts == 1 else jax.lax.scan
@@ -102,7 +103,9 @@ def make_train_step(
 
     def step(seed: jax.Array, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         # What FSDP splits is gathered once, here, where all of it is used.
-        params = jax.lax.with_sharding_constraint(state.params, layout.whole)
+        params = sharding.gathered(
+            state.params, layout.state.params, layout.whole, layout.copies, dtype
+        )
         trained, fixed = freezing.partition(params, frozen)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         keys = jax.random.split(key, parts)
@@ -129,7 +132,7 @@ def make_train_step(
             )(trained, statistics, *inputs)
             return (jax.tree.map(jnp.add, gradients, update), statistics), (values, metrics)
 
-        zeros = jax.tree.map(jnp.zeros_like, trained)
+        zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), trained)
         (gradients, statistics), sums = over_parts(
             accumulate, (zeros, state.statistics), (batches, keys)
         )
