@@ -1,6 +1,6 @@
 r"""Compare variants of a config, each trained with several seeds, in one table.
 
-python -m atbert_jax.ablate --config configs/ablation.py --workdir runs/ablation \
+atbert ablate --config ablation --workdir runs/ablation \
     --config.data.manifest=tracks.csv --grid model.layers=1,2,4 --grid objectives.alignment=0,1
 
 Every axis is varied alone, the others as in the config, or all together with `--product`. The same

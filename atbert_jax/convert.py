@@ -1,4 +1,4 @@
-"""Weights from PyTorch: `python -m atbert_jax.convert albert SOURCE FOLDER`, or of another family.
+"""Weights from PyTorch: `atbert convert albert SOURCE FOLDER`, or of another family.
 
 SOURCE is a folder of `save_pretrained` (with `model.safetensors` or `pytorch_model.bin`), one file
 of weights, or the name of a model on the Hugging Face hub, which is the only case in which
@@ -21,7 +21,7 @@ Training starts from them with `--config.init.text=FOLDER` and `--config.init.au
 With `--to_pytorch` SOURCE is the folder of a training run, and FOLDER gets `model.safetensors` with
 PyTorch's names and a `config.json`: an ALBERT that `AlbertModel.from_pretrained` loads, or a BERT
 for `BertModel`, a ResNet for torchvision's model with a 9x9 stem (see
-`conversion.resnet.to_pytorch`), or a tagger.
+`weights.resnet_rules.to_pytorch`), or a tagger.
 """
 
 from pathlib import Path
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
     families = ("albert", "bert", "resnet", "tagger")
     if len(arguments) != 3 or arguments[0] not in families:
         raise ValueError(
-            "give a family, a source and a new folder: atbert_jax.convert albert SOURCE FOLDER, or"
+            "give a family, a source and a new folder: atbert convert albert SOURCE FOLDER, or"
             " bert, resnet or tagger in the place of albert"
         )
     from atbert_jax.conversion import convert_folder

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: `python -m atbert_jax.evaluate --checkpoint runs/genre --output reports`.
+"""Evaluate a checkpoint: `atbert evaluate --checkpoint runs/genre --output reports`.
 
 The checkpoint folder says which manifest it was trained on; another one can be given. Pre-trained
 models are asked to find clips by their texts and texts by their clips, and with `--zero_shot` to

@@ -1,4 +1,4 @@
-"""Use a model: `python -m atbert_jax.predict --checkpoint runs/genre song.mp3 folder table.csv`.
+"""Use a model: `atbert predict --checkpoint runs/genre song.mp3 folder table.csv`.
 
 Files, folders and manifests are told apart by what they are. `--text` goes with every file, and
 stands alone where there is none. `--labels` asks which of these labels each file is, though the

@@ -1,4 +1,4 @@
-"""Prepare a corpus: `python -m atbert_jax.prepare esc50/1 --root ESC-50-master --output esc50`.
+"""Prepare a corpus: `atbert prepare esc50/1 --root ESC-50-master --output esc50`.
 
 Reads the corpus in its official layout and writes `manifest.csv`, with `labels.txt` where the order
 of the labels is known, which training reads. Files that are left out are in `left_out.csv`. With
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from atbert_jax import command
 from atbert_jax.configs import defaults
 from atbert_jax.input_pipeline import corpora, dataset
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
@@ -99,8 +100,8 @@ def train_command(corpus: Corpus, manifest: Path, settings: Mapping[str, object]
         fields["data.target_columns"] = repr(corpus.targets)
     given = [f"--config.{name}={value}" for name, value in (fields | dict(settings)).items()]
     experiment = "atbert_finetune" if corpus.task else "atbert_pretrain"
-    command = f"python -m atbert_jax.train --config configs/{experiment}.py --workdir"
-    return f"{command} {shlex.join([f'runs/{manifest.parent.resolve().name}', *given])}"
+    workdir = f"runs/{manifest.parent.resolve().name}"
+    return shlex.join(["atbert", "train", "--config", experiment, "--workdir", workdir, *given])
 
 
 def _download(name: str, root: Path) -> None:
@@ -158,17 +159,18 @@ def spectrogram_of(experiment: str | None, sample_rate: int | None) -> Spectrogr
     """That of a config, by default of the default one, at a rate of one's own if one is given.
 
     Args:
-        experiment: As training has it after `--config`: a file, with ':' and more if need be.
+        experiment: As training has it after `--config`: a name or a file, with ':' and more if need
+            be.
         sample_rate: In Hz.
 
     Raises:
-        ValueError: if the file is no experiment, or a setting is out of its range.
+        ValueError: if there is no such config, the file is none, or a setting is out of its range.
     """
     if experiment:
-        file, _, preset = experiment.partition(":")
+        file, _, preset = command.config_file(experiment).partition(":")
         get_config = runpy.run_path(file).get("get_config")
         if not get_config:
-            raise ValueError(f"--config={file} has no function get_config; give one of configs/")
+            raise ValueError(f"--config={file} has no function get_config; give a config's file")
         config = get_config(preset) if preset else get_config()
     else:
         config = defaults.get_config()

@@ -1,6 +1,6 @@
 """Label audio by a model, for a noisy student to train on.
 
-python -m atbert_jax.pseudo_label --checkpoint runs/teacher --output pseudo.jsonl unlabelled.csv
+atbert pseudo_label --checkpoint runs/teacher --output pseudo.jsonl unlabelled.csv
 
 The manifest that this writes goes beside a labelled one; see `evaluation/pseudo_labels.py`.
 """

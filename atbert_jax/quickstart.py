@@ -1,4 +1,4 @@
-"""The whole way on a synthetic music set: `python -m atbert_jax.quickstart --output DIR`.
+"""The whole way on a synthetic music set: `atbert quickstart --output DIR`.
 
 Prints the command of each stage, as you would type it for data of your own, and then runs it.
 Stages that are done already are not done again.

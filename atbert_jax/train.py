@@ -1,4 +1,4 @@
-"""Train a model: `python -m atbert_jax.train --config configs/atbert_pretrain.py --workdir DIR`.
+"""Train a model: `atbert train --config atbert_pretrain --workdir DIR`.
 
 Running the same command again goes on where it stopped. SIGTERM and Ctrl-C save the state at the
 end of the step and leave with exit code 75. For several hosts see `docs/scale.md`.

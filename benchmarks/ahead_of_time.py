@@ -1,7 +1,7 @@
 """What a training step is for chips that are not here: compiled, not run.
 
 PYTHONPATH=. python benchmarks/ahead_of_time.py --topology h100x8 --json \
-    --config configs/atbert_pretrain.py:base --batch 64 --config.model.dtype=bfloat16
+    --config atbert_pretrain:base --batch 64 --config.model.dtype=bfloat16
 
 Prints tables of the memory, FLOPs, bytes and collectives of the compiled step, whether it fits, and
 what it takes at least; with `--json` one line. The data is made up, the sizes are flags. `--all`

@@ -1,6 +1,6 @@
 """The training step of this project and one of PyTorch, of the same sizes, in turns.
 
-PYTHONPATH=. python benchmarks/compare.py --config configs/atbert_pretrain.py:base \
+PYTHONPATH=. python benchmarks/compare.py --config atbert_pretrain:base \
     --batch 2 --segments 2 --mels 32 --frames 48 --peer atbert_torch.py
 
 The peer is a script that trains ATBERT by correct pairs in PyTorch. It takes the sizes as flags

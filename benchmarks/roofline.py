@@ -1,6 +1,6 @@
 """What each part of a training step computes and moves, and what a chip would be bound by.
 
-PYTHONPATH=. python benchmarks/roofline.py --config configs/atbert_pretrain.py:base \
+PYTHONPATH=. python benchmarks/roofline.py --config atbert_pretrain:base \
     --batch 8 --segments 10 --mels 128 --frames 220 --config.model.dtype=bfloat16
 
 A part, forward and backward, is compiled for the chip of `--topology`, which need not be here (see

@@ -3,7 +3,7 @@
 python benchmarks/taggers.py --manifest notes.csv --workdir runs/taggers
 
 Each network is trained by `configs/tagger_notes.py`, evaluated on the validation split as
-`atbert_jax.evaluate` does, and timed. The same command again goes on where it was stopped, and
+`atbert evaluate` does, and timed. The same command again goes on where it was stopped, and
 times anew what is trained. `taggers.json` and `taggers.md` get the table.
 """
 

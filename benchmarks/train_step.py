@@ -1,6 +1,6 @@
 """What a training step takes, on this machine, with data that is made up; one line of JSON.
 
-PYTHONPATH=. python benchmarks/train_step.py --config configs/atbert_pretrain.py:base \
+PYTHONPATH=. python benchmarks/train_step.py --config atbert_pretrain:base \
     --batch 2 --segments 2 --mels 32 --frames 48
 
 Any field of the config can be set as in training, `--config.model.dtype=bfloat16` for one. The line

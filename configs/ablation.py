@@ -1,6 +1,6 @@
 """The base of ablations on small sets: a minute or two a run on two CPU cores.
 
-python -m atbert_jax.ablate --config configs/ablation.py:music --workdir runs/ablation \
+atbert ablate --config ablation:music --workdir runs/ablation \
     --config.data.manifest=music/manifest.csv --grid model.layers=1,2,4
 """
 

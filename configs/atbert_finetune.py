@@ -1,6 +1,6 @@
 """Fine-tune ATBERT on labels, from a pre-trained checkpoint or from scratch.
 
-python -m atbert_jax.train --config configs/atbert_finetune.py:small \
+atbert train --config atbert_finetune:small \
     --workdir runs/genre --config.init_from=runs/pretrain --config.data.manifest=tracks.csv
 
 What of a pre-trained trunk is trained, a protocol behind the preset says: `small:linear_probe`.

@@ -1,6 +1,6 @@
 """Pre-train ATBERT on pairs of audio and text by Correct Pair Prediction, helped by alignment.
 
-python -m atbert_jax.train --config configs/atbert_pretrain.py:small \
+atbert train --config atbert_pretrain:small \
     --workdir runs/pretrain --config.data.manifest=tracks.csv
 """
 

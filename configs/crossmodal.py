@@ -1,8 +1,8 @@
 """Emotions in speech from MFCCs and BERT: the cross-modal transformer, or one half of it.
 
-python -m atbert_jax.train --config configs/crossmodal.py:text --workdir runs/words \
+atbert train --config crossmodal:text --workdir runs/words \
     --config.data.manifest=speech.csv --config.init.text=converted/bert
-python -m atbert_jax.train --config configs/crossmodal.py:audio_text --workdir runs/both \
+atbert train --config crossmodal:audio_text --workdir runs/both \
     --config.data.manifest=speech.csv --config.init_from=runs/words
 """
 

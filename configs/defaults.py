@@ -177,7 +177,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         }
     )
 
-    # Folders of `atbert_jax.convert` to start from: an ALBERT or a BERT, and a ResNet; or as audio
+    # Folders of `atbert convert` to start from: an ALBERT or a BERT, and a ResNet; or as audio
     # the run of a tagger, or of what hears with one, for the same tagger here.
     config.init = ml_collections.ConfigDict({"text": "", "audio": ""})
     # A checkpoint folder to start from: preprocessing, tokenizer and all weights that fit.
@@ -286,7 +286,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "filter_probability": 0.0,  # low-pass or high-pass
             "delay_probability": 0.0,
             "reverb_probability": 0.0,
-            "soft_only": False,  # only what has soft labels, of `atbert_jax.pseudo_label`
+            "soft_only": False,  # only what has soft labels, of `atbert pseudo_label`
         }
     )
 

@@ -1,6 +1,6 @@
 """Fine-tune M3BERT on one task or on several at once.
 
-python -m atbert_jax.train --config configs/m3bert_finetune.py:tiny,genre=label,mood=tags \
+atbert train --config m3bert_finetune:tiny,genre=label,mood=tags \
     --workdir runs/tasks --config.init_from=runs/m3bert --config.data.manifest=features/manifest.csv
 """
 

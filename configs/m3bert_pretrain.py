@@ -1,7 +1,7 @@
 """Pre-train M3BERT on musical features by masked acoustic modelling.
 
 atbert extract tracks.csv features
-python -m atbert_jax.train --config configs/m3bert_pretrain.py \
+atbert train --config m3bert_pretrain \
     --workdir runs/m3bert --config.data.manifest=features/manifest.csv
 """
 

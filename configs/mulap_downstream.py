@@ -1,6 +1,6 @@
 """A task on what MuLaP hears with: its MusiCNN, and a head of two layers on the poolings.
 
-python -m atbert_jax.train --config configs/mulap_downstream.py:jamendo --workdir runs/tags \
+atbert train --config mulap_downstream:jamendo --workdir runs/tags \
     --config.data.manifest=tracks.csv --config.init.audio=runs/mulap
 
 Behind the task stand, with commas between them, where the backbone comes from and whether it is
@@ -60,7 +60,7 @@ def get_config(given: str = "jamendo") -> ml_collections.ConfigDict:
     Args:
         given: The task ('jamendo', 'mtat', 'emomusic', 'fma_small' or 'nsynth'); the backbone:
             'pretrained', by `--config.init.audio=RUN` of MuLaP, 'random', or 'supervised', by that
-            of a MusiCNN as it was published (see `atbert_jax.convert`), whose front end has no
+            of a MusiCNN as it was published (see `atbert convert`), whose front end has no
             limit below; and 'frozen' or 'finetune'.
 
     Raises:

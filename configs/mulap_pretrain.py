@@ -1,10 +1,10 @@
 """Pre-train MuLaP on pairs of music and text, as it was published.
 
-python -m atbert_jax.train --config configs/mulap_pretrain.py:tiny --workdir runs/mulap \
+atbert train --config mulap_pretrain:tiny --workdir runs/mulap \
     --config.data.manifest=tracks.csv
 
 Published is 'base', with the first six layers of a BERT (`--config.init.text=FOLDER`, see
-`atbert_jax.convert`); 'tiny' is for a laptop. MusiCNN starts anew, or from a run of it with
+`atbert convert`); 'tiny' is for a laptop. MusiCNN starts anew, or from a run of it with
 `--config.init.audio=RUN`; `--config.optimizer.frozen="('^model/audio_cnn/',)"` keeps it so.
 """
 

@@ -1,6 +1,6 @@
 """Fine-tune on the instruments of single notes, from audio alone.
 
-python -m atbert_jax.train --config configs/notes_finetune.py --workdir runs/notes \
+atbert train --config notes_finetune --workdir runs/notes \
     --config.data.manifest=notes.csv --config.init_from=runs/notes_pretrain
 """
 

@@ -1,6 +1,6 @@
 """Pre-train a tiny ATBERT on single notes of instruments with captions.
 
-python -m atbert_jax.train --config configs/notes_pretrain.py --workdir runs/notes_pretrain \
+atbert train --config notes_pretrain --workdir runs/notes_pretrain \
     --config.data.manifest=notes.csv
 """
 

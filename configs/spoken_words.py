@@ -1,6 +1,6 @@
 """Classify short recordings of single spoken words from audio alone, from scratch.
 
-python -m atbert_jax.train --config configs/spoken_words.py --workdir runs/digits \
+atbert train --config spoken_words --workdir runs/digits \
     --config.data.manifest=digits.csv
 """
 

@@ -1,6 +1,6 @@
 """A music tagger on the labels of a data set, as it was published.
 
-python -m atbert_jax.train --config configs/tagger.py:musicnn,mtat --workdir runs/musicnn \
+atbert train --config tagger:musicnn,mtat --workdir runs/musicnn \
     --config.data.manifest=tracks.csv
 """
 

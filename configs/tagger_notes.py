@@ -1,6 +1,6 @@
 """A music tagger on single notes of instruments: a small set, trained in minutes on a CPU.
 
-python -m atbert_jax.train --config configs/tagger_notes.py:musicnn --workdir runs/notes_musicnn \
+atbert train --config tagger_notes:musicnn --workdir runs/notes_musicnn \
     --config.data.manifest=notes.csv
 """
 

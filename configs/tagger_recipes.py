@@ -57,7 +57,7 @@ def noisy_student(config: ml_collections.ConfigDict) -> None:
     """A student of a teacher's labels: half of each batch is labelled, half pseudo-labelled.
 
     Two manifests are needed, `--config.data.manifest=labelled.csv,pseudo.jsonl`, of which
-    `atbert_jax.pseudo_label` writes the second. Only what is pseudo-labelled is augmented, by the
+    `atbert pseudo_label` writes the second. Only what is pseudo-labelled is augmented, by the
     effects of the Music Tagging Transformer (Won et al. 2021) with their probabilities, in the
     order of `Examples`. Two are milder: the level of each clip changes by up to 6 dB, where a fifth
     of them lost 1 to 20 there, and noise is 6 to 36 dB below the signal, 6 to 10 there. Adam at

@@ -52,9 +52,9 @@ def test_the_command_of_a_regression(tmp_path):
     command = prepare.train_command(
         corpus, tmp_path / "my songs/manifest.csv", {"data.allow_outside": True}
     )
-    assert shlex.split(command)[3:] == [
+    assert shlex.split(command)[2:] == [
         "--config",
-        "configs/atbert_finetune.py",
+        "atbert_finetune",
         "--workdir",
         "runs/my songs",
         f"--config.data.manifest={tmp_path}/my songs/manifest.csv",
@@ -63,6 +63,14 @@ def test_the_command_of_a_regression(tmp_path):
         "--config.data.target_columns=('arousal', 'valence')",
         "--config.data.allow_outside=True",
     ]
+
+
+def test_a_config_is_found_by_its_name():
+    given = prepare.spectrogram_of("tagger:musicnn", None)
+    assert (given.n_fft, given.n_mels) == (512, 96)
+    assert given == prepare.spectrogram_of("configs/tagger.py:musicnn", None)
+    with pytest.raises(ValueError, match="no config 'taggre'; did you mean tagger"):
+        prepare.spectrogram_of("taggre", None)
 
 
 def test_paths_within_the_folder_are_relative(capsys, root):

@@ -106,8 +106,8 @@ def tagger_from_pytorch(
     own = config.tagger.attention
     width = "" if own == published else f" --config.tagger.attention={own}"
     console.print(
-        f"use it with `python -m atbert_jax.predict --checkpoint {folder} FILE`, train with"
-        f" --config configs/tagger.py:{given} --config.init_from={folder}{width}",
+        f"use it with `atbert predict --checkpoint {folder} FILE`, train with"
+        f" --config tagger:{given} --config.init_from={folder}{width}",
         highlight=False,
     )
 

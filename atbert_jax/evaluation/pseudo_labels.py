@@ -4,7 +4,7 @@ The teacher hears clean audio, as in evaluation; what it believes stands in a co
 `probabilities`, which training takes for soft labels. Training on this manifest and a labelled one,
 half of each batch from either and the pseudo-labelled half augmented, makes a noisy student:
 
-python -m atbert_jax.train --config configs/tagger.py:music_transformer,msd,noisy_student \
+atbert train --config tagger:music_transformer,msd,noisy_student \
     --workdir runs/student --config.data.manifest=labelled.csv,pseudo.jsonl
 
 The Music Tagging Transformer (Won et al. 2021) asks the teacher within each step, for the very crop

@@ -146,7 +146,7 @@ def read_about(folder: Path, families: Sequence[str]) -> dict[str, Any]:
     path = folder / ABOUT
     if not path.is_file():
         raise ValueError(
-            f"{folder}: no {ABOUT} here; make this folder with `python -m atbert_jax.convert"
+            f"{folder}: no {ABOUT} here; make this folder with `atbert convert"
             f" {families[0]} SOURCE {folder}`"
         )
     about = json.loads(path.read_text(encoding="utf-8"))
