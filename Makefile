@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 AOT := .venv-aot
 READY := $(VENV)/.ready
 
-.PHONY: help setup quickstart test parity aot lint format clean
+.PHONY: help setup quickstart test parity aot docs lint format clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,7 @@ $(READY): requirements.txt pyproject.toml
 setup: $(READY)  ## install everything into .venv
 
 quickstart: $(READY)  ## synthesize music, pre-train, fine-tune, evaluate: about ten minutes
-	$(BIN)/python -m atbert_jax.quickstart --output runs/quickstart
+	$(BIN)/atbert quickstart --output runs/quickstart
 
 test: $(READY)  ## run all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 10 -m "not parity and not aot"
@@ -38,6 +38,10 @@ aot:  ## compile steps for an H100 and a TPU that are not here
 	else \
 		echo "SKIPPED make aot: the compilers for H100 and TPU could not be installed"; \
 	fi
+
+docs: $(READY)  ## build the documentation into build/site
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt --editable '.[dev,docs]'
+	$(BIN)/python -m mkdocs build --strict
 
 lint: $(READY)  ## check style and formatting
 	$(BIN)/ruff check .
