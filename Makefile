@@ -40,7 +40,6 @@ aot:  ## compile steps for an H100 and a TPU that are not here
 	fi
 
 docs: $(READY)  ## build the documentation into build/site
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt --editable '.[dev,docs]'
 	$(BIN)/python -m mkdocs build --strict
 
 lint: $(READY)  ## check style and formatting

@@ -135,7 +135,7 @@ def loaded(name: str) -> Iterator[Command]:
     # Two commands have flags of the same name, so each starts without those of others.
     others = {name: flags.FLAGS[name] for name in flags.FLAGS if _is_ours(name)}
     flags.FLAGS.remove_flag_values(list(others))
-    before = set(flags.FLAGS)
+    before, was_parsed = set(flags.FLAGS), flags.FLAGS.is_parsed()
     # What scripts share defines flags where it is imported.
     for shared in [each for each in sys.modules if each.startswith("benchmarks")]:
         del sys.modules[shared]
@@ -158,6 +158,8 @@ def loaded(name: str) -> Iterator[Command]:
         flags.FLAGS.unparse_flags()
         for other, flag in others.items():
             flags.FLAGS[other] = flag
+        if was_parsed:
+            flags.FLAGS.mark_as_parsed()
 
 
 def _is_ours(flag: str) -> bool:

@@ -4,14 +4,17 @@ MkDocs calls `on_page_markdown` for each page; see `hooks` in mkdocs.yml.
 """
 
 import ast
+import functools
 import html
 import importlib
 import inspect
 import io
+import re
 import sys
 import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import ml_collections
 
@@ -22,7 +25,8 @@ from atbert_jax.__main__ import VERBS  # noqa: E402
 from atbert_jax.configs import defaults  # noqa: E402
 from docs.commands import Flag, loaded  # noqa: E402
 
-SHARED = ("__init__", "defaults", "tagger_recipes")
+# Packages whose modules declare settings beside their code.
+OWNERS = ("models", "objectives", "parallel", "training")
 
 
 def on_page_markdown(markdown: str, page: object, **_: object) -> str:
@@ -53,33 +57,51 @@ def row_of(flag: Flag) -> tuple[str, str, str]:
 def configs_page() -> str:
     """The configs by name, and every field with its default and its meaning."""
     parts = ["## Configs by name", table(("name", "what it is"), named_configs())]
-    config, said = defaults.get_config(), comments(inspect.getsource(defaults))
-    order = list(said)  # that of the source; a config has its fields by the alphabet
-
-    def in_order(names: Iterable[str]) -> list[str]:
-        return sorted(names, key=lambda name: order.index(name) if name in order else -1)
-
-    single = [name for name in config if not isinstance(config[name], ml_collections.ConfigDict)]
-    parts += [
-        "## config",
-        table(("field", "default", "meaning"), rows_of(config, in_order(single), said)),
-    ]
-    for section in in_order(config):
-        if section in single:
-            continue
-        names = in_order(f"{section}.{name}" for name in names_in(config[section]))
-        parts += [f"## config.{section}", said.get(section, "")]
-        if names:
-            parts.append(table(("field", "default", "meaning"), rows_of(config, names, said)))
+    for section, fields in sections(defaults.get_config()).items():
+        said, about = explained(section, fields)
+        order = [*said, *(name for name in fields if name not in said)]
+        dotted = f"{section}." if section else ""
+        rows = [
+            (f"`config.{dotted}{name}`", f"`{fields[name]!r}`", said.get(name, ""))
+            for name in order
+        ]
+        parts += [f"## config.{section}" if section else "## config", about]
+        if rows:
+            parts.append(table(("field", "default", "meaning"), rows))
     return "\n\n".join(filter(None, parts))
+
+
+def sections(config: ml_collections.ConfigDict) -> dict[str, dict[str, object]]:
+    """The fields of each section by its dotted name, '' being the whole; in defaults' order."""
+    found: dict[str, dict[str, object]] = {}
+    for name, value in leaves(config.to_dict()).items():
+        section, _, field = name.rpartition(".")
+        found.setdefault(section, {})[field] = value
+    source = inspect.getsource(defaults.get_config)
+
+    def place(name: str) -> tuple[bool, int]:
+        where = source.find(f"config.{name.partition('.')[0]}")
+        return where < 0, where
+
+    return {name: found[name] for name in sorted(found, key=place)}
+
+
+def leaves(values: dict[str, object]) -> dict[str, object]:
+    """The fields of nested dicts by their dotted names; an empty dict is a field."""
+    found = {}
+    for key, value in values.items():
+        inner = leaves(value) if isinstance(value, dict) else {}
+        found |= {f"{key}.{name}": each for name, each in inner.items()} or {key: value}
+    return found
 
 
 def named_configs() -> Iterator[tuple[str, str]]:
     """Name of each config, with the first line about it and what it takes behind its colon."""
     for file in sorted((ROOT / "configs").glob("*.py")):
-        if file.stem in SHARED:
+        module = importlib.import_module(f"atbert_jax.configs.{file.stem}")
+        function = getattr(module, "get_config", None)
+        if not function or module is defaults:
             continue
-        function = importlib.import_module(f"atbert_jax.configs.{file.stem}").get_config
         given = next(iter(inspect.signature(function).parameters), "")
         text = inspect.getdoc(function).partition(f"{given}: ")[2] if given else ""
         text = " ".join(text.partition("\n\n")[0].split())
@@ -97,64 +119,149 @@ def names_in(config: ml_collections.ConfigDict) -> Iterator[str]:
             yield name
 
 
-def rows_of(
-    config: ml_collections.ConfigDict, names: Iterable[str], said: dict[str, str]
-) -> list[tuple[str, str, str]]:
-    """A row for each of these fields."""
-    flat = config.to_dict()
+class Settings(NamedTuple):
+    """Some settings as they are declared.
 
-    def value(name: str) -> object:
-        found = flat
-        for part in name.split("."):
-            found = found[part]
-        return found
-
-    return [(f"`config.{name}`", f"`{value(name)!r}`", said.get(name, "")) for name in names]
-
-
-def comments(source: str) -> dict[str, str]:
-    """What comments say of each field, and of each section, by its dotted name.
-
-    A comment stands at the end of a field's line, or in lines of its own above the field.
+    Attributes:
+        values: By name; `...` for what is no literal.
+        said: What is said of each.
+        about: What is said of all.
+        section: Which they are of; None where the place does not say.
+        is_class: Whether a dataclass declares them.
     """
-    lines = source.splitlines()
-    behind, alone = {}, {}
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            is_alone = not lines[row - 1][:column].strip()
-            (alone if is_alone else behind)[row] = token.string.removeprefix("#").strip()
 
-    def above(row: int) -> str:
+    values: dict[str, object]
+    said: dict[str, str]
+    about: str = ""
+    section: str | None = None
+    is_class: bool = False
+
+    def are_of(self, section: str, fields: dict[str, object]) -> bool:
+        """Whether they are those of a section of the config, as its fields and their values are."""
+        if self.section is not None:
+            return self.section == section
+        if self.is_class:
+            return self.values.keys() == fields.keys()
+        is_known = bool(self.values) and self.values.keys() <= fields.keys()
+        return is_known and all(v in (..., fields[name]) for name, v in self.values.items())
+
+
+def explained(section: str, fields: dict[str, object]) -> tuple[dict[str, str], str]:
+    """What the sources say of the fields of a section, in their order there, and of all of it."""
+    said, about = {}, ""
+    for settings in declared():
+        if settings.are_of(section, fields):
+            new = {name: text for name, text in settings.said.items() if name in fields}
+            said |= {name: text or said.get(name, "") for name, text in new.items()}
+            about = about or settings.about
+    return said, about
+
+
+@functools.cache
+def declared() -> list[Settings]:
+    """All settings that are declared in configs/defaults.py, or beside the code that reads them."""
+    files = [ROOT / "configs" / "defaults.py"]
+    for folder in ("input_pipeline", *(f"atbert_jax/{name}" for name in OWNERS)):
+        files += sorted((ROOT / folder).rglob("*.py"))
+    found = []
+    for file in files:
+        source = file.read_text(encoding="utf-8")
+        remarks = Remarks(source)
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                found += of_class(node)
+            elif isinstance(node, ast.Assign):
+                found += of_assignment(node, remarks)
+    return found
+
+
+class Remarks:
+    """The comments of a file.
+
+    Args:
+        source: Its text.
+    """
+
+    def __init__(self, source: str) -> None:
+        lines = source.splitlines()
+        self.behind: dict[int, str] = {}
+        self.alone: dict[int, str] = {}
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                row, column = token.start
+                kind = self.behind if lines[row - 1][:column].strip() else self.alone
+                kind[row] = token.string.removeprefix("#").strip()
+
+    def above(self, row: int) -> str:
+        """The comment in lines of its own above a line; '' if there is none."""
         found = []
-        while (row := row - 1) in alone:
-            found.insert(0, alone[row])
+        while (row := row - 1) in self.alone:
+            found.insert(0, self.alone[row])
         return " ".join(found)
 
-    said: dict[str, str] = {}
+    def of(self, first: int, last: int) -> str:
+        """That at the end of the line `last`, or else above the line `first`."""
+        return self.behind.get(last) or self.above(first)
 
-    def note(name: str, first: int, last: int) -> None:
-        said[name] = behind.get(last) or above(first)
 
-    def walk(name: str, entries: ast.Dict) -> None:
-        for number, (key, value) in enumerate(zip(entries.keys, entries.values, strict=True)):
-            field = f"{name}.{key.value}"
-            follows = entries.keys[number + 1].lineno if number + 1 < len(entries.keys) else 0
-            # Of several fields on a line the comment behind them is that of the last.
-            note(field, key.lineno, value.end_lineno if follows != value.end_lineno else 0)
-            if isinstance(value, ast.Dict):
-                walk(field, value)
+def of_assignment(node: ast.Assign, remarks: Remarks) -> Iterator[Settings]:
+    """Those of `DEFAULTS = {...}`, of `config.section = ConfigDict({...})` and `config.a.b = 1`."""
+    target = ast.unparse(node.targets[0])
+    whole, _, name = target.removeprefix("config.").rpartition(".")
+    is_config = target.startswith("config.")
+    value, above = node.value, remarks.above(node.lineno)
+    if isinstance(value, ast.Call) and value.args:
+        value = value.args[0]
+    if is_config:
+        yield Settings({}, {}, above, name)
+        said = remarks.of(node.lineno, node.end_lineno)
+        yield Settings({name: literal(value)}, {name: said}, "", whole)
+    if isinstance(value, ast.Dict) and (is_config or target == "DEFAULTS"):
+        about, section = (above, name) if is_config else ("", None)
+        yield from of_dict(value, remarks, about, section)
 
-    for node in ast.walk(ast.parse(source)):
-        if not isinstance(node, ast.Assign) or not isinstance(node.targets[0], ast.Attribute):
+
+def of_dict(
+    node: ast.Dict, remarks: Remarks, about: str, section: str | None
+) -> Iterator[Settings]:
+    """Those of a dict, and of the dicts in it."""
+    values, said = {}, {}
+    pairs = [(key, value) for key, value in zip(node.keys, node.values, strict=True) if key]
+    for number, (key, value) in enumerate(pairs):
+        if isinstance(value, ast.Dict) and value.keys:
+            inner = f"{section}.{key.value}" if section else None
+            yield from of_dict(value, remarks, remarks.above(key.lineno), inner)
             continue
-        name = ast.unparse(node.targets[0]).removeprefix("config.")
-        note(name, node.lineno, node.end_lineno)
-        given = node.value.args if isinstance(node.value, ast.Call) else []
-        if given and isinstance(given[0], ast.Dict):
-            said[name] = above(node.lineno)
-            walk(name, given[0])
-    return said
+        # Of several on a line the comment behind them is that of the last.
+        last = value.end_lineno
+        is_last = number + 1 == len(pairs) or pairs[number + 1][0].lineno != last
+        behind = remarks.behind.get(last, "") if is_last else ""
+        values[key.value] = literal(value)
+        said[key.value] = behind or (remarks.above(key.lineno) if key.lineno > node.lineno else "")
+    yield Settings(values, said, about, section)
+
+
+def of_class(node: ast.ClassDef) -> Iterator[Settings]:
+    """Those of a dataclass: its fields with their defaults, and what its docstring says of each."""
+    fields = [line for line in node.body if isinstance(line, ast.AnnAssign)]
+    listed = (ast.get_docstring(node) or "").partition("Attributes:\n")[2].partition("\n\n")[0]
+    said = {}
+    for line in listed.splitlines():
+        name = re.match(r" {4}(\w+): (.*)", line)
+        if name:
+            said[name[1]] = name[2]
+        elif said:
+            said[list(said)[-1]] += f" {line.strip()}"
+    if said:
+        yield Settings({line.target.id: ... for line in fields}, said, is_class=True)
+
+
+def literal(node: ast.expr) -> object:
+    """Its value; `...` if it is no literal."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return ...
 
 
 def docstring_of(file: Path) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from atbert_jax.__main__ import VERBS
 from atbert_jax.configs import defaults
+from docs import reference_pages
 from docs.commands import loaded
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -262,6 +263,10 @@ def test_python_compiles_and_its_imports_resolve(text):
         elif isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 assert resolves(f"{node.module}.{alias.name}")
+    if "def get_config(" in text:
+        space = {}
+        exec(compile(tree, "page", "exec"), space)
+        space["get_config"]()
 
 
 def resolves(name: str) -> bool:
@@ -313,6 +318,37 @@ def test_flags_are_there(page):
     for code in inline(prose(page)):
         found = re.match(r"--(?!config\.|xla_)[a-z][\w-]*", code)
         assert not found or found[0] in all_flags(), code
+
+
+def test_the_page_of_commands_has_every_flag():
+    found = reference_pages.commands_page()
+    for verb in VERBS:
+        section = found.partition(f"## atbert {verb}\n")[2].partition("\n## ")[0]
+        with loaded(verb) as command:
+            assert all(f"| `{flag.name}` |" in section for flag in command.flags)
+    assert "| `--workdir` | required | Folder that the run writes into. |" in found
+    assert "| `--clips` | `720` | number of clips |" in found
+
+
+def test_the_page_of_configs_has_every_field():
+    found = reference_pages.configs_page()
+    names = list(reference_pages.leaves(defaults.get_config().to_dict()))
+    assert len(names) > 150
+    assert all(f"| `config.{name}` |" in found for name in names)
+    assert found.count("\n| `config.") == len(names)
+    for file in (ROOT / "configs").glob("*.py"):
+        is_config = "def get_config" in text_of(file) and file.stem != "defaults"
+        assert (f"\n| `{file.stem}` |" in found) == is_config
+    # Said behind a field, above it, and in the docstring of a dataclass.
+    for field, meaning in {
+        "data.root": "folder that paths are relative to",
+        "data.bucketing": "sorted together, 32 say. 0: every batch",
+        "masked_language.with_audio": "whether the clip is in view",
+        "augmentation.gain_db": "Largest change of level up or down, in dB.",
+        "features.n_mfcc": "Number of MFCCs.",
+    }.items():
+        (row,) = re.findall(rf"^\| `config\.{field}` .*$", found, re.MULTILINE)
+        assert meaning in row
 
 
 def anchors(page: Path) -> set[str]:

@@ -28,7 +28,7 @@ def add_lines(file: Path, diff: str) -> None:
         if sign == "+":
             lines.insert(place, content)
             place += 1
-        else:
+        elif sign != "@":  # between two places of a file
             assert lines.count(content) == 1, f"{file.name}: {content!r}"
             place = lines.index(content) + 1
     file.write_text("\n".join(lines), encoding="utf-8")
