@@ -6,6 +6,7 @@ import importlib
 import re
 import shlex
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from atbert_jax.__main__ import VERBS
 from atbert_jax.configs import defaults
 from docs import reference_pages
 from docs.commands import loaded
+from tests.test_layers import LAYERS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -369,6 +371,14 @@ def test_links_between_pages_resolve(page):
         assert target.is_file(), link
         if anchor:
             assert anchor in anchors(target), link
+
+
+def test_the_picture_has_every_layer_in_order():
+    picture = text_of(ROOT / "docs" / "images" / "layers.svg")
+    rows = defaultdict(set)
+    for place, name in re.findall(r'<text x="[\d.]+" y="(\d+)">(\w+)</text>', picture):
+        rows[int(place)].add(f"atbert_jax.{name}")
+    assert [rows[place] for place in sorted(rows, reverse=True)] == list(LAYERS[:-1])
 
 
 def test_the_readme_is_short():
