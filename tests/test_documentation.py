@@ -6,7 +6,6 @@ import importlib
 import re
 import shlex
 import tomllib
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ import pytest
 
 from atbert_jax.__main__ import VERBS
 from atbert_jax.configs import defaults
-from docs import reference_pages
+from docs import pictures, reference_pages
 from docs.commands import loaded
 from tests.test_layers import LAYERS
 
@@ -373,12 +372,16 @@ def test_links_between_pages_resolve(page):
             assert anchor in anchors(target), link
 
 
-def test_the_picture_has_every_layer_in_order():
+def test_the_pictures_show_what_they_are_drawn_from():
+    """If this fails, draw them again: `python docs/pictures.py`."""
     picture = text_of(ROOT / "docs" / "images" / "layers.svg")
-    rows = defaultdict(set)
-    for place, name in re.findall(r'<text x="[\d.]+" y="(\d+)">(\w+)</text>', picture):
-        rows[int(place)].add(f"atbert_jax.{name}")
-    assert [rows[place] for place in sorted(rows, reverse=True)] == list(LAYERS[:-1])
+    assert picture == pictures.layers_picture(LAYERS)
+    assert all(
+        f">{name.split('.')[1]}</text>" in picture for layer in LAYERS[:-1] for name in layer
+    )
+    shown = pictures.accuracies(text_of(ROOT / "docs" / "results.md"))
+    assert len(shown) == 12
+    assert shown["harmonic_cnn"] == 0.953
 
 
 def test_the_readme_is_short():
