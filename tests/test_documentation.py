@@ -32,6 +32,8 @@ SOURCES = [
 OTHERS = {"exit", "gcloud", "scontrol", "srun", "tensorboard", "[", "cd"}
 # Flags of theirs that pages speak of.
 OTHER_FLAGS = {"--environment_type", "--environment_config", "--gpus-per-task", "--signal"}
+# Configs that a recipe of CONTRIBUTING makes.
+IN_RECIPES = {"tagger:band_mean"}
 LANGUAGES = {"bash", "diff", "python", "text"}
 
 FENCE = re.compile(r'^```(\w*)(?: title="([^"]+)")?\n(.*?)^```$', re.MULTILINE | re.DOTALL)
@@ -302,6 +304,20 @@ def test_fields_of_the_config_are_there(page):
         for part in found[1].split("."):
             assert part in inner, code
             inner = inner[part]
+
+
+def test_configs_within_sentences_are_there():
+    names = [
+        code.removeprefix("--config ")
+        for page in PAGES
+        for code in inline(prose(page))
+        if code.startswith("--config ")
+    ]
+    assert len(names) > 3
+    for name in names:
+        # Recipes and files of one's own are not here.
+        if not name.partition(":")[0].endswith(".py") and name not in IN_RECIPES:
+            check(["atbert", "train", "--config", name, "--workdir", "a"])
 
 
 @functools.cache
