@@ -58,6 +58,7 @@ def copy(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("heading", "lines"), [("A tagger", 3), ("An objective", 3), ("A corpus", 1)]
 )
