@@ -20,7 +20,7 @@ EXTRAS = {
     "clu": "train",
     "matplotlib": "report",
     "jinja2": "report",
-    "pandas": "prepare",
+    "pandas": "train",
     "tensorflow_datasets": "prepare",
     "apache_beam": "beam",
 }

@@ -1,16 +1,25 @@
-"""What every picture is drawn on: a figure without a display, which becomes a PNG."""
+"""What every picture is drawn on: a figure without a display, which becomes a PNG.
+
+Matplotlib comes with an extra and is imported where something is drawn: predicting does without.
+"""
+
+from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DPI = 160
 
 
 def canvas(width: float, height: float) -> Figure:
     """A figure in inches that no global state knows of, so that nothing has to be closed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -9,9 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 
-import matplotlib as mpl
-from matplotlib import font_manager
-
 BASE_FAMILY = "DejaVu Sans"
 LONGEST_LABEL = 28
 # Matplotlib's own font of placeholder boxes claims every letter; colour bitmaps cannot be drawn.
@@ -27,6 +24,8 @@ def families_for(texts: Sequence[str]) -> tuple[list[str], set[str]]:
     Returns:
         The families, matplotlib's own first, and the letters that no installed font has.
     """
+    from matplotlib import font_manager  # comes with an extra, as in `canvas`
+
     families = [BASE_FAMILY]
     missing = {letter for text in texts for letter in text if not letter.isspace()}
     missing -= _letters(font_manager.findfont(BASE_FAMILY))
@@ -60,6 +59,8 @@ def lettering(names: Sequence[str], longest: int = LONGEST_LABEL) -> Iterator[li
         One label per name: the name, cut when longer, or `#` and its position (from 0) when no
         installed font has all of its letters.
     """
+    import matplotlib as mpl
+
     families, missing = families_for(names)
     labels = [
         numbered(position) if missing & set(name) else shortened(name, longest)
@@ -91,6 +92,8 @@ def shortened(name: str, longest: int = LONGEST_LABEL) -> str:
 
 @lru_cache(maxsize=512)
 def _letters(path: str) -> frozenset[str]:
+    from matplotlib import font_manager
+
     try:
         return frozenset(map(chr, font_manager.get_font(path).get_charmap()))
     except (OSError, RuntimeError):
@@ -99,6 +102,8 @@ def _letters(path: str) -> frozenset[str]:
 
 def _installed() -> dict[str, str]:
     """Path of an upright, regular font of each family, by the family's name."""
+    from matplotlib import font_manager
+
     known = {entry.fname for entry in font_manager.fontManager.ttflist}
     # Matplotlib lists the fonts once and keeps the list, so it misses those installed since.
     for path in font_manager.findSystemFonts():

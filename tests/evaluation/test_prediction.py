@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from atbert_jax.command import EXTRAS
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.training import trained
@@ -72,6 +73,23 @@ def test_a_file_has_the_same_answer_wherever_it_stands(model, tmp_path):
             expected = alone[answer.record.id]
             assert answer.fields == expected.fields
             np.testing.assert_array_equal(answer.chunk_scores, expected.chunk_scores)
+
+
+def test_what_the_extras_bring_is_not_needed():
+    """The core predicts and converts, also where something looks at all modules that are loaded."""
+    code = f"""
+from importlib.machinery import PathFinder
+find, extras = PathFinder.find_spec, {sorted(EXTRAS)}
+PathFinder.find_spec = lambda name, *rest: find(name, *rest) if name not in extras else None
+from atbert_jax.evaluation import prediction, zero_shot
+from atbert_jax.conversion import convert_folder
+import inspect, librosa, sys
+inspect.stack()
+print(*set(extras).intersection(sys.modules))
+"""
+    result = commands.run(code=code)
+    assert not result.returncode, result.stderr
+    assert result.stdout == "\n"
 
 
 def test_what_takes_seconds_to_import_is_left_out():
