@@ -46,7 +46,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict({"seed": 0})
 
     for model in dict.fromkeys(MODELS.values()):
-        config.update(model.defaults)
+        config.update(dict(model.defaults))
     config.model.update(PRESETS[preset])
 
     # Objectives by weight; None is off, and one of weight 0 is only measured. Beside them may stand
@@ -54,7 +54,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     # `classification`.
     config.objectives = {name: config_dict.placeholder(float) for name in OBJECTIVES}
     for name, objective in OBJECTIVES.items():
-        config[name] = objective.defaults
+        config[name] = dict(objective.defaults)
 
     config.update(transfer.DEFAULTS)
     config.init = converted.DEFAULTS

@@ -5,6 +5,7 @@ import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -32,10 +33,12 @@ from atbert_jax.input_pipeline.batching.augmentation import Augmentation
 from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.input_pipeline.corpora.tag_sets import TAG_SETS
 from atbert_jax.input_pipeline.text.tokenization import tokenizer_without_text
-from atbert_jax.models import taggers
+from atbert_jax.models import MODELS, taggers
 from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers import NETWORKS
+from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives import OBJECTIVES
+from atbert_jax.objectives.objective import Objective
 from atbert_jax.training import freezing, optimizer, resuming
 from atbert_jax.training.state import define
 
@@ -259,6 +262,27 @@ def test_mulap_has_its_published_weights():
 def test_unknown_words_are_refused_with_the_choices(name, given, message):
     with pytest.raises(ValueError, match=message):
         get_config(name)(given)
+
+
+def test_what_is_new_in_a_table_is_in_the_config(monkeypatch):
+    class Quiet(Objective):
+        """It has no settings."""
+
+    class Loud(Quiet):
+        defaults = MappingProxyType({"level": 0.5})
+
+    class Choir(Trunk):
+        defaults = MappingProxyType({"choir": {"voices": 4}})
+
+    monkeypatch.setitem(OBJECTIVES, "quiet", Quiet)
+    monkeypatch.setitem(OBJECTIVES, "loud", Loud)
+    monkeypatch.setitem(MODELS, "choir", Choir)
+    monkeypatch.setitem(MODELS, "trunk", Trunk)
+    config = defaults.get_config("tiny")
+    assert (config.quiet.to_dict(), config.loud.level, config.choir.voices) == ({}, 0.5, 4)
+    config.objectives.update({"quiet": 1, "loud": 2.0})
+    assert objectives.named(config) == ["loud", "quiet"]
+    json.loads(config.to_json())
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
