@@ -69,7 +69,7 @@ def test_a_config_is_found_by_its_name():
     given = prepare.spectrogram_of("tagger:musicnn", None)
     assert (given.n_fft, given.n_mels) == (512, 96)
     assert given == prepare.spectrogram_of("configs/tagger.py:musicnn", None)
-    with pytest.raises(ValueError, match="no config 'taggre'; did you mean tagger"):
+    with pytest.raises(ValueError, match=r"config='taggre' is none of .*; did you mean 'tagger'"):
         prepare.spectrogram_of("taggre", None)
 
 
@@ -92,9 +92,9 @@ def test_nothing_of_an_earlier_run_is_left(capsys, tmp_path, root):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("esc51", "--root", "."), "error: no corpus 'esc51'; use one of"),
-        (("esc50/6", "--root", "."), "error: corpus 'esc50' has no variant '6'; use 1, 2, 3,"),
-        (("nsynth/x", "--root", "."), "error: corpus 'nsynth' has no variant 'x'; use 'nsynth' al"),
+        (("esc51", "--root", "."), "error: corpus='esc51' is none of"),
+        (("esc50/6", "--root", "."), "error: corpus 'esc50': variant='6' is none of 1, 2, 3,"),
+        (("nsynth/x", "--root", "."), "error: corpus 'nsynth': variant='x' is none of ''"),
         (("esc50", "--root", "nowhere"), "error: nowhere: no such file or folder"),
     ],
 )

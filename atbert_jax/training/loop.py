@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 from rich.console import Console
 
-from atbert_jax import models
+from atbert_jax import choices, models
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.input_pipeline.progress import Meter
 from atbert_jax.parallel import distributed, sharding
@@ -31,6 +31,18 @@ from atbert_jax.training.profiling import Trace
 from atbert_jax.training.state import TrainState, initialize, lay_out
 from atbert_jax.training.step import make_evaluation_step, make_train_step
 from atbert_jax.training.writers import Writer, read_metrics
+
+# The defaults of `config.train`.
+DEFAULTS = {
+    "steps": 10_000,
+    "batch_size": 64,  # global
+    "accumulate": 1,  # micro-batches that a batch is computed in
+    "log_every": 50,
+    "evaluate_every": 500,  # steps between validations, each followed by a checkpoint
+    "keep_latest": 2,
+    "modality_dropout": 0.0,  # share of the rows that lose their clip or their text
+    "max_nonfinite": 20,  # steps in a row without a finite loss that end the run
+}
 
 
 def train(
@@ -86,12 +98,7 @@ def _validation(row: dict) -> dict[str, float]:
 
 def _score(metrics: dict[str, float | None], name: str) -> float:
     """The metric that decides which checkpoint is best; higher is better."""
-    if name not in metrics:
-        raise ValueError(
-            f"config.evaluation.best_metric={name!r} is not measured; choose from"
-            f" {', '.join(sorted(metrics))}"
-        )
-    value = metrics[name]
+    value = metrics[choices.require("config.evaluation.best_metric", name, sorted(metrics))]
     if value is None or not np.isfinite(value):
         return float("-inf")
     return -value if name.endswith("loss") else value
