@@ -51,7 +51,7 @@ def test_a_config_is_found_by_its_name_or_its_path(tmp_path):
         f"{command.CONFIGS / 'atbert_finetune.py'}:small,full"
     )
     assert command.config_file("configs/mine.py:small") == "configs/mine.py:small"
-    with pytest.raises(ValueError, match=r"no config 'atbert_fintune'; did you mean .*, tagger_no"):
+    with pytest.raises(ValueError, match=r"tagger_notes.*did you mean 'atbert_finetune'"):
         command.config_file("atbert_fintune")
 
 
