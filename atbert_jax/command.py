@@ -20,7 +20,6 @@ EXTRAS = {
     "clu": "train",
     "matplotlib": "report",
     "jinja2": "report",
-    "pandas": "prepare",
     "tensorflow_datasets": "prepare",
     "apache_beam": "beam",
 }

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 
 from atbert_jax.reporting.tables import Table, format_cell, is_number
@@ -110,6 +109,8 @@ def write_report(output: Path, report: Report) -> Path:
 
 def render(report: Report) -> str:
     """Returns the HTML of a report: text escaped, style and pictures inside, no script, no link."""
+    import jinja2  # which predicting, that shares tables and figures with reports, does without
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
