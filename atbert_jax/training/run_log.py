@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -168,16 +168,10 @@ def make_validation(
     """
     evaluate = make_evaluation_step(definition, mesh, params)
     draw = pictures.make_picture_step(definition, mesh, params)
-    wanted = config.evaluation
-    rows = sharding.rows(mesh, wanted.batch_size)
-
-    def read() -> Iterator[dict[str, np.ndarray]]:
-        return batches.evaluation("val", wanted.batch_size, rows)
-
-    @functools.cache
-    def drawn() -> dict[str, jax.Array]:
-        """The first batch, whose first clips are drawn."""
-        return sharding.put(next(read()), mesh)
+    wanted, size = config.evaluation, config.evaluation.batch_size
+    read = functools.partial(batches.evaluation, "val", size, sharding.rows(mesh, size))
+    # The first batch, whose first clips are drawn.
+    drawn = functools.cache(lambda: sharding.put(next(read()), mesh))
 
     def validate(state: TrainState) -> tuple[float, str]:
         step, model = int(state.step), (state.params, state.statistics)
