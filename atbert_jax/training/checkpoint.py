@@ -49,19 +49,19 @@ class Checkpoints:
     """The numbered checkpoints of a run.
 
     Args:
-        workdir: The run's folder.
+        workdir: The run's folder, which is an attribute too.
         keep_latest: How many of the latest to keep; the best one by the validation metric is kept
             beside them.
     """
 
     def __init__(self, workdir: Path, keep_latest: int = 1) -> None:
-        self._workdir, self._keep_latest = workdir, keep_latest
+        self.workdir, self._keep_latest = workdir, keep_latest
         self._open()
 
     def _open(self) -> None:
         policies = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
-            (self._workdir / FOLDER).absolute(),
+            (self.workdir / FOLDER).absolute(),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(self._keep_latest),
@@ -108,7 +108,7 @@ class Checkpoints:
             yield
         except Exception as error:
             raise CheckpointError(
-                f"{self._workdir / FOLDER}: a checkpoint could not be written ({_cause(error)});"
+                f"{self.workdir / FOLDER}: a checkpoint could not be written ({_cause(error)});"
                 " earlier ones are intact: make room or mend the cause, and run the same command"
                 " again"
             ) from error
@@ -137,7 +137,7 @@ class Checkpoints:
         """
         while (step := self.latest) is not None:
             try:
-                return self.restore_state(step, like), self._about(step)["pending"]
+                return self.restore_state(step, like), self._metadata(step)[1]["pending"]
             except DamagedError as error:
                 self._put_aside(step, error)
         return None
@@ -146,17 +146,18 @@ class Checkpoints:
         logging.getLogger(__name__).warning("%s", error)
         self._checkpointer.close()
         if distributed.is_first():
-            target = self._workdir / "damaged" / str(step)
+            target = self.workdir / "damaged" / str(step)
             shutil.rmtree(target, ignore_errors=True)
             target.parent.mkdir(exist_ok=True)
-            (self._workdir / FOLDER / str(step)).rename(target)
+            (self.workdir / FOLDER / str(step)).rename(target)
         distributed.wait_for_all(f"damaged {step}")
         self._open()
 
     def restore_state(self, step: int, like: TrainState) -> TrainState:
         """The whole state of a step, placed as `like` is."""
         loaded = self._load(step, _abstract(_groups(like)))
-        return TrainState(**loaded.pop("counts"), **loaded)
+        model = loaded.pop("params"), loaded.pop("statistics")
+        return like.with_model(*model).replace(**loaded.pop("counts"), **loaded)
 
     def restore_model(self, step: int, params: dict, statistics: dict) -> tuple[dict, dict]:
         """Parameters and statistics of a step, which must have these very shapes."""
@@ -174,7 +175,7 @@ class Checkpoints:
                 return step, read(step)
             except DamagedError as error:
                 logging.getLogger(__name__).warning("%s", error)
-        raise CheckpointError(f"{self._workdir}: holds no whole checkpoint yet; train there first")
+        raise CheckpointError(f"{self.workdir}: holds no whole checkpoint yet; train there first")
 
     def restore_best(self, like: TrainState) -> tuple[int, TrainState]:
         """The best step, and `like` with its parameters and statistics.
@@ -183,13 +184,13 @@ class Checkpoints:
             CheckpointError: if there is no whole checkpoint.
         """
         self._checkpointer.wait()  # the best one may be on its way to the disk
-        params, statistics = _abstract((like.params, like.statistics))
-        step, arrays = self.best_whole(lambda step: self.restore_model(step, params, statistics))
-        return step, like.replace(params=arrays[0], statistics=arrays[1])
+        targets = _abstract((like.params, like.statistics))
+        step, arrays = self.best_whole(lambda step: self.restore_model(step, *targets))
+        return step, like.with_model(*arrays)
 
     def restore_arrays(self, step: int) -> dict[str, dict]:
         """Parameters and statistics of a step, whatever their names are, on one device."""
-        stored = self._stored(step)
+        stored, _ = self._metadata(step)
         # Placed anew: the devices that the checkpoint was written from need not be here.
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         return self._load(
@@ -198,12 +199,12 @@ class Checkpoints:
         )
 
     def _load(self, step: int, targets: dict[str, Any]) -> dict[str, Any]:
-        stored, digests = self._stored(step), self._about(step)["digests"]
+        stored, about = self._metadata(step)
         empty = {name: tree for name, tree in targets.items() if not jax.tree.leaves(tree)}
         lost = [
             name
             for name in targets
-            if not stored.get(name) and (name in digests or name not in empty)
+            if not stored.get(name) and (name in about["digests"] or name not in empty)
         ]
         targets = {name: tree for name, tree in targets.items() if name not in empty}
         if lost:
@@ -213,7 +214,7 @@ class Checkpoints:
         if misfits:
             more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
             raise CheckpointError(
-                f"{self._workdir}: checkpoint {step} does not fit this model"
+                f"{self.workdir}: checkpoint {step} does not fit this model"
                 f" ({'; '.join(misfits[:3])}{more}); use the config that it was trained with, or"
                 " another --workdir"
             )
@@ -222,35 +223,29 @@ class Checkpoints:
         except Exception as error:
             raise self._damaged(step, error) from error
         # Orbax keeps no checksums of its arrays.
-        for name, digest in digests.items():
+        for name, digest in about["digests"].items():
             if name in loaded and int(_digest(loaded[name])) != digest:
                 raise self._damaged(step, OSError(f"its {name} have changed since they were saved"))
         return loaded | empty
 
-    def _about(self, step: int) -> dict:
-        """What `save` wrote beside the arrays."""
-        try:
-            about = self._checkpointer.checkpointables_metadata(step).custom_metadata
-            return {"digests": about["digests"], "pending": about["pending"]}
-        except Exception as error:
-            raise self._damaged(step, error) from error
-
-    def _stored(self, step: int) -> dict[str, Any]:
-        """Shapes and types of a checkpoint's arrays."""
+    def _metadata(self, step: int) -> tuple[dict[str, Any], dict]:
+        """Shapes and types of a checkpoint's arrays, and what `save` wrote beside them."""
         steps = sorted(entry.step for entry in self._checkpointer.checkpoints)
         if step not in steps:
             raise CheckpointError(
-                f"{self._workdir}: has no checkpoint {step}; there are {steps or 'none'}"
+                f"{self.workdir}: has no checkpoint {step}; there are {steps or 'none'}"
             )
         try:
-            return self._checkpointer.checkpointables_metadata(step).metadata
+            found = self._checkpointer.checkpointables_metadata(step)
+            about = found.custom_metadata
+            return found.metadata, {"digests": about["digests"], "pending": about["pending"]}
         except Exception as error:
             raise self._damaged(step, error) from error
 
     def _damaged(self, step: int, error: Exception) -> DamagedError:
         return DamagedError(
-            f"{self._workdir}: checkpoint {step} is damaged ({_cause(error)}); without"
-            f" {self._workdir / FOLDER / str(step)} another one is used"
+            f"{self.workdir}: checkpoint {step} is damaged ({_cause(error)}); without"
+            f" {self.workdir / FOLDER / str(step)} another one is used"
         )
 
     def close(self) -> None:
@@ -264,7 +259,7 @@ class Checkpoints:
 
 
 def _groups(state: TrainState) -> dict[str, Any]:
-    """A state as what is saved under names of its own."""
+    """A state as what is saved under names of its own; what is frozen is saved as all else."""
     return {
         "params": state.params,
         "statistics": state.statistics,

@@ -16,7 +16,7 @@ from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.parallel import sharding
 from atbert_jax.training import checkpoint
 from atbert_jax.training.learner import Batch, Learner
-from atbert_jax.training.state import define, place
+from atbert_jax.training.state import abstract, place, split
 from atbert_jax.training.step import make_evaluation_step
 
 
@@ -88,9 +88,10 @@ def load(workdir: Path, step: int | None = None) -> Trained:
         checkpoint.CheckpointError: if the folder is not that of a run, or has no such checkpoint.
     """
     config, contract, tokenizer = checkpoint.load_run(workdir)
-    definition, params, statistics = define(config, contract)
+    learner = abstract(config, contract)
+    definition, params, statistics = split(learner)
     mesh = sharding.serving_mesh(config.sharding)
-    where = place(config, contract, mesh, fsdp=config.sharding.fsdp)
+    where = place(learner, config, mesh, fsdp=config.sharding.fsdp)
     targets = sharding.placed(params, where[0]), sharding.placed(statistics, where[1])
     with contextlib.closing(checkpoint.Checkpoints(workdir)) as checkpoints:
 

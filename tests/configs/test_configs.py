@@ -34,8 +34,8 @@ from atbert_jax.models import taggers
 from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.objectives import OBJECTIVES
-from atbert_jax.training import freezing, optimizer, resuming
-from atbert_jax.training.state import define
+from atbert_jax.training import freezing, optimizer, starting
+from atbert_jax.training.state import define, partition
 
 FOLDER = Path(atbert_jax.configs.__file__).parent
 SHARED = ("__init__", "defaults", "tagger_recipes")
@@ -109,7 +109,7 @@ def test_a_protocol_trains_what_it_says(preset):
     size, protocol = preset.split(":")
     config = atbert_finetune.get_config(preset)
     _, params, _ = define(config, make_contract(config))
-    trained, _ = freezing.partition(params, config.optimizer.frozen)
+    trained, _ = partition(params, freezing.find(params, config.optimizer.frozen))
     head = {"output"} if protocol == "linear_probe" else {"dense", "output"}
     assert set(trained["objectives"]["classification"]) == head
     trunk, stages = trained.get("model", {}), config.model.depths
@@ -135,7 +135,7 @@ def test_an_unknown_protocol_is_refused_with_the_choices():
 def test_a_config_survives_being_stored(name):
     config = get_config(name)()
     stored = ml_collections.ConfigDict(json.loads(config.to_json_best_effort()))
-    resuming.require_same(stored, config, Path("run"))
+    starting.require_same(stored, config, Path("run"))
     define(stored, make_contract(stored))
 
 
@@ -218,7 +218,7 @@ def test_unknown_modalities_are_refused_with_the_choices(given):
 def test_a_task_of_mulap_trains_the_head_and_the_backbone_if_asked(mode, frozen):
     config = mulap_downstream.get_config(f"emomusic,pretrained,{mode}")
     _, params, _ = define(config, make_contract(config))
-    trained, _ = freezing.partition(params, config.optimizer.frozen)
+    trained, _ = partition(params, freezing.find(params, config.optimizer.frozen))
     assert ("model" not in trained) == frozen
     head = trained["objectives"]["classification"]
     assert head["dense"]["kernel"].shape == (1506, 1024)

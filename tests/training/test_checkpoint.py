@@ -1,5 +1,6 @@
 """Checkpoints: exact round trips, what is kept, and what is refused with one clear line."""
 
+import contextlib
 import functools
 import shutil
 import subprocess
@@ -15,13 +16,16 @@ from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.parallel import sharding
 from atbert_jax.training import checkpoint, optimizer
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints, DamagedError
-from atbert_jax.training.state import TrainState
+from atbert_jax.training.state import TrainState, partition
 from tests import tiny
 
 OPTIMIZER = optimizer.build(tiny.make_config().optimizer, 1000)
 
 
-def make_state(step: int = 0, width: int = 3, seed: int = 0, layer: str = "dense") -> TrainState:
+FROZEN = {("model", "blocks", 0, "dense", "kernel"), ("model", "blocks", 1, "dense", "bias")}
+
+
+def make_state(step=0, width=3, seed=0, layer="dense", frozen=()) -> TrainState:
     """A state of two blocks, as `nnx.List` numbers them, after one update."""
     rng = np.random.default_rng(seed)
 
@@ -31,9 +35,10 @@ def make_state(step: int = 0, width: int = 3, seed: int = 0, layer: str = "dense
     blocks = {n: {layer: {"kernel": array(4, width), "bias": array(width)}} for n in range(2)}
     params = {"model": {"blocks": blocks}}
     statistics = {"model": {"norm": {"mean": array(width), "var": array(width)}}}
-    _, optimizer_state = OPTIMIZER.update(params, OPTIMIZER.init(params), params)
+    trained, kept = partition(params, frozen)
+    _, optimizer_state = OPTIMIZER.update(trained, OPTIMIZER.init(trained), trained)
     counts = (jnp.asarray(count, jnp.int32) for count in (step, 1, 0))
-    state = TrainState(*counts, params, statistics, optimizer_state)
+    state = TrainState(*counts, trained, kept, statistics, optimizer_state)
     return jax.device_put(state, sharding.replicated(sharding.make_mesh()))
 
 
@@ -70,6 +75,24 @@ def test_round_trip_is_exact(saved):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             np.testing.assert_array_equal(found[name], value)
+
+
+def test_what_is_frozen_is_saved_under_the_names_that_it_had_when_it_was_trained(tmp_path):
+    state, whole = make_state(7, frozen=FROZEN), make_state(7)
+    assert len(jax.tree.leaves(state.frozen)) == len(FROZEN)
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(state, 0.5)
+    groups = {path.name for path in (tmp_path / checkpoint.FOLDER / "7").iterdir() if path.is_dir()}
+    assert groups >= {"params", "statistics", "optimizer", "counts"}
+    assert not groups & {"trained", "frozen"}
+    checkpoints = Checkpoints(tmp_path)
+    assert_same(checkpoints.restore_model(7, whole.params, whole.statistics)[0], whole.params)
+    assert_same(checkpoints.restore_state(7, make_state(seed=1, frozen=FROZEN)), state)
+    # Weights go back to where all is trained, too.
+    step, best = checkpoints.restore_best(make_state(seed=1))
+    assert step == 7
+    assert_same(best.params, whole.params)
+    assert best.frozen == {}
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path):
