@@ -1,6 +1,5 @@
 """What every command shares: flags, and errors that end in one clear line."""
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections.config_flags.config_flags import is_config_flag
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory
 from atbert_jax.parallel.xla_flags import set_xla_flags
 
@@ -75,6 +75,9 @@ def _parse(arguments: list[str]) -> list[str]:
     try:
         return flags.FLAGS(_with_config_files(arguments))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        # What a config itself refuses comes wrapped, with its traceback as a part of the text.
+        while "Error whilst parsing config file" in str(error) and error.__context__:
+            error = error.__context__
         # A KeyError's text is the representation of its argument, here of another error.
         while isinstance(error, Exception) and error.args:
             error = error.args[0]
@@ -108,15 +111,14 @@ def config_file(given: str) -> str:
     name, colon, words = given.partition(":")
     if name.endswith(".py"):
         return given
-    shared = {"__init__", "defaults", "tagger_recipes"}
-    names = sorted({path.stem for path in CONFIGS.glob("*.py")} - shared)
-    if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        raise ValueError(
-            f"no config {name!r}; {hint}give the path of a .py file, or one of {', '.join(names)}"
-        )
+    choices.require("config", name, (*config_names(), "a path ending in .py"))
     return f"{CONFIGS / name}.py{colon}{words}"
+
+
+def config_names() -> list[str]:
+    """Those that the package has, without what they share."""
+    shared = {"__init__", "defaults", "tagger_recipes", "words"}
+    return sorted({path.stem for path in CONFIGS.glob("*.py")} - shared)
 
 
 def fail(message: str, code: int) -> None:

@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from atbert_jax.configs import defaults
 from atbert_jax.input_pipeline import corpora, dataset
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.input_pipeline.corpora.corpus import Corpus
@@ -171,6 +170,8 @@ def spectrogram_of(experiment: str | None, sample_rate: int | None) -> Spectrogr
             raise ValueError(f"--config={file} has no function get_config; give one of configs/")
         config = get_config(preset) if preset else get_config()
     else:
+        from atbert_jax.configs import defaults  # brings all of training
+
         config = defaults.get_config()
     if sample_rate:
         config.spectrogram.sample_rate = sample_rate

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
@@ -36,8 +37,7 @@ class Normalization:
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in ("dataset", "clip", "none"):
-            raise ValueError(f"normalization is {self.kind!r}; use 'dataset', 'clip' or 'none'")
+        choices.require("config.normalization", self.kind, ("dataset", "clip", "none"))
 
     def arrays(self, bands: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean and std (F,), float32; (None, None) where each clip is normalised by its own."""

@@ -22,6 +22,43 @@ from atbert_jax.input_pipeline.manifest.tasks import of_config
 from atbert_jax.input_pipeline.preparing import band_statistics
 from atbert_jax.input_pipeline.text import tokenization
 
+# The defaults of `config.data`.
+DEFAULTS = {
+    "manifest": "",  # one table, or several with commas between them
+    # What a batch carries of the audio: 'log_mel'; or the 'waveform' itself, of which
+    # the step makes the log-mel, or a tagger whatever it hears with; or 'frames' of
+    # musical features, that `atbert extract` prepares.
+    "input": "log_mel",
+    "root": "",  # folder that paths are relative to; empty: the manifest's own
+    "allow_outside": False,  # allow paths that lead out of it
+    "mixture": (),  # weight of each manifest; empty: by their sizes
+    "text_column": "text",
+    "label_column": "",  # empty: `labels` or `label`
+    "label_separator": "|",  # between the labels of a cell
+    "target_columns": (),  # numbers to predict, for task 'regression'
+    # Names in order; empty: those of labels.txt beside the manifest, or its own, sorted.
+    "labels": (),
+    "task": "",  # 'single_label', 'multi_label', 'regression'; empty: no labels
+    # Several tasks instead, by name: kind (one of these), columns of the manifest, and
+    # names of the labels or empty; a record may lack the labels of any.
+    "tasks": {},
+    "split_column": "split",
+    "group_column": "group",
+    "train_split": "train",
+    "val_split": "val",
+    "test_split": "test",
+    "val_fraction": 0.1,  # drawn from train where the manifest has no such split
+    "test_fraction": 0.1,  # drawn where the manifest has no splits at all
+    "hold_out": "",  # 'column=value': those records, all of them, are the test split
+    "samples_per_label": 0,  # few-shot: train on so many records of each label; 0: on all
+    # Training batches of records of about the same length, cut to it: so many batches are
+    # sorted together, 32 say. 0: every batch is padded to the longest there can be.
+    "bucketing": 0,
+    "memory_mb": 2048,  # budget for remembering decoded clips of up to 12 seconds
+    "max_bad_share": 0.1,  # of the training records, that cannot be read; more end the run
+    "threads": 0,  # that decode audio; 0: one for each core
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Split:

@@ -9,6 +9,7 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
@@ -148,8 +149,7 @@ def _new(task: str, splits: Splits, targets: Sequence[str], given: Sequence[str]
         mean, std = values[mask > 0].mean(axis=0), values[mask > 0].std(axis=0)
         std = np.where(std > 0, std, 1.0)
         return Labels(task, tuple(targets), tuple(mean.tolist()), tuple(std.tolist()))
-    if task not in KINDS:
-        raise ManifestError(f"config.data.task={task!r}; use {', '.join(map(repr, KINDS))} or ''")
+    choices.require("config.data.task", task, ("", *KINDS), ManifestError)
     found = label_names(splits, task)
     if unknown := sorted(set(found) - set(given or found)):
         raise ManifestError(
@@ -186,8 +186,7 @@ def label_names(splits: Mapping[str, Sequence[Record]], task: str) -> list[str]:
             several labels in a single-label task.
         ValueError: another task.
     """
-    if task not in ("single_label", "multi_label"):
-        raise ValueError(f"task '{task}' has no label names; use single_label or multi_label")
+    choices.require("task of labels", task, ("single_label", "multi_label"))
     if task == "single_label":
         for split, members in splits.items():
             several = next((r for r in members if len(r.labels) > 1 and not r.shares), None)

@@ -21,6 +21,12 @@ def test_unknown_config_field(music, tmp_path):
     assert "stepz" in line
 
 
+def test_unknown_word_of_a_config(tmp_path):
+    line = one_line(run("atbert_jax.train", "--config=tagger:musicn", f"--workdir={tmp_path}"))
+    assert line.startswith("error: config word='musicn' is none of fcn, crnn, musicnn")
+    assert line.endswith("did you mean 'musicnn'?")
+
+
 def test_empty_split(music, tmp_path):
     path = write_manifest(music, "no_val.csv", lambda rows: [r for r in rows if ",val" not in r])
     line = one_line(train(path, tmp_path / "run", "--config.data.val_fraction=0"))

@@ -20,6 +20,7 @@ import jax
 import ml_collections
 from rich.console import Console
 
+from atbert_jax import choices, objectives
 from atbert_jax.evaluation import grid
 from atbert_jax.evaluation.ablation_report import write_comparison
 from atbert_jax.evaluation.comparison import Outcome
@@ -162,7 +163,7 @@ def train_and_evaluate(
             found = evaluate(
                 workdir, split, workdir / "report", with_baseline=False, console=Console(quiet=True)
             )
-        own = {metric: found[metric] for metric in ("loss", *stage.objectives)}
+        own = {metric: found[metric] for metric in ("loss", *objectives.named(stage))}
         measured |= scalars(plain(own))
         start = workdir
     trained, contract, _ = checkpoint.load_run(workdir)
@@ -241,9 +242,5 @@ def _store(path: Path, values: Any) -> None:
 
 def _require_measured(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> None:
     known = sorted({name for outcome in outcomes for name in outcome.metrics or {}})
-    unknown = [metric for metric in metrics if metric not in known]
-    if known and unknown:
-        raise ValueError(
-            f"--metrics: no run has measured {', '.join(unknown)}; choose from {', '.join(known)};"
-            " nothing is trained again for it"
-        )
+    for metric in metrics if known else ():
+        choices.require("--metrics", metric, known)

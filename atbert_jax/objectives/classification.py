@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.metrics.aggregation import aggregate as aggregate_tracks
 from atbert_jax.models.encoded import Encoded, fold
@@ -24,8 +25,22 @@ fonts = lazy.load("atbert_jax.reporting.fonts", suppress_warning=True)
 metrics = lazy.load("atbert_jax.metrics.scores", suppress_warning=True)
 plots = lazy.load("atbert_jax.reporting.plots", suppress_warning=True)
 
-HEADS = ("mlp", "linear", "residual")
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nnx.relu}
+CHOICES = {
+    "head": ("mlp", "linear", "residual"),
+    "activation": ACTIVATIONS,
+    "pooling": ("summary", "mean"),
+}
+DEFAULTS = {
+    "views": ("audio_text", "audio", "text"),
+    "head": "mlp",  # two layers; or 'linear', or 'residual'
+    "hidden": 0,  # width of 'mlp' between the two; 0: half of the trunk's
+    "activation": "tanh",  # of 'mlp' between them; or 'relu'
+    "pooling": "summary",  # or 'mean' over the sequence
+    "dropout": 0.1,
+    "label_smoothing": 0.0,
+    "mixup": 0.0,  # alpha of the Beta distribution; 0: off
+}
 
 
 class Classification(Objective):
@@ -42,9 +57,7 @@ class Classification(Objective):
     Where there are several tasks, each has a classification of its own under the task's name.
 
     Args:
-        config: `config.classification`: views, head, hidden (H of an 'mlp'; 0 is D/2), activation
-            ('tanh' or 'relu', of an 'mlp'), pooling ('summary' or 'mean' over the sequence),
-            dropout, label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
+        config: `config.classification`, see `defaults`.
         contract: Task and label names.
         trunk: Gives the width D of the summary, and the modalities.
         rngs: Keys of the initial values.
@@ -54,6 +67,7 @@ class Classification(Objective):
     """
 
     needs_text = needs_streams = False  # but for its views
+    defaults = DEFAULTS
 
     def __init__(
         self,
@@ -63,28 +77,15 @@ class Classification(Objective):
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        views = tuple(config.views)
-        if not views or set(views) - set(VIEWS):
-            raise ValueError(f"config.classification.views={views} must be some of {VIEWS}")
+        views = choices.require_some("config.classification.views", config.views, VIEWS)
         if set(views) - set(possible(trunk)):
             raise ValueError(
                 f"config.classification.views={views}, but config.model.name names a model of"
                 f" {' and '.join(trunk.modalities)} alone; set"
                 f' --config.classification.views="{possible(trunk)}"'
             )
-        if config.pooling not in ("summary", "mean"):
-            raise ValueError(
-                f"config.classification.pooling={config.pooling!r}; use 'summary' or 'mean'"
-            )
-        if config.head not in HEADS:
-            raise ValueError(
-                f"config.classification.head={config.head!r} is none of {', '.join(HEADS)}"
-            )
-        if config.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"config.classification.activation={config.activation!r} is none of"
-                f" {', '.join(ACTIVATIONS)}"
-            )
+        for name, known in CHOICES.items():
+            choices.require(f"config.classification.{name}", config[name], known)
         if config.mixup and views != (AUDIO,):
             raise ValueError(
                 "config.classification.mixup mixes audio, so it needs views=('audio',);"

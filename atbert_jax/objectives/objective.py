@@ -1,6 +1,8 @@
 """What every training objective is; each owns its head, its corruption, its loss and its report."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,8 +19,8 @@ Mean = tuple[jax.Array, jax.Array]
 class Objective(nnx.Module):
     """An objective; methods that it does not override do nothing, or are not supported.
 
-    It is made as `Objective(config, contract, trunk, rngs=rngs)`, with its own part of the config
-    and the model (see `Trunk`), whose widths its head takes.
+    It is made as `Objective(config, contract, trunk, rngs=rngs)`, with its own part of the config,
+    which has its `defaults`, and the model (see `Trunk`), whose widths its head takes.
 
     Where something has to be chosen on validation data before others are measured, `chooses` is
     true, and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and
@@ -30,6 +32,7 @@ class Objective(nnx.Module):
     draws = False
     needs_text = True
     needs_streams = True
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Adds or changes fields of a batch; evaluation does it too, with a fixed key."""

@@ -26,6 +26,14 @@ FAMILIES = {
 NETWORK, AUDIO_CNN = "model/network/", "model/audio_cnn/"
 
 
+# The defaults of `config.init`.
+DEFAULTS = {
+    "text": "",  # folder of `atbert convert`: an ALBERT or a BERT to start from
+    # Likewise a ResNet; or the run of a tagger, or of what hears with one, for the same one here.
+    "audio": "",
+}
+
+
 @dataclasses.dataclass(frozen=True)
 class Converted:
     """A converted folder.

@@ -17,6 +17,18 @@ from atbert_jax.training.state import TrainState, initialize, lay_out
 from atbert_jax.training.step import make_train_step
 from atbert_jax.training.writers import Writer
 
+# The defaults of `config.train`.
+DEFAULTS = {
+    "steps": 10_000,
+    "batch_size": 64,  # global
+    "accumulate": 1,  # micro-batches that a batch is computed in
+    "log_every": 50,
+    "evaluate_every": 500,  # steps between validations, each followed by a checkpoint
+    "keep_latest": 2,
+    "modality_dropout": 0.0,  # share of the rows that lose their clip or their text
+    "max_nonfinite": 20,  # steps in a row without a finite loss that end the run
+}
+
 
 def train(
     config: ml_collections.ConfigDict,

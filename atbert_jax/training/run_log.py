@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.input_pipeline.progress import Meter
 from atbert_jax.parallel import sharding
@@ -43,12 +44,7 @@ def score(metrics: dict[str, float | None], name: str) -> float:
     Raises:
         ValueError: if there is none of this name.
     """
-    if name not in metrics:
-        raise ValueError(
-            f"config.evaluation.best_metric={name!r} is not measured; choose from"
-            f" {', '.join(sorted(metrics))}"
-        )
-    value = metrics[name]
+    value = metrics[choices.require("config.evaluation.best_metric", name, sorted(metrics))]
     if value is None or not np.isfinite(value):
         return float("-inf")
     return -value if name.endswith("loss") else value

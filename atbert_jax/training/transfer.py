@@ -9,6 +9,13 @@ from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.state import TrainState
 from atbert_jax.weights import engine
 
+# The defaults of the fields that say which run a run starts from.
+DEFAULTS = {
+    "init_from": "",  # a checkpoint folder: preprocessing, tokenizer and all weights that fit
+    "init_allow_mismatch": (),  # parameters that may differ, as regular expressions on their names
+    "scratch_twin": True,  # train the same network from scratch as well, for the report
+}
+
 
 def require_learned(frozen: dict, taken: Sequence[str]) -> None:
     """Refuses to freeze what comes from no checkpoint.

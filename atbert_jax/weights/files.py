@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.weights import torch_file
 from atbert_jax.weights.engine import Arrays, Conversion
@@ -150,10 +151,7 @@ def read_about(folder: Path, families: Sequence[str]) -> dict[str, Any]:
             f" {families[0]} SOURCE {folder}`"
         )
     about = json.loads(path.read_text(encoding="utf-8"))
-    if about["family"] not in families:
-        raise ValueError(
-            f"{folder} holds a converted {about['family']}, no {' or '.join(families)}"
-        )
+    choices.require(f"{folder}: family", about["family"], families)
     return about
 
 

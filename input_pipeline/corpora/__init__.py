@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 if TYPE_CHECKING:
@@ -57,14 +58,11 @@ def read(name: str, root: Path, output: Path | None = None) -> Corpus:
             be.
     """
     corpus, _, variant = name.replace("tfds:", "tfds/", 1).partition("/")
-    if corpus not in CORPORA:
-        raise ManifestError(f"no corpus {corpus!r}; use one of {', '.join(CORPORA)}")
+    choices.require("corpus", corpus, CORPORA, ManifestError)
     module = import_module(f"{__name__}.{CORPORA[corpus]}")
     if module.VARIANTS:
         variant = variant or module.VARIANTS[0]
-        if variant not in module.VARIANTS:
-            known = ", ".join(filter(None, module.VARIANTS)) or f"'{corpus}' alone"
-            raise ManifestError(f"corpus '{corpus}' has no variant {variant!r}; use {known}")
+        choices.require(f"corpus '{corpus}': variant", variant, module.VARIANTS, ManifestError)
     if not root.exists():
         raise ManifestError(f"{root}: no such file or folder; give that of the corpus with --root")
     if not hasattr(module, "unpack"):

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.corpora.corpus import Corpus
 from atbert_jax.input_pipeline.corpora.folder import SPLITS
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
@@ -112,13 +113,9 @@ class Roles:
         }
         for word in filter(None, words.split(",")):
             role, _, column = word.partition("=")
+            choices.require(f"{where}: role", role, cls.__annotations__, ManifestError)
             there = {"audio": sounds, "rate": (column,)}.get(role, ("", *columns))
-            if role not in cls.__annotations__ or column not in there:
-                raise ManifestError(
-                    f"{where}: {word!r} gives no column a role, as label=genre would; roles are"
-                    f" {', '.join(cls.__annotations__)}, columns {', '.join((*sounds, *columns))}"
-                )
-            found[role] = column
+            found[role] = choices.require(f"{where}: {role}", column, there, ManifestError)
         return cls(**found)
 
 

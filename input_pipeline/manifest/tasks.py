@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.manifest import columns
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
 
@@ -38,8 +39,7 @@ class Task:
 
     def __post_init__(self) -> None:
         where = f"config.data.tasks.{self.name}"
-        if self.kind not in KINDS:
-            raise ManifestError(f"{where}.kind={self.kind!r}; use one of {', '.join(KINDS)}")
+        choices.require(f"{where}.kind", self.kind, KINDS, ManifestError)
         if not self.columns or (self.kind != "regression" and len(self.columns) > 1):
             raise ManifestError(
                 f"{where}.columns={self.columns}: labels are in one column, numbers in one or more"

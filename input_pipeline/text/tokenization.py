@@ -29,6 +29,15 @@ _MAX_TEXT_BYTES = 1 << 20
 _SEED_WORDS, _SEED_LENGTH, _SEEDS = 50_000, 16, 1_000_000
 
 
+# The defaults of `config.text`.
+DEFAULTS = {
+    # File, folder or hub name; empty: that of init.text, or one trained on the manifest.
+    "tokenizer": "",
+    "vocabulary": 8000,  # of a tokenizer that is trained here
+    "max_tokens": 32,
+}
+
+
 def clean(text: str) -> str:
     """Apply ATBERT's text rule: delete `, ? . ! - ; : " %`, lowercase, collapse whitespace.
 

@@ -82,5 +82,5 @@ def test_arrays_of_a_normalisation():
 
 
 def test_refuses_another_normalisation():
-    with pytest.raises(ValueError, match="normalization is 'batch'; use 'dataset', 'clip' or"):
+    with pytest.raises(ValueError, match="normalization='batch' is none of dataset, clip, none"):
         Normalization("batch")

@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_read(folders, changes, 
 
 
 def test_the_families_are_told_apart(folders):
-    with pytest.raises(ValueError, match="resnet holds a converted resnet, no albert or bert"):
+    with pytest.raises(ValueError, match="resnet: family='resnet' is none of albert, bert"):
         converted.find(tiny.make_config(**{"init.text": str(folders.audio)}))
 
 

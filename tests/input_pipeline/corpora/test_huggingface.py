@@ -99,8 +99,12 @@ def test_the_roles_of_columns(saved, tmp_path):
     assert corpus.rows["genre"].tolist() == ["rock", "jazz"] * 3
     assert corpus.rows["source_duration"].tolist() == [251.0] * 6
     assert "group" not in corpus.rows
-    for word in ("label=mood", "labels=moods", "audio=genre"):
-        with pytest.raises(ManifestError, match=f"music: '{word}' gives no column a role, as la"):
+    for word, message in (
+        ("label=mood", "label='mood' is none of '', "),
+        ("labels=genre", "role='labels' is none of audio, .*did you mean 'label'"),
+        ("audio=genre", "audio='genre' is none of "),
+    ):
+        with pytest.raises(ManifestError, match=f"music: {message}"):
             corpora.read(f"huggingface/{word}", saved, tmp_path / "out")
     with pytest.raises(ManifestError, match="'huggingface' makes audio files; say where"):
         corpora.read(name, saved)
