@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from absl import app, flags, logging
 from ml_collections.config_flags.config_flags import is_config_flag
 
 from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory
+from atbert_jax.parallel import stopping
 from atbert_jax.parallel.xla_flags import set_xla_flags
 
 # Where the configs lie that are found by their names.
@@ -28,14 +30,23 @@ HELP = {"-h": True, "-help": True, "--help": True, "--helpshort": True, "--helpf
 
 
 def run(
-    main: Callable[..., None], *, required: Sequence[str] = (), takes_arguments: bool = False
+    main: Callable[..., None],
+    *,
+    required: Sequence[str] = (),
+    takes_arguments: bool = False,
+    resumes: bool = False,
 ) -> None:
     """Parses the flags, runs `main`, and turns its expected errors into one line on stderr.
 
     Expected are ValueError and OSError, which say where, what and the way out; set
     ATBERT_TRACEBACK=1 to see where they come from. The exit code is 1 then, and 2 for a wrong flag.
     A flag of a config takes its path, or the name of one of the package's, as `atbert_finetune`.
+
+    Ctrl-C ends it with one line too. Where the same command `resumes`, SIGTERM does so as well, and
+    the exit code is `stopping.STOPPED`.
     """
+    if resumes:
+        stopping.leave_at_once()
     asked = next((argument for argument in sys.argv[1:] if argument in HELP), None)
     if asked:
         app.usage(shorthelp=HELP[asked], writeto_stdout=True)
@@ -57,6 +68,8 @@ def run(
 
     try:
         app.run(guarded, flags_parser=_parse)
+    except KeyboardInterrupt:
+        fail("stopped by Ctrl-C", 128 + signal.SIGINT)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("ATBERT_TRACEBACK"):
             raise
