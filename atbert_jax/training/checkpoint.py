@@ -21,16 +21,19 @@ import jax.numpy as jnp
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
-from atbert_jax.input_pipeline.contract import TOKENIZER, Contract
-from atbert_jax.input_pipeline.text import tokenization
-from atbert_jax.parallel import distributed
+from atbert_jax.input_pipeline import contract as contracts
+from atbert_jax.input_pipeline.contract import REMEDY, TOKENIZER, Contract, ContractError
+from atbert_jax.input_pipeline.text import tokenization, whole_file
+from atbert_jax.parallel import distributed, stopping
 from atbert_jax.parallel.sharding import placed
-from atbert_jax.training import sameness
+from atbert_jax.training import run_config, sameness
 from atbert_jax.training.state import TrainState
 
 T = TypeVar("T")
 
 CONFIG = "config.json"
+# Each checkpoint has copies of these, for the day that they are damaged.
+COPIED = (CONFIG, contracts.FILE)
 FOLDER = "checkpoints"
 METRIC = "best_metric"
 # Where a fine-tuning run keeps its twin that was trained from scratch.
@@ -90,6 +93,11 @@ class Checkpoints:
         about = {
             "digests": {name: int(_digest(tree)) for name, tree in groups.items()},
             "pending": [dict(row) for row in pending],
+            "files": {
+                name: (self._workdir / name).read_text(encoding="utf-8")
+                for name in COPIED
+                if (self._workdir / name).is_file()
+            },
         }
         with self._failing():
             self._checkpointer.wait()  # a save is skipped while another one is going on
@@ -231,7 +239,8 @@ class Checkpoints:
         """What `save` wrote beside the arrays."""
         try:
             about = self._checkpointer.checkpointables_metadata(step).custom_metadata
-            return {"digests": about["digests"], "pending": about["pending"]}
+            known = {name: about[name] for name in ("digests", "pending")}
+            return known | {"files": about.get("files", {})}
         except Exception as error:
             raise self._damaged(step, error) from error
 
@@ -253,13 +262,20 @@ class Checkpoints:
             f" {self._workdir / FOLDER / str(step)} another one is used"
         )
 
+    def copies(self, name: str) -> Iterator[tuple[int, str]]:
+        """The latest step, and what was in one of the files `COPIED` then; and of those before."""
+        for step in sorted(self.by_metric, reverse=True):
+            with contextlib.suppress(DamagedError):
+                if text := self._about(step)["files"].get(name):
+                    yield step, text
+
     def close(self) -> None:
         """Waits until everything is on disk.
 
         Raises:
             CheckpointError: if the last save failed.
         """
-        with self._failing():
+        with self._failing(), stopping.deferred():
             self._checkpointer.close()
 
 
@@ -306,23 +322,23 @@ def _abstract(tree: Any) -> Any:
 def save_run(
     workdir: Path, config: ml_collections.ConfigDict, contract: Contract, tokenizer: Any
 ) -> None:
-    """Writes what a checkpoint folder holds beside the arrays."""
+    """Writes what a checkpoint folder holds beside the arrays, if it is not there already."""
     save_preprocessing(workdir, contract, tokenizer)
-    (workdir / CONFIG).write_text(config.to_json_best_effort(indent=2) + "\n", encoding="utf-8")
+    whole_file.write_json(workdir / CONFIG, json.loads(config.to_json_best_effort()))
 
 
 def save_preprocessing(workdir: Path, contract: Contract, tokenizer: Any) -> None:
-    """Writes the contract and the tokenizer's files."""
-    workdir.mkdir(parents=True, exist_ok=True)
+    """Writes the contract and the tokenizer's files, likewise."""
     contract.save(workdir)
     tokenization.save_tokenizer(tokenizer, workdir / TOKENIZER)
 
 
 def load_config(workdir: Path) -> ml_collections.ConfigDict:
-    """The resolved config of a run.
+    """The resolved config of a run; where it is damaged, the latest checkpoint's copy.
 
     Raises:
-        CheckpointError: if the folder is not that of a run.
+        CheckpointError: if the folder is not that of a run, or the config is damaged and has no
+            copy.
     """
     path = workdir / CONFIG
     if not path.exists():
@@ -330,17 +346,45 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
             f"{workdir}: no {CONFIG} here, so this is not a checkpoint folder; give the --workdir"
             " of a training run"
         )
-    config = ml_collections.ConfigDict(json.loads(path.read_text(encoding="utf-8")))
-    for field, value in sameness.EARLIER.items():
-        section, _, name = field.rpartition(".")
-        if section in config and name not in config[section]:
-            config[section][name] = value
-    return config
+    try:
+        return run_config.of_json(whole_file.read_json(path, REMEDY), str(path), REMEDY)
+    except whole_file.DamagedFileError as error:
+        return run_config.of_json(_copy(workdir, CONFIG, error), str(path), REMEDY)
+
+
+def _copy(workdir: Path, name: str, error: Exception) -> dict[str, Any]:
+    """What the latest checkpoint has kept of a damaged file.
+
+    Raises:
+        CheckpointError: if there is no copy; it says what `error` does.
+    """
+    if (workdir / FOLDER).is_dir():
+        with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+            for step, text in checkpoints.copies(name):
+                logging.getLogger(__name__).warning("%s; the copy of checkpoint %d", error, step)
+                return whole_file.parse_json(text, f"{workdir}: checkpoint {step}", REMEDY)
+    raise CheckpointError(str(error)) from error
 
 
 def load_preprocessing(workdir: Path) -> tuple[Contract, Any]:
-    """Contract and tokenizer of a run."""
-    return Contract.load(workdir), tokenization.load_tokenizer(workdir / TOKENIZER)
+    """Contract and tokenizer of a run; of a damaged contract, the latest checkpoint's copy.
+
+    Raises:
+        CheckpointError: if the contract is damaged and has no copy.
+        ValueError: if the tokenizer is damaged.
+    """
+    try:
+        contract = Contract.load(workdir)
+    except ContractError as error:
+        values = _copy(workdir, contracts.FILE, error)
+        contract = Contract.of_json(values, str(workdir / contracts.FILE))
+    tokenizer = tokenization.load_tokenizer(workdir / TOKENIZER)
+    if len(tokenizer) != contract.vocabulary:
+        raise CheckpointError(
+            f"{workdir / TOKENIZER} has {len(tokenizer)} tokens, {workdir / contracts.FILE} says"
+            f" {contract.vocabulary}; copy this folder again from where the run came from"
+        )
+    return contract, tokenizer
 
 
 def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, Contract, Any]:

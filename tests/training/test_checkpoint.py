@@ -236,7 +236,8 @@ def test_a_run_keeps_config_contract_and_tokenizer(tmp_path):
     tokenizer = tokenization.load_tokenizer(
         tokenization.train_sentencepiece(words, tmp_path / "s.model", 60)
     )
-    config, contract = tiny.make_config(seed=3), tiny.make_contract("regression")
+    contract = tiny.make_contract("regression", vocabulary=len(tokenizer))
+    config = tiny.make_config(seed=3)
     run = tmp_path / "deep" / "run"
     checkpoint.save_run(run, config, contract, tokenizer)
     assert (run / TOKENIZER).is_dir()
