@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from atbert_jax.training import (
     checkpoint,
     converted,
     freezing,
+    lock,
     optimizer,
     pictures,
     resuming,
@@ -62,14 +64,19 @@ def train(
     console = console or Console()
     if not distributed.is_first():
         console = Console(quiet=True)
-    Run(config, workdir, console, preprocessing).train(profile)
+    with lock.held(workdir, needed=distributed.is_first()):
+        Run(config, workdir, console, preprocessing).train(profile)
     return best_metrics(workdir)
 
 
 def best_metrics(workdir: Path) -> dict[str, float | None]:
-    """The validation metrics of a run's best checkpoint, the latest of equals."""
+    """The validation metrics of a run's best checkpoint, the latest of equals; {} if lost."""
     name = checkpoint.load_config(workdir).evaluation.best_metric
     rows = [row for row in checkpoint_rows(workdir) if "val/loss" in row]
+    if not rows:
+        message = "%s: metrics.jsonl has lost its validations; measure with `atbert evaluate`"
+        logging.getLogger(__name__).warning(message, workdir)
+        return {}
     # A metric that was undefined, as an AUC of one class alone, is not in its row.
     best = max(rows, key=lambda row: (_score({name: None} | _validation(row), name), row["step"]))
     return _validation(best) | {"step": best["step"]}
@@ -174,6 +181,7 @@ class Run:
             contract=contract,
             tokenizer=tokenizer,
             measure=lambda data: batches.measure_normalization(self.config, data),
+            renew_labels=transfer.is_start(self.config, preprocessing),
         )
 
     def _start(self) -> None:
@@ -192,7 +200,10 @@ class Run:
             return
         if self.config.init_from:
             self.state, done = transfer.start_from(
-                self.state, Path(self.config.init_from), tuple(self.config.init_allow_mismatch)
+                self.state,
+                Path(self.config.init_from),
+                tuple(self.config.init_allow_mismatch),
+                self.dataset.contract,
             )
             taken, lines = done.taken, done.lines(self.config.init_from)
         else:

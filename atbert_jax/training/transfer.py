@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import jax
+import ml_collections
 from flax import traverse_util
 
+from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.training import freezing
-from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from atbert_jax.training.checkpoint import CheckpointError, Checkpoints, load_preprocessing
 from atbert_jax.training.state import TrainState
 
 
@@ -23,12 +25,14 @@ class Transfer:
         new: Arrays of this model that the checkpoint does not have.
         left: Arrays of the checkpoint that this model does not have.
         mismatched: Arrays whose shapes differ, with both shapes; they stay new.
+        relabelled: Heads whose labels differ, and how; all of their arrays are new.
     """
 
     taken: tuple[str, ...]
     new: tuple[str, ...]
     left: tuple[str, ...]
     mismatched: tuple[str, ...]
+    relabelled: tuple[str, ...] = ()
 
     def lines(self, origin: str) -> list[str]:
         """To print: what was taken over from `origin`, and what was not."""
@@ -39,6 +43,7 @@ class Transfer:
         }
         return [
             f"from {origin}: {len(self.taken)} arrays taken over",
+            *(f"  other labels, so the head starts anew: {head}" for head in self.relabelled),
             *(f"  {what}: {', '.join(names)}" for what, names in parts.items() if names),
         ]
 
@@ -91,17 +96,42 @@ def require_learned(params: dict, frozen: Sequence[str], taken: Sequence[str]) -
         )
 
 
+def is_start(config: ml_collections.ConfigDict, preprocessing: Path | None) -> bool:
+    """Whether a run takes its preprocessing from the run that `config.init_from` names."""
+    return bool(config.init_from) and preprocessing == Path(config.init_from)
+
+
+def _relabelled(old: Contract, new: Contract) -> dict[str, str]:
+    """By the name of its objective, each head whose labels are others now, and how they differ."""
+    found = {}
+    for name, labels in new.by_objective.items():
+        before = old.by_objective.get(name, labels)
+        if (before.task, before.names) != (labels.task, labels.names):
+            found[name] = f"{name} ({_shown(before)} there; {_shown(labels)} here)"
+    return found
+
+
+def _shown(labels: Labels) -> str:
+    more = ", ..." if len(labels.names) > 3 else ""
+    return f"{len(labels.names)} of {labels.task}: {', '.join(labels.names[:3])}{more}"
+
+
 def start_from(
-    state: TrainState, workdir: Path, allowed: Sequence[str] = ()
+    state: TrainState,
+    workdir: Path,
+    allowed: Sequence[str] = (),
+    contract: Contract | None = None,
 ) -> tuple[TrainState, Transfer]:
     """A new state with the arrays of the best checkpoint of another run.
 
-    The trunk must be there whole; heads of objectives that the run did not have start anew.
+    The trunk must be there whole; heads of objectives that the run did not have start anew, and so
+    do those whose labels are others.
 
     Args:
         state: A new state.
         workdir: Folder of the other run.
         allowed: Regular expressions on names of arrays that may be missing or of another shape.
+        contract: Of the new state; None if its labels are those of the other run.
 
     Returns:
         The state, and the names of what was and was not taken over.
@@ -112,6 +142,10 @@ def start_from(
     """
     with contextlib.closing(Checkpoints(workdir)) as checkpoints:
         step, arrays = checkpoints.best_whole(checkpoints.restore_arrays)
+    relabelled = _relabelled(load_preprocessing(workdir)[0], contract) if contract else {}
+    for tree in (arrays["params"], arrays["statistics"]):
+        for name in relabelled:
+            tree.get("objectives", {}).pop(name, None)
     params, transfer = _transfer(state.params, arrays["params"], allowed)
     statistics, more = _transfer(state.statistics, arrays["statistics"], allowed)
     both = Transfer(
@@ -120,6 +154,7 @@ def start_from(
             for field in dataclasses.fields(Transfer)
         }
     )
+    both = dataclasses.replace(both, relabelled=tuple(relabelled.values()))
     missing = [
         name
         for name in both.new
