@@ -1,10 +1,12 @@
 """What every command shares: flags, and errors that end in one clear line."""
 
 import difflib
+import errno
 import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from logging import LogRecord
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -64,6 +66,7 @@ def run(
             fail(f"unexpected argument {arguments[1]!r}; see --help", 2)
         # What libraries are doing is not what a person wants to read between the lines of progress.
         logging.set_verbosity(logging.WARNING)
+        logging.get_absl_handler().addFilter(_is_for_people)
         main(arguments[1:]) if takes_arguments else main()
 
     try:
@@ -76,8 +79,15 @@ def run(
         fail(explain(error), 1)
 
 
+def _is_for_people(record: LogRecord) -> bool:
+    """Not what Orbax logs of errors that it raises too, once for each array."""
+    return record.name != "asyncio" and "orbax" not in Path(record.pathname).parts
+
+
 def explain(error: Exception) -> str:
-    """What an error says; of a package that is not installed, which extra brings it."""
+    """What an error says, with the way out of a full disk, and of a package that is missing."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error}: make room on the disk, and run the same command again"
     package = (getattr(error, "name", None) or "").partition(".")[0]
     if package not in EXTRAS:
         return str(error)

@@ -155,7 +155,10 @@ class Predictor:
         """Whether the model knows a word of it."""
         contract = self.model.contract
         ids, mask = tokenization.tokenize(self.model.tokenizer, [text], contract.max_tokens)
-        return bool(contract.is_word[ids[mask > 0]].any())
+        known = [number for number in ids[mask > 0].tolist() if contract.is_word[number]]
+        # SentencePiece marks where a word begins, also of one that it does not know.
+        pieces = self.model.tokenizer.convert_ids_to_tokens(known)
+        return any(piece.strip("\u2581") for piece in pieces)
 
     def predict(self, records: Iterable[Record]) -> Iterator[Answer]:
         """One answer for each record, in order; a file that cannot be read gets an `error`."""
@@ -250,5 +253,5 @@ class Predictor:
         embedding = np.mean(answer.embeddings, axis=0)
         note = ""
         if not fields:
-            note = f"{' and '.join(self.objectives)} say nothing of {answer.given[0]} alone"
+            note = f"{' and '.join(self.objectives)} gave no answer to {answer.given[0]} alone"
         return Answer(record, answer.duration, fields, embedding, chunk_scores, note=note)

@@ -45,7 +45,16 @@ class CheckpointError(ValueError):
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint that was written in part, or has changed since."""
+    """A checkpoint that was written in part, or has changed since.
+
+    Args:
+        message: For people.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Checkpoints:
@@ -177,11 +186,22 @@ class Checkpoints:
         Raises:
             CheckpointError: if there is none.
         """
+        damaged: list[DamagedError] = []
         for step in self.by_metric:
             try:
-                return step, read(step)
+                found = read(step)
             except DamagedError as error:
+                damaged.append(error)
+                continue
+            for error in damaged:
                 logging.getLogger(__name__).warning("%s", error)
+            return step, found
+        if damaged:
+            steps = ", ".join(map(str, self.by_metric))
+            raise CheckpointError(
+                f"{self._workdir}: is damaged, in every checkpoint ({steps}): {damaged[0].reason};"
+                " copy the folder again from where it came from"
+            )
         raise CheckpointError(f"{self._workdir}: holds no whole checkpoint yet; train there first")
 
     def restore_best(self, like: TrainState) -> tuple[int, TrainState]:
@@ -259,7 +279,8 @@ class Checkpoints:
     def _damaged(self, step: int, error: Exception) -> DamagedError:
         return DamagedError(
             f"{self._workdir}: checkpoint {step} is damaged ({_cause(error)}); without"
-            f" {self._workdir / FOLDER / str(step)} another one is used"
+            f" {self._workdir / FOLDER / str(step)} another one is used",
+            _cause(error),
         )
 
     def copies(self, name: str) -> Iterator[tuple[int, str]]:

@@ -19,12 +19,12 @@ def of_json(values: Mapping[str, Any], name: str, remedy: str) -> ml_collections
     Raises:
         DamagedFileError: if a section is missing, or a field is of another type than its default.
     """
-    if lacking := [section for section in SECTIONS if section not in values]:
-        raise DamagedFileError(f"{name}: has no {' and no '.join(lacking)}; {remedy}")
+    if lacking := [each for each in SECTIONS if not isinstance(values.get(each), Mapping)]:
+        raise DamagedFileError(f"{name}: has no section {' and no '.join(lacking)}; {remedy}")
     wrong = _wrong(values, defaults.get_config().to_dict())
     wrong += [
         f"objectives.{key} is {value!r:.40}, no weight"
-        for key, value in dict(values["objectives"]).items()
+        for key, value in values["objectives"].items()
         if not _is(value, 1.0)
     ]
     if wrong:

@@ -204,9 +204,12 @@ def _from_folder(folder: Path) -> PreTrainedTokenizerBase:
 def _from_files(folder: Path) -> PreTrainedTokenizerBase:
     stored = folder / wordpiece.TOKENIZER_FILE
     if stored.is_file() and not wordpiece.is_file_of_wordpiece(stored):
-        return _albert_class().from_pretrained(
+        tokenizer = _albert_class().from_pretrained(
             str(folder), local_files_only=True, split_special_tokens=True
         )
+        for name in ("is_local", "local_files_only"):  # else it is saved with how it was loaded
+            tokenizer.init_kwargs.pop(name, None)
+        return tokenizer
     if (folder / VOCABULARY_FILE).is_file():
         return _from_sentencepiece(folder / VOCABULARY_FILE)
     if stored.is_file() or (folder / wordpiece.VOCABULARY_FILE).is_file():
