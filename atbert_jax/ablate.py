@@ -81,4 +81,4 @@ def base() -> ml_collections.ConfigDict:
 
 
 if __name__ == "__main__":
-    command.run(main, required=("config", "workdir"))
+    command.run(main, required=("config", "workdir"), resumes=True)

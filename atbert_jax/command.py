@@ -1,8 +1,11 @@
 """What every command shares: flags, and errors that end in one clear line."""
 
+import errno
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from logging import LogRecord
 from pathlib import Path
 
 from absl import app, flags, logging
@@ -10,6 +13,7 @@ from ml_collections.config_flags.config_flags import is_config_flag
 
 from atbert_jax import choices
 from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory
+from atbert_jax.parallel import stopping
 from atbert_jax.parallel.xla_flags import set_xla_flags
 
 # Where the configs lie that are found by their names.
@@ -27,14 +31,23 @@ HELP = {"-h": True, "-help": True, "--help": True, "--helpshort": True, "--helpf
 
 
 def run(
-    main: Callable[..., None], *, required: Sequence[str] = (), takes_arguments: bool = False
+    main: Callable[..., None],
+    *,
+    required: Sequence[str] = (),
+    takes_arguments: bool = False,
+    resumes: bool = False,
 ) -> None:
     """Parses the flags, runs `main`, and turns its expected errors into one line on stderr.
 
     Expected are ValueError and OSError, which say where, what and the way out; set
     ATBERT_TRACEBACK=1 to see where they come from. The exit code is 1 then, and 2 for a wrong flag.
     A flag of a config takes its path, or the name of one of the package's, as `atbert_finetune`.
+
+    Ctrl-C ends it with one line too. Where the same command `resumes`, SIGTERM does so as well, and
+    the exit code is `stopping.STOPPED`.
     """
+    if resumes:
+        stopping.leave_at_once()
     asked = next((argument for argument in sys.argv[1:] if argument in HELP), None)
     if asked:
         app.usage(shorthelp=HELP[asked], writeto_stdout=True)
@@ -52,18 +65,28 @@ def run(
             fail(f"unexpected argument {arguments[1]!r}; see --help", 2)
         # What libraries are doing is not what a person wants to read between the lines of progress.
         logging.set_verbosity(logging.WARNING)
+        logging.get_absl_handler().addFilter(_is_for_people)
         main(arguments[1:]) if takes_arguments else main()
 
     try:
         app.run(guarded, flags_parser=_parse)
+    except KeyboardInterrupt:
+        fail("stopped by Ctrl-C", 128 + signal.SIGINT)
     except (ValueError, OSError, ModuleNotFoundError) as error:
         if os.environ.get("ATBERT_TRACEBACK"):
             raise
         fail(explain(error), 1)
 
 
+def _is_for_people(record: LogRecord) -> bool:
+    """Not what Orbax logs of errors that it raises too, once for each array."""
+    return record.name != "asyncio" and "orbax" not in Path(record.pathname).parts
+
+
 def explain(error: Exception) -> str:
-    """What an error says; of a package that is not installed, which extra brings it."""
+    """What an error says, with the way out of a full disk, and of a package that is missing."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{error}: make room on the disk, and run the same command again"
     package = (getattr(error, "name", None) or "").partition(".")[0]
     if package not in EXTRAS:
         return str(error)

@@ -24,6 +24,7 @@ from atbert_jax.input_pipeline.labelling import FILE as LABELS
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 from atbert_jax.input_pipeline.preparing import beam_pipeline
 from atbert_jax.input_pipeline.preparing.storage import Storage
+from atbert_jax.input_pipeline.text import whole_file
 
 MANIFEST_CSV, LEFT_OUT = "manifest.csv", "left_out.csv"
 
@@ -51,7 +52,8 @@ def write(corpus: Corpus, root: Path, folder: Path) -> bool:
     begin = f"{base}{os.sep}"
     is_outside = [not path.startswith(begin) for path in paths]
     written = [path.removeprefix(begin).replace(os.sep, "/") for path in paths]
-    corpus.rows.assign(path=written).to_csv(base / MANIFEST_CSV, index=False)
+    with whole_file.writing(base / MANIFEST_CSV) as file:
+        corpus.rows.assign(path=written).to_csv(file, index=False, mode="wb")
     _write_or_remove(base / LABELS, "".join(f"{label}\n" for label in corpus.labels))
     left_out = pd.DataFrame(corpus.left_out.items(), columns=["path", "reason"])
     _write_or_remove(base / LEFT_OUT, left_out.to_csv(index=False) if len(left_out) else "")
@@ -61,7 +63,7 @@ def write(corpus: Corpus, root: Path, folder: Path) -> bool:
 def _write_or_remove(file: Path, content: str) -> None:
     """Of an earlier run nothing may be left beside the new manifest."""
     if content:
-        file.write_text(content, encoding="utf-8")
+        whole_file.write(file, content)
     else:
         file.unlink(missing_ok=True)
 

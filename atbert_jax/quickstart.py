@@ -104,4 +104,4 @@ def summarize(pairs: dict, genres: dict, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, required=("output",))
+    command.run(main, required=("output",), resumes=True)

@@ -287,6 +287,7 @@ def load(
     contract: Contract | None = None,
     tokenizer: Any = None,
     measure: Callable[["Dataset"], Normalization] | None = None,
+    renew_labels: bool = False,
 ) -> Dataset:
     """Reads what the config names.
 
@@ -298,6 +299,8 @@ def load(
         tokenizer: Goes with `contract`.
         measure: Measures the normalisation of a new contract (see `batches.measure`), unless that
             was done when the data was prepared (see `band_statistics`).
+        renew_labels: The contract is of another run, whose labels are kept only where they are
+            those that the config or the records name (see `labelling.find`).
 
     Returns:
         The splits and the contract.
@@ -308,7 +311,7 @@ def load(
     parts, paths = read_splits(config.data)
     if contract is None:
         sources.require(_merged(parts), "train")
-    labels, tasks = labelling.find(config.data, contract, _merged(parts), paths)
+    labels, tasks = labelling.find(config.data, contract, _merged(parts), paths, renew=renew_labels)
     parts["train"] = _drawn(config, parts["train"])
     merged = _merged(parts)
     if contract is None:

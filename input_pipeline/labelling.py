@@ -1,6 +1,7 @@
 """The labels of records: what they mean, and as arrays; of one task or of several."""
 
 import dataclasses
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from itertools import repeat
@@ -65,6 +66,8 @@ def find(
     contract: Contract | None,
     splits: Splits,
     manifests: Sequence[str | Path] = (),
+    *,
+    renew: bool = False,
 ) -> tuple[Labels, tuple[Labels, ...]]:
     """The labels of the only task, and of each of several.
 
@@ -74,6 +77,8 @@ def find(
         splits: The records; names, means and deviations are those of train.
         manifests: Their labels are in the order that lies beside them (see `listed`), where the
             config names neither an order nor another column of labels.
+        renew: Those of the contract are kept only where they serve: where the config names no
+            others, and the records have no others.
 
     Raises:
         ManifestError: if the config or the records do not say what is to be learned.
@@ -85,6 +90,8 @@ def find(
             f" {', '.join(task.name for task in several)}; leave one of the two empty"
         )
     kept, names = contract.labels if contract else Labels(), data.labels
+    if renew and not _serves(kept, data.task, splits, data.target_columns, names):
+        kept = Labels()
     if data.task in ("single_label", "multi_label") and data.task != kept.task:
         names = names or (() if data.label_column else listed(manifests))
     only = _known(kept, data.task, splits, data.target_columns, names)
@@ -94,7 +101,10 @@ def find(
         own = {name: _of_task(records, number, task.kind) for name, records in splits.items()}
         names = () if task.targets else task.names
         try:
-            labels = _known(known.get(task.name), task.kind, own, task.targets, names)
+            before = known.get(task.name, Labels())
+            if renew and not _serves(before, task.kind, own, task.targets, names):
+                before = Labels()
+            labels = _known(before, task.kind, own, task.targets, names)
         except ManifestError as error:
             raise ManifestError(f"config.data.tasks.{task.name}: {error}") from error
         found.append(dataclasses.replace(labels, name=task.name))
@@ -120,11 +130,30 @@ def _of_task(records: Sequence[Record], number: int, kind: str) -> list[Record]:
     return [dataclasses.replace(record, **{field: record.tasks[number]}) for record in records]
 
 
+def _serves(
+    known: Labels, task: str, splits: Splits, targets: Sequence[str], names: Sequence[str]
+) -> bool:
+    """Whether known labels are those of a task: by the names given, or else by the records."""
+    if known.task != task:
+        return False
+    if task == "regression" or names:
+        return known.names == tuple(targets if task == "regression" else names)
+    found = {label for record in splits["train"] for label in record.labels}
+    if found < set(known.names):
+        logging.getLogger(__name__).warning(
+            "the records have %d of the %d labels that are known, so those are kept; to learn"
+            " others name them with --config.data.labels",
+            len(found),
+            len(known.names),
+        )
+    return found <= set(known.names)
+
+
 def _known(
-    known: Labels | None, task: str, splits: Splits, targets: Sequence[str], names: Sequence[str]
+    known: Labels, task: str, splits: Splits, targets: Sequence[str], names: Sequence[str]
 ) -> Labels:
     """The labels that are known where they are of this task, or else new ones."""
-    if not known or not task or known.task != task:
+    if not task or known.task != task:
         return _new(task, splits, targets, names)
     if task == "regression" and known.names != tuple(targets):
         raise ManifestError(

@@ -37,8 +37,7 @@ ENVIRONMENT = {
 }
 # Stands in for an installation without extras.
 WITHOUT_TENSORFLOW = (
-    "import sys; from atbert_jax.command import EXTRAS; "
-    "sys.modules.update(dict.fromkeys(EXTRAS)); "
+    "import sys; from atbert_jax.command import EXTRAS; sys.modules.update(dict.fromkeys(EXTRAS)); "
 )
 
 

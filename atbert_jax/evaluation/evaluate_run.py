@@ -21,6 +21,7 @@ from atbert_jax.evaluation import (
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting import plots
 from atbert_jax.reporting.report import Figure, Report, Section, write_report
 from atbert_jax.reporting.tables import Table, print_table
@@ -79,7 +80,9 @@ def evaluate(
 
     Raises:
         ValueError: if the checkpoint, the manifest or the split is not as it should be.
+        OSError: before anything else, if the report cannot be written.
     """
+    whole_file.claim(output)
     console = console or Console()
     model = trained.load(workdir, step).chunked(hop, chunks)
     config = model.config

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting.tables import Table, format_cell, is_number
 
 TEMPLATE = "report.html.jinja"
@@ -98,12 +99,10 @@ def write_report(output: Path, report: Report) -> Path:
     Raises:
         OSError: when the folder cannot be written.
     """
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    page = output / "report.html"
-    page.write_text(render(report), encoding="utf-8")
+    page = Path(output) / "report.html"
+    whole_file.write(page, render(report))
     numbers = json.dumps(plain(report.metrics), ensure_ascii=False, indent=2, allow_nan=False)
-    (output / "metrics.json").write_text(numbers + "\n", encoding="utf-8")
+    whole_file.write(page.with_name("metrics.json"), numbers + "\n")
     return page
 
 

@@ -21,16 +21,19 @@ import jax.numpy as jnp
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
-from atbert_jax.input_pipeline.contract import TOKENIZER, Contract
-from atbert_jax.input_pipeline.text import tokenization
-from atbert_jax.parallel import distributed
+from atbert_jax.input_pipeline import contract as contracts
+from atbert_jax.input_pipeline.contract import REMEDY, TOKENIZER, Contract, ContractError
+from atbert_jax.input_pipeline.text import tokenization, whole_file
+from atbert_jax.parallel import distributed, stopping
 from atbert_jax.parallel.sharding import placed
-from atbert_jax.training import sameness
+from atbert_jax.training import run_config, sameness
 from atbert_jax.training.state import TrainState
 
 T = TypeVar("T")
 
 CONFIG = "config.json"
+# Each checkpoint has copies of these, for the day that they are damaged.
+COPIED = (CONFIG, contracts.FILE)
 FOLDER = "checkpoints"
 METRIC = "best_metric"
 # Where a fine-tuning run keeps its twin that was trained from scratch.
@@ -42,7 +45,16 @@ class CheckpointError(ValueError):
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint that was written in part, or has changed since."""
+    """A checkpoint that was written in part, or has changed since.
+
+    Args:
+        message: For people.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Checkpoints:
@@ -90,6 +102,11 @@ class Checkpoints:
         about = {
             "digests": {name: int(_digest(tree)) for name, tree in groups.items()},
             "pending": [dict(row) for row in pending],
+            "files": {
+                name: (self.workdir / name).read_text(encoding="utf-8")
+                for name in COPIED
+                if (self.workdir / name).is_file()
+            },
         }
         with self._failing():
             self._checkpointer.wait()  # a save is skipped while another one is going on
@@ -170,11 +187,22 @@ class Checkpoints:
         Raises:
             CheckpointError: if there is none.
         """
+        damaged: list[DamagedError] = []
         for step in self.by_metric:
             try:
-                return step, read(step)
+                found = read(step)
             except DamagedError as error:
+                damaged.append(error)
+                continue
+            for error in damaged:
                 logging.getLogger(__name__).warning("%s", error)
+            return step, found
+        if damaged:
+            steps = ", ".join(map(str, self.by_metric))
+            raise CheckpointError(
+                f"{self.workdir}: is damaged, in every checkpoint ({steps}): {damaged[0].reason};"
+                " copy the folder again from where it came from"
+            )
         raise CheckpointError(f"{self.workdir}: holds no whole checkpoint yet; train there first")
 
     def restore_best(self, like: TrainState) -> tuple[int, TrainState]:
@@ -238,15 +266,24 @@ class Checkpoints:
         try:
             found = self._checkpointer.checkpointables_metadata(step)
             about = found.custom_metadata
-            return found.metadata, {"digests": about["digests"], "pending": about["pending"]}
+            known = {name: about[name] for name in ("digests", "pending")}
+            return found.metadata, known | {"files": about.get("files", {})}
         except Exception as error:
             raise self._damaged(step, error) from error
 
     def _damaged(self, step: int, error: Exception) -> DamagedError:
         return DamagedError(
             f"{self.workdir}: checkpoint {step} is damaged ({_cause(error)}); without"
-            f" {self.workdir / FOLDER / str(step)} another one is used"
+            f" {self.workdir / FOLDER / str(step)} another one is used",
+            _cause(error),
         )
+
+    def copies(self, name: str) -> Iterator[tuple[int, str]]:
+        """The latest step, and what was in one of the files `COPIED` then; and of those before."""
+        for step in sorted(self.by_metric, reverse=True):
+            with contextlib.suppress(DamagedError):
+                if text := self._metadata(step)[1]["files"].get(name):
+                    yield step, text
 
     def close(self) -> None:
         """Waits until everything is on disk.
@@ -254,7 +291,7 @@ class Checkpoints:
         Raises:
             CheckpointError: if the last save failed.
         """
-        with self._failing():
+        with self._failing(), stopping.deferred():
             self._checkpointer.close()
 
 
@@ -301,23 +338,23 @@ def _abstract(tree: Any) -> Any:
 def save_run(
     workdir: Path, config: ml_collections.ConfigDict, contract: Contract, tokenizer: Any
 ) -> None:
-    """Writes what a checkpoint folder holds beside the arrays."""
+    """Writes what a checkpoint folder holds beside the arrays, if it is not there already."""
     save_preprocessing(workdir, contract, tokenizer)
-    (workdir / CONFIG).write_text(config.to_json_best_effort(indent=2) + "\n", encoding="utf-8")
+    whole_file.write_json(workdir / CONFIG, json.loads(config.to_json_best_effort()))
 
 
 def save_preprocessing(workdir: Path, contract: Contract, tokenizer: Any) -> None:
-    """Writes the contract and the tokenizer's files."""
-    workdir.mkdir(parents=True, exist_ok=True)
+    """Writes the contract and the tokenizer's files, likewise."""
     contract.save(workdir)
     tokenization.save_tokenizer(tokenizer, workdir / TOKENIZER)
 
 
 def load_config(workdir: Path) -> ml_collections.ConfigDict:
-    """The resolved config of a run.
+    """The resolved config of a run; where it is damaged, the latest checkpoint's copy.
 
     Raises:
-        CheckpointError: if the folder is not that of a run.
+        CheckpointError: if the folder is not that of a run, or the config is damaged and has no
+            copy.
     """
     path = workdir / CONFIG
     if not path.exists():
@@ -325,17 +362,45 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
             f"{workdir}: no {CONFIG} here, so this is not a checkpoint folder; give the --workdir"
             " of a training run"
         )
-    config = ml_collections.ConfigDict(json.loads(path.read_text(encoding="utf-8")))
-    for field, value in sameness.EARLIER.items():
-        section, _, name = field.rpartition(".")
-        if section in config and name not in config[section]:
-            config[section][name] = value
-    return config
+    try:
+        return run_config.of_json(whole_file.read_json(path, REMEDY), str(path), REMEDY)
+    except whole_file.DamagedFileError as error:
+        return run_config.of_json(_copy(workdir, CONFIG, error), str(path), REMEDY)
+
+
+def _copy(workdir: Path, name: str, error: Exception) -> dict[str, Any]:
+    """What the latest checkpoint has kept of a damaged file.
+
+    Raises:
+        CheckpointError: if there is no copy; it says what `error` does.
+    """
+    if (workdir / FOLDER).is_dir():
+        with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+            for step, text in checkpoints.copies(name):
+                logging.getLogger(__name__).warning("%s; the copy of checkpoint %d", error, step)
+                return whole_file.parse_json(text, f"{workdir}: checkpoint {step}", REMEDY)
+    raise CheckpointError(str(error)) from error
 
 
 def load_preprocessing(workdir: Path) -> tuple[Contract, Any]:
-    """Contract and tokenizer of a run."""
-    return Contract.load(workdir), tokenization.load_tokenizer(workdir / TOKENIZER)
+    """Contract and tokenizer of a run; of a damaged contract, the latest checkpoint's copy.
+
+    Raises:
+        CheckpointError: if the contract is damaged and has no copy.
+        ValueError: if the tokenizer is damaged.
+    """
+    try:
+        contract = Contract.load(workdir)
+    except ContractError as error:
+        values = _copy(workdir, contracts.FILE, error)
+        contract = Contract.of_json(values, str(workdir / contracts.FILE))
+    tokenizer = tokenization.load_tokenizer(workdir / TOKENIZER)
+    if len(tokenizer) != contract.vocabulary:
+        raise CheckpointError(
+            f"{workdir / TOKENIZER} has {len(tokenizer)} tokens, {workdir / contracts.FILE} says"
+            f" {contract.vocabulary}; copy this folder again from where the run came from"
+        )
+    return contract, tokenizer
 
 
 def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, Contract, Any]:

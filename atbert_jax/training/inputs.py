@@ -10,7 +10,7 @@ from rich.console import Console
 from atbert_jax import models
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.parallel import distributed, sharding
-from atbert_jax.training import checkpoint
+from atbert_jax.training import checkpoint, transfer
 
 if TYPE_CHECKING:
     from atbert_jax.input_pipeline.batching.batches import Batches
@@ -63,6 +63,7 @@ def _read(config: ml_collections.ConfigDict, workdir: Path, preprocessing: Path 
         contract=contract,
         tokenizer=tokenizer,
         measure=lambda data: batches.measure_normalization(config, data),
+        renew_labels=transfer.is_start(config, preprocessing),
     )
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from atbert_jax.input_pipeline.progress import Meter
 from atbert_jax.parallel import distributed, sharding
-from atbert_jax.training import checkpoint, inputs, optimizer, run_log, starting
+from atbert_jax.training import checkpoint, inputs, lock, optimizer, run_log, starting
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.profiling import Trace
 from atbert_jax.training.state import TrainState, initialize, lay_out
@@ -59,19 +59,22 @@ def train(
     first_process, steps = distributed.is_first(), config.train.steps
     console = console or Console() if first_process else Console(quiet=True)
 
-    # What it reads.
-    mesh = inputs.make_mesh(config)
-    updates, reloads = optimizer.build(config.optimizer, steps), optimizer.reloads(config)
-    preprocessing = starting.preprocessing(config, workdir, preprocessing)
-    dataset = inputs.load(config, workdir, console, preprocessing)
-    batches, size = inputs.make_batches(config, dataset, workdir), config.train.batch_size
-    read = functools.partial(batches.train, "train", size, rows=sharding.rows(mesh, size))
-
-    # What it changes.
-    layout = lay_out(config, dataset.contract, updates, mesh)
-    definition, state = initialize(config, dataset.contract, updates, layout)
-    step = make_train_step(config, definition, updates, mesh, layout)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(lock.held(workdir, needed=first_process))
+
+        # What it reads.
+        mesh = inputs.make_mesh(config)
+        updates, reloads = optimizer.build(config.optimizer, steps), optimizer.reloads(config)
+        preprocessing = starting.preprocessing(config, workdir, preprocessing)
+        dataset = inputs.load(config, workdir, console, preprocessing)
+        batches, size = inputs.make_batches(config, dataset, workdir), config.train.batch_size
+        read = functools.partial(batches.train, "train", size, rows=sharding.rows(mesh, size))
+
+        # What it changes.
+        layout = lay_out(config, dataset.contract, updates, mesh)
+        definition, state = initialize(config, dataset.contract, updates, layout)
+        step = make_train_step(config, definition, updates, mesh, layout)
+
         # Whatever happens, a checkpoint that is being written gets finished.
         checkpoints = Checkpoints(workdir, config.train.keep_latest)
         stack.callback(checkpoints.close)

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def best_metrics(workdir: Path) -> dict[str, float | None]:
-    """The validation metrics of a run's best checkpoint, the latest of equals."""
+    """The validation metrics of a run's best checkpoint, the latest of equals; {} if lost."""
     name = checkpoint.load_config(workdir).evaluation.best_metric
     validated = [
         {"step": row["step"]}
@@ -34,6 +35,10 @@ def best_metrics(workdir: Path) -> dict[str, float | None]:
         for row in read_metrics(workdir)
         if "val/loss" in row and row["step"]  # nothing is learned at step 0
     ]
+    if not validated:
+        message = "%s: metrics.jsonl has lost its validations; measure with `atbert evaluate`"
+        logging.getLogger(__name__).warning(message, workdir)
+        return {}
     # A metric that was undefined, as an AUC of one class alone, is not in its row.
     return max(validated, key=lambda row: (score({name: None} | row, name), row["step"]))
 

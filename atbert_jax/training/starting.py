@@ -94,7 +94,7 @@ def start(
         return found
     if config.init_from:
         state, taken, lines = transfer.start_from(
-            state, Path(config.init_from), tuple(config.init_allow_mismatch)
+            state, Path(config.init_from), config.init_allow_mismatch, dataset.contract
         )
     else:
         state, taken, lines = converted.start_from(state, config, dataset)

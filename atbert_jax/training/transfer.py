@@ -5,7 +5,10 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+import ml_collections
+
+from atbert_jax.input_pipeline.contract import Contract, Labels
+from atbert_jax.training.checkpoint import CheckpointError, Checkpoints, load_preprocessing
 from atbert_jax.training.state import TrainState
 from atbert_jax.weights import engine
 
@@ -34,17 +37,42 @@ def require_learned(frozen: dict, taken: Sequence[str]) -> None:
         )
 
 
+def is_start(config: ml_collections.ConfigDict, preprocessing: Path | None) -> bool:
+    """Whether a run takes its preprocessing from the run that `config.init_from` names."""
+    return bool(config.init_from) and preprocessing == Path(config.init_from)
+
+
+def _relabelled(old: Contract, new: Contract) -> dict[str, str]:
+    """By the name of its objective, each head whose labels are others now, and how they differ."""
+    found = {}
+    for name, labels in new.by_objective.items():
+        before = old.by_objective.get(name, labels)
+        if (before.task, before.names) != (labels.task, labels.names):
+            found[name] = f"{name} ({_shown(before)} there; {_shown(labels)} here)"
+    return found
+
+
+def _shown(labels: Labels) -> str:
+    more = ", ..." if len(labels.names) > 3 else ""
+    return f"{len(labels.names)} of {labels.task}: {', '.join(labels.names[:3])}{more}"
+
+
 def start_from(
-    state: TrainState, workdir: Path, allowed: Sequence[str] = ()
+    state: TrainState,
+    workdir: Path,
+    allowed: Sequence[str] = (),
+    contract: Contract | None = None,
 ) -> tuple[TrainState, list[str], list[str]]:
     """A new state with the arrays of the best checkpoint of another run.
 
-    The trunk must be there whole; heads of objectives that the run did not have start anew.
+    The trunk must be there whole; heads of objectives that the run did not have start anew, and so
+    do those whose labels are others.
 
     Args:
         state: A new state.
         workdir: Folder of the other run.
         allowed: Regular expressions on names of arrays that may be missing or of another shape.
+        contract: Of the new state; None if its labels are those of the other run.
 
     Returns:
         The state, the names of the arrays that were taken, as
@@ -56,6 +84,10 @@ def start_from(
     """
     with contextlib.closing(Checkpoints(workdir)) as checkpoints:
         step, arrays = checkpoints.best_whole(checkpoints.restore_arrays)
+    relabelled = _relabelled(load_preprocessing(workdir)[0], contract) if contract else {}
+    for tree in (arrays["params"], arrays["statistics"]):
+        for name in relabelled:
+            tree.get("objectives", {}).pop(name, None)
     ours = engine.flat(state.params, state.statistics)
     theirs = engine.flat(arrays["params"], arrays["statistics"])
 
@@ -81,5 +113,6 @@ def start_from(
         "of another shape, start anew": differ,
     }
     lines = [f"from {workdir}: {len(taken)} arrays taken over"]
+    lines += [f"  other labels, so the head starts anew: {head}" for head in relabelled.values()]
     lines += [f"  {what}: {', '.join(names)}" for what, names in others.items() if names]
     return state.filled({name: theirs[name] for name in taken}), taken, lines

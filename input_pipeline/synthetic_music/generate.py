@@ -29,6 +29,7 @@ from rich.text import Text
 
 from atbert_jax.input_pipeline.synthetic_music.captions import caption
 from atbert_jax.input_pipeline.synthetic_music.composition import Piece, compose, render
+from atbert_jax.input_pipeline.text import whole_file
 
 COLUMNS = (
     *("path", "text", "label", "split", "group"),
@@ -121,8 +122,7 @@ def _claim(output: Path, parameters: dict[str, float]) -> None:
         return
     if output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty and holds no synthetic set; {way_out}")
-    output.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8")
+    whole_file.write(record, json.dumps(parameters, indent=2) + "\n")
 
 
 def _path(piece: Piece) -> str:
