@@ -57,6 +57,7 @@ def main() -> None:
         sys.stderr.write(f"error: no verb {verb!r}; {hint}see atbert --help\n")
         sys.exit(2)
     module, _ = VERBS[verb]
+    command.show_all_names()
     del sys.argv[1]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -11,6 +11,7 @@ from atbert_jax.conversion import published_tagger
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import make_contract
 from atbert_jax.input_pipeline.labelling import read_names
+from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.reporting.tables import print_table
 from atbert_jax.training import checkpoint, optimizer, trained
@@ -43,7 +44,7 @@ def from_pytorch(
         ValueError: if the source is not of this family, or the folder is there already.
         OSError: if there is no such source.
     """
-    console = console or Console(width=TABLE_WIDTH)
+    console = console or Terminal(width=TABLE_WIDTH)
     files.require_new(folder)
     found, tokenizer, field = files.read_pytorch(source), None, "audio"
     if family in TEXT:
@@ -53,7 +54,7 @@ def from_pytorch(
         conversion = resnet_rules.from_pytorch(found, source, stem)
     files.write(folder, conversion, tokenizer, pytorch=False)
     print_table(conversion.table(f"{family} from {found.path}"), console)
-    console.print(f"train with --config.init.{field}={folder}", highlight=False)
+    console.print(f"train with --config.init.{field}={folder}", highlight=False, markup=False)
     if family in TEXT and tokenizer is None:
         console.print("the source has no tokenizer: give --config.text.tokenizer as well")
 
@@ -82,7 +83,7 @@ def tagger_from_pytorch(
             already.
         OSError: if there is no such source.
     """
-    console = console or Console(width=TABLE_WIDTH)
+    console = console or Terminal(width=TABLE_WIDTH)
     files.require_new(folder)
     config = published_tagger.published_config(model, dataset, read_names(labels) if labels else ())
     config.init.audio = source  # so that reports say where it comes from
@@ -109,6 +110,7 @@ def tagger_from_pytorch(
         f"use it with `python -m atbert_jax.predict --checkpoint {folder} FILE`, train with"
         f" --config configs/tagger.py:{given} --config.init_from={folder}{width}",
         highlight=False,
+        markup=False,
     )
 
 
@@ -132,7 +134,7 @@ def to_pytorch(
     Raises:
         ValueError: if the model has no such part, or the folder is there already.
     """
-    console = console or Console(width=TABLE_WIDTH)
+    console = console or Terminal(width=TABLE_WIDTH)
     files.require_new(folder)
     model = trained.load(workdir, step)
     conversion = FAMILIES[family].to_pytorch(model)

@@ -23,6 +23,7 @@ from rich.console import Console
 from atbert_jax.evaluation.prediction import Answer, Predictor
 from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.training import trained
 
 # Of what is written, the rest is noise.
@@ -93,7 +94,7 @@ def write(
     Raises:
         ValueError: if the output is no `.jsonl` or there already, or the model tells no labels.
     """
-    console = console or Console()
+    console = console or Terminal()
     if output.suffix != ".jsonl" or output.exists():
         raise ValueError(f"{output}: name a new file with the extension .jsonl")
     model = trained.load(checkpoint)
@@ -112,13 +113,18 @@ def write(
     with output.open("x", encoding="utf-8") as file:
         for answer in predictor.predict(wanted):
             if answer.error:
-                console.print(f"left out: {answer.error}", highlight=False)
+                console.print(f"left out: {answer.error}", highlight=False, markup=False)
                 lost += 1
                 continue
             file.write(json.dumps(_row(answer, folder), ensure_ascii=False) + "\n")
             outside += not answer.record.path.is_relative_to(folder)
             written += 1
-    console.print(f"{written} rows in {output}; {lost} could not be read", highlight=False)
+    console.print(
+        f"{written} rows in {output}; {lost} could not be read", highlight=False, markup=False
+    )
     if outside:
-        console.print(f"{outside} are outside of {folder}: train with --config.data.allow_outside")
+        console.print(
+            f"{outside} are outside of {folder}: train with --config.data.allow_outside",
+            markup=False,
+        )
     return written, lost

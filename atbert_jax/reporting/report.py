@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 
+from atbert_jax.input_pipeline.text.visible import visible_lines
 from atbert_jax.reporting.tables import Table, format_cell, is_number
 
 TEMPLATE = "report.html.jinja"
@@ -109,13 +110,17 @@ def write_report(output: Path, report: Report) -> Path:
 
 
 def render(report: Report) -> str:
-    """Returns the HTML of a report: text escaped, style and pictures inside, no script, no link."""
+    """Returns the HTML of a report: text escaped, style and pictures inside, no script, no link.
+
+    Characters that nobody sees, and those that turn the direction of reading, are shown as escapes.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible_lines(value) if isinstance(value, str) else value,
     )
     environment.filters["cell"] = format_cell
     config = json.dumps(plain(report.config), ensure_ascii=False, indent=2)
