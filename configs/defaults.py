@@ -214,6 +214,10 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
             "test_split": "test",
             "val_fraction": 0.1,  # drawn from train where the manifest has no such split
             "test_fraction": 0.1,  # drawn where the manifest has no splits at all
+            "stratify": True,  # what is drawn has its share of each label
+            # Records of train whose audio is in val or test, byte for byte: 'keep' them, with a
+            # warning, or 'drop' them.
+            "copies": "keep",
             "hold_out": "",  # 'column=value': those records, all of them, are the test split
             "samples_per_label": 0,  # few-shot: train on so many records of each label; 0: on all
             # Training batches of records of about the same length, cut to it: so many batches are

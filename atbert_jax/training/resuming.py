@@ -24,9 +24,13 @@ def require_same(
 ) -> None:
     """Refuses to go on with a run under another config.
 
+    Splits of a run of before they were stratified stay as they were drawn: `new` says so then.
+
     Raises:
         CheckpointError: naming the fields that differ.
     """
+    if "data" in old and "stratify" not in old.data:
+        new.data.stratify = False
     differ = sameness.changes(sameness.fields(old), sameness.fields(new), CHANGEABLE)
     if differ:
         raise CheckpointError(
