@@ -22,6 +22,7 @@ from atbert_jax.training import (
     freezing,
     optimizer,
     pictures,
+    readiness,
     resuming,
     transfer,
     validation,
@@ -111,6 +112,7 @@ class Run:
         from atbert_jax.input_pipeline.batching.bad_records import BadRecords
         from atbert_jax.input_pipeline.batching.batches import Batches
 
+        readiness.require_settings(config)
         self.config, self.workdir, self.console = config, workdir, console
         self.mesh = sharding.make_mesh(config.sharding)
         sharding.require_divisible(
@@ -124,6 +126,7 @@ class Run:
         self.reloads = optimizer.reloads(config)
         self.dataset = self._load(preprocessing)
         self.dataset.split("train"), self.dataset.split("val")
+        readiness.require_measurable(config, self.dataset, console)
         contract = self.dataset.contract
         self.layout = lay_out(config, contract, self.optimizer, self.mesh)
         self.definition, self.state = initialize(config, contract, self.optimizer, self.layout)
