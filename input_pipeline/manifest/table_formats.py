@@ -26,6 +26,11 @@ _JSON_LINES = (".jsonl", ".ndjson")
 _SPLIT_FILES = {split: f"dataset_{split}.json" for split in ("train", "val", "test")}
 _COLUMNS = {"audio_id": "id", "caption": "text", "audio_path": "path"}
 
+# What a table can be, unpacked: a file of a few MB can ask for all memory there is.
+MOST_COLUMNS, LARGEST = 10_000, 2 << 30
+# Rows that are unpacked at once.
+BATCH = 256
+
 # Characters; the file is named at the beginning, and the way out at the end.
 _LONGEST_ERROR = 1000
 
@@ -77,6 +82,7 @@ def read(file: Path) -> pd.DataFrame:
 def _read_delimited(file: Path, separator: str) -> pd.DataFrame:
     """Read CSV or TSV; the header is read as a row, so that no row can be wider than it."""
     text = file.read_bytes().decode("utf-8-sig")  # with the line ends that it has
+    _require_size(file, text.partition("\n")[0].count(separator) + 1, 0)
     quoting = csv.QUOTE_MINIMAL
     if '"' in text and not _has_sound_quotes(file, text, separator):
         quoting = csv.QUOTE_NONE
@@ -249,8 +255,19 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     and an index is a column as any other.
     """
     try:
-        table = parquet.ParquetFile(file).read().replace_schema_metadata(None)
-        table.validate(full=True)
+        opened = parquet.ParquetFile(file)
+        _require_size(file, opened.metadata.num_columns, 0)
+        batches, size = [], 0
+        for batch in opened.iter_batches(BATCH):
+            batch.validate(full=True)
+            batches.append(batch)
+            size += batch.nbytes
+            _require_size(file, 0, size)
+        schema = opened.schema_arrow.remove_metadata()
+        batches = [batch.replace_schema_metadata(None) for batch in batches]
+        table = pyarrow.Table.from_batches(batches, schema)
+    except ManifestError:
+        raise
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise ManifestError(f"{file}: not a Parquet table ({reason}); write it again") from error
@@ -261,6 +278,20 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     frame.index = pd.RangeIndex(1, 1 + len(frame))
     return frame
+
+
+def _require_size(file: Path, columns: int, size: int) -> None:
+    """Refuses a table that wants far more memory than any manifest: damage, or malice."""
+    if columns > MOST_COLUMNS:
+        raise ManifestError(
+            f"{file}: has {columns:,} columns, more than {MOST_COLUMNS:,}; leave those out that"
+            " nobody reads"
+        )
+    if size > LARGEST:
+        raise ManifestError(
+            f"{file}: holds more than {LARGEST >> 20:,} MiB, unpacked; write several tables, and"
+            " leave out columns that nobody reads"
+        )
 
 
 def _whole_column(column: pyarrow.ChunkedArray) -> pyarrow.ChunkedArray:
