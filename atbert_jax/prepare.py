@@ -54,7 +54,13 @@ def write(corpus: Corpus, root: Path, folder: Path) -> bool:
     begin = f"{base}{os.sep}"
     is_outside = [not path.startswith(begin) for path in paths]
     written = [path.removeprefix(begin).replace(os.sep, "/") for path in paths]
-    corpus.rows.assign(path=written).to_csv(base / MANIFEST_CSV, index=False)
+    try:
+        corpus.rows.assign(path=written).to_csv(base / MANIFEST_CSV, index=False)
+    except UnicodeEncodeError:
+        raise ManifestError(
+            f"{root}: this name, or one in it, is no UTF-8 text, so no manifest can have it; rename"
+            " the folder"
+        ) from None
     _write_or_remove(base / LABELS, "".join(f"{label}\n" for label in corpus.labels))
     lost = [(visible(path), visible(reason)) for path, reason in corpus.left_out.items()]
     left_out = pd.DataFrame(lost, columns=["path", "reason"])

@@ -26,6 +26,7 @@ RANGES = {
     "train.keep_latest": (1, math.inf),
     "train.max_nonfinite": (1, math.inf),
     "train.modality_dropout": (0, 1),
+    "optimizer.learning_rate": (0, math.inf),
     "optimizer.trunk_rate": (0, math.inf),
     "optimizer.b1": (0, 1),
     "optimizer.b2": (0, 1),
@@ -56,9 +57,6 @@ def require_settings(config: ml_collections.ConfigDict) -> None:
         if isinstance(value, int | float) and not least <= value <= most:
             upper = "up" if most == math.inf else f"to {most}"
             raise ValueError(f"config.{name}={value}: give a number from {least} {upper}")
-    rate = config.optimizer.learning_rate
-    if not 0 < rate < math.inf:
-        raise ValueError(f"config.optimizer.learning_rate={rate}: give a number above 0")
     for name, weight in config.objectives.items():
         if not 0 <= weight < math.inf:
             raise ValueError(f"config.objectives.{name}={weight}: give a weight from 0 up")

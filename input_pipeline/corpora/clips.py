@@ -11,6 +11,9 @@ from atbert_jax.input_pipeline.corpora.corpus import OUTSIDE
 from atbert_jax.input_pipeline.manifest.places import Root
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
+# Why a file or folder is left out.
+NO_TEXT = "its name is no UTF-8 text; rename it"
+
 
 def audio_files(
     root: Path, left_out: dict[str, str] | None = None, *, allow_outside: bool = True
@@ -31,7 +34,7 @@ def audio_files(
                 continue
             path = f"{folder}{name}"
             if not _is_text(path):
-                left_out[path] = "its name is no UTF-8 text; rename it"
+                left_out[path] = NO_TEXT
             elif inside and not inside.holds(inside.path / path):
                 left_out[path] = OUTSIDE
             else:
@@ -64,16 +67,18 @@ def folders(
                 inner.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
-            inner.sort()
+            here = "" if here == "." else f"{here}/"
+            left_out |= {f"{here}{name}": NO_TEXT for name in inner if not _is_text(name)}
+            inner[:] = sorted(filter(_is_text, inner))
             for name in inner:
                 place = os.path.join(folder, name)  # noqa: PTH118
                 if not os.path.islink(place):  # noqa: PTH114
                     continue
                 if inside and not inside.holds(place):
-                    left_out[os.path.relpath(place, root).replace(os.sep, "/")] = OUTSIDE
+                    left_out[f"{here}{name}"] = OUTSIDE
                 else:
                     waiting.append(place)
-            yield ("" if here == "." else f"{here}/"), names
+            yield here, names
 
 
 def _is_text(path: str) -> bool:
