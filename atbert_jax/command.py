@@ -1,6 +1,7 @@
 """What every command shares: flags, and errors that end in one clear line."""
 
 import errno
+import itertools
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from ml_collections.config_flags.config_flags import is_config_flag
 
 from atbert_jax import choices
 from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory
+from atbert_jax.input_pipeline.text.visible import visible
 from atbert_jax.parallel import stopping
 from atbert_jax.parallel.xla_flags import set_xla_flags
 
@@ -27,6 +29,8 @@ EXTRAS = {
     "tensorflow_datasets": "prepare",
     "apache_beam": "beam",
 }
+# Flags whose values are words; those of all others can be paths.
+WORDS = ("text", "template")
 HELP = {"-h": True, "-help": True, "--help": True, "--helpshort": True, "--helpfull": False}
 
 
@@ -46,6 +50,7 @@ def run(
     Ctrl-C ends it with one line too. Where the same command `resumes`, SIGTERM does so as well, and
     the exit code is `stopping.STOPPED`.
     """
+    show_all_names()
     if resumes:
         stopping.leave_at_once()
     asked = next((argument for argument in sys.argv[1:] if argument in HELP), None)
@@ -96,7 +101,7 @@ def explain(error: Exception) -> str:
 def _parse(arguments: list[str]) -> list[str]:
     """Absl's parser, with configs by their names, and errors of overrides as one line too."""
     try:
-        return flags.FLAGS(_with_config_files(arguments))
+        return flags.FLAGS(_with_config_files(_with_homes(arguments)))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
         # What a config itself refuses comes wrapped, with its traceback as a part of the text.
         while "Error whilst parsing config file" in str(error) and error.__context__:
@@ -105,6 +110,20 @@ def _parse(arguments: list[str]) -> list[str]:
         while isinstance(error, Exception) and error.args:
             error = error.args[0]
         fail(str(error), 2)
+
+
+def _with_homes(arguments: list[str]) -> list[str]:
+    """The command line, in which `~` is a home folder behind `=` too, where shells leave it."""
+    found = arguments[:1]
+    for before, argument in itertools.pairwise(arguments):
+        flag, equals, value = argument.partition("=")
+        if equals and argument.startswith("-") and flag.lstrip("-") not in WORDS:
+            homes = ",".join(map(os.path.expanduser, value.split(",")))  # several manifests
+            argument = flag + equals + homes
+        elif before.lstrip("-") not in WORDS:
+            argument = os.path.expanduser(argument)  # noqa: PTH111  (it need not be a path)
+        found.append(argument)
+    return found
 
 
 def _with_config_files(arguments: list[str]) -> list[str]:
@@ -144,7 +163,14 @@ def config_names() -> list[str]:
     return sorted({path.stem for path in CONFIGS.glob("*.py")} - shared)
 
 
+def show_all_names() -> None:
+    """Lets names of files be printed that are no text, with their bytes escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what stands in their place may lack it
+            stream.reconfigure(errors="backslashreplace")
+
+
 def fail(message: str, code: int) -> None:
     """Ends the program with one line on stderr."""
-    sys.stderr.write(f"error: {' '.join(message.split())}\n")
+    sys.stderr.write(f"error: {visible(' '.join(message.split()))}\n")
     sys.exit(code)

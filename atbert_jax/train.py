@@ -31,14 +31,13 @@ PROFILE = flags.DEFINE_integer(
 
 def main() -> None:
     """Trains what the flags say, or describes it."""
-    from rich.console import Console
-
+    from atbert_jax.input_pipeline.progress import Terminal
     from atbert_jax.parallel import distributed
 
     if TOPOLOGY.value and not DESCRIBE.value:
         raise ValueError("--topology only compiles; add --describe")
     distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    console = Console(quiet=not distributed.is_first())
+    console = Terminal(quiet=not distributed.is_first())
     if flags_of_xla := os.environ.get("XLA_FLAGS"):
         console.print(f"XLA flags: {flags_of_xla} (set XLA_FLAGS to override)", soft_wrap=True)
     if DESCRIBE.value:

@@ -12,6 +12,7 @@ from atbert_jax.conversion import published_tagger
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import make_contract
 from atbert_jax.input_pipeline.labelling import read_names
+from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.reporting.tables import print_table
 from atbert_jax.training import checkpoint, optimizer, trained
@@ -44,7 +45,7 @@ def from_pytorch(
         ValueError: if the source is not of this family, or the folder is there already.
         OSError: if there is no such source.
     """
-    console = console or Console(width=TABLE_WIDTH)
+    console = console or Terminal(width=TABLE_WIDTH)
     with files.creating(folder) as draft:
         found, tokenizer, field = files.read_pytorch(source), None, "audio"
         if family in TEXT:
@@ -54,7 +55,7 @@ def from_pytorch(
             conversion = resnet_rules.from_pytorch(found, source, stem)
         files.write(draft, conversion, tokenizer, pytorch=False)
     print_table(conversion.table(f"{family} from {found.path}"), console)
-    console.print(f"train with --config.init.{field}={folder}", highlight=False)
+    console.print(f"train with --config.init.{field}={folder}", highlight=False, markup=False)
     if family in TEXT and tokenizer is None:
         console.print("the source has no tokenizer: give --config.text.tokenizer as well")
 
@@ -83,7 +84,7 @@ def tagger_from_pytorch(
             already.
         OSError: if there is no such source.
     """
-    console = console or Console(width=TABLE_WIDTH)
+    console = console or Terminal(width=TABLE_WIDTH)
     config = published_tagger.published_config(model, dataset, read_names(labels) if labels else ())
     config.init.audio = source  # so that reports say where it comes from
     with files.creating(folder) as draft:
@@ -94,9 +95,10 @@ def tagger_from_pytorch(
     own = config.tagger.attention
     width = "" if own == published else f" --config.tagger.attention={own}"
     console.print(
-        f"use it with `python -m atbert_jax.predict --checkpoint {folder} FILE`, train with"
-        f" --config configs/tagger.py:{given} --config.init_from={folder}{width}",
+        f"use it with `atbert predict --checkpoint {folder} FILE`, train with"
+        f" --config tagger:{given} --config.init_from={folder}{width}",
         highlight=False,
+        markup=False,
     )
 
 
@@ -145,7 +147,7 @@ def to_pytorch(
     Raises:
         ValueError: if the model has no such part, or the folder is there already.
     """
-    console = console or Console(width=TABLE_WIDTH)
+    console = console or Terminal(width=TABLE_WIDTH)
     with files.creating(folder) as draft:
         model = trained.load(workdir, step)
         conversion = FAMILIES[family].to_pytorch(model)

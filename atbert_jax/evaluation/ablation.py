@@ -25,7 +25,7 @@ from atbert_jax.evaluation.ablation_report import write_comparison
 from atbert_jax.evaluation.comparison import Outcome
 from atbert_jax.evaluation.evaluate_run import evaluate
 from atbert_jax.evaluation.grid import Settings
-from atbert_jax.input_pipeline.progress import Meter
+from atbert_jax.input_pipeline.progress import Meter, Terminal
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.parallel import distributed
 from atbert_jax.reporting.report import plain
@@ -120,6 +120,7 @@ def ablate(
     console.print(
         f"{len(cells)} cells x {len(replicates)} = {len(runs)} runs, {done} of them done",
         highlight=False,
+        markup=False,
     )
     meter = Meter("runs", len(runs), "runs", done=done, console=console)
     with _stopping_at_once(console), meter:
@@ -132,7 +133,9 @@ def ablate(
             meter.advance(note=run.name)
     for table in write_comparison(workdir, config, cells, outcomes(), metrics, split):
         print_table(table, console)
-    console.print(f"report: {workdir / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(
+        f"report: {workdir / 'report.html'}", highlight=False, markup=False, soft_wrap=True
+    )
     _require_measured(outcomes(), metrics)
     return outcomes()
 
@@ -162,7 +165,11 @@ def train_and_evaluate(
             train(stage, workdir, console)
         with _timed(folder, "evaluation"):
             found = evaluate(
-                workdir, split, workdir / "report", with_baseline=False, console=Console(quiet=True)
+                workdir,
+                split,
+                workdir / "report",
+                with_baseline=False,
+                console=Terminal(quiet=True),
             )
         own = {metric: found[metric] for metric in ("loss", *objectives.named(stage))}
         measured |= scalars(plain(own))

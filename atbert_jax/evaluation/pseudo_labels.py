@@ -24,6 +24,7 @@ from rich.console import Console
 from atbert_jax.evaluation.prediction import Answer, Predictor
 from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.training import trained
 
@@ -98,14 +99,19 @@ def write(
     """
     if output.suffix != ".jsonl" or output.exists():
         raise ValueError(f"{output}: name a new file with the extension .jsonl")
-    console = console or Console()
+    console = console or Terminal()
     with whole_file.writing(output) as file:
         counts = _write(checkpoint, file, records, output.parent, chunks=chunks, console=console)
     written, lost, outside = counts
-    console.print(f"{written} rows in {output}; {lost} could not be read", highlight=False)
+    console.print(
+        f"{written} rows in {output}; {lost} could not be read", highlight=False, markup=False
+    )
     if outside:
         folder = os.path.realpath(output.parent)
-        console.print(f"{outside} are outside of {folder}: train with --config.data.allow_outside")
+        console.print(
+            f"{outside} are outside of {folder}: train with --config.data.allow_outside",
+            markup=False,
+        )
     return written, lost
 
 
@@ -138,7 +144,7 @@ def _write(
     written = lost = outside = 0
     for answer in predictor.predict(wanted):
         if answer.error:
-            console.print(f"left out: {answer.error}", highlight=False)
+            console.print(f"left out: {answer.error}", highlight=False, markup=False)
             lost += 1
             continue
         file.write((json.dumps(_row(answer, folder), ensure_ascii=False) + "\n").encode())

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.input_pipeline.text.visible import visible_lines
 from atbert_jax.reporting.tables import Table, format_cell, is_number
 
 TEMPLATE = "report.html.jinja"
@@ -107,7 +108,10 @@ def write_report(output: Path, report: Report) -> Path:
 
 
 def render(report: Report) -> str:
-    """Returns the HTML of a report: text escaped, style and pictures inside, no script, no link."""
+    """Returns the HTML of a report: text escaped, style and pictures inside, no script, no link.
+
+    Characters that nobody sees, and those that turn the direction of reading, are shown as escapes.
+    """
     import jinja2  # which predicting, that shares tables and figures with reports, does without
 
     environment = jinja2.Environment(
@@ -116,6 +120,7 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible_lines(value) if isinstance(value, str) else value,
     )
     environment.filters["cell"] = format_cell
     config = json.dumps(plain(report.config), ensure_ascii=False, indent=2)

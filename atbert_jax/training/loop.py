@@ -8,9 +8,9 @@ from typing import NoReturn
 import ml_collections
 from rich.console import Console
 
-from atbert_jax.input_pipeline.progress import Meter
+from atbert_jax.input_pipeline.progress import Meter, Terminal
 from atbert_jax.parallel import distributed, sharding
-from atbert_jax.training import checkpoint, inputs, lock, optimizer, run_log, starting
+from atbert_jax.training import checkpoint, inputs, lock, optimizer, readiness, run_log, starting
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.profiling import Trace
 from atbert_jax.training.state import TrainState, initialize, lay_out
@@ -57,16 +57,18 @@ def train(
         SystemExit: with `distributed.STOPPED` after SIGTERM or SIGINT, when the state is saved.
     """
     first_process, steps = distributed.is_first(), config.train.steps
-    console = console or Console() if first_process else Console(quiet=True)
+    console = console or Terminal() if first_process else Terminal(quiet=True)
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(lock.held(workdir, needed=first_process))
 
         # What it reads.
+        readiness.require_settings(config)
         mesh = inputs.make_mesh(config)
         updates, reloads = optimizer.build(config.optimizer, steps), optimizer.reloads(config)
         preprocessing = starting.preprocessing(config, workdir, preprocessing)
         dataset = inputs.load(config, workdir, console, preprocessing)
+        readiness.require_measurable(config, dataset, console)
         batches, size = inputs.make_batches(config, dataset, workdir), config.train.batch_size
         read = functools.partial(batches.train, "train", size, rows=sharding.rows(mesh, size))
 

@@ -29,9 +29,13 @@ def require_same(
 ) -> None:
     """Refuses to go on with a run under another config.
 
+    Splits of a run that were not stratified stay as they were drawn, and `new` says so then.
+
     Raises:
         CheckpointError: naming the fields that differ.
     """
+    if not old.data.stratify:
+        new.data.stratify = False
     differ = sameness.changes(sameness.fields(old), sameness.fields(new), CHANGEABLE)
     if differ:
         raise CheckpointError(

@@ -6,8 +6,11 @@ import threading
 from pathlib import Path
 
 from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.text.visible import visible
 
 FILE = "bad_records.jsonl"
+# More of them say nothing new.
+SAID = 20
 
 
 class BadRecords:
@@ -15,7 +18,12 @@ class BadRecords:
 
     Args:
         folder: Where `bad_records.jsonl` is written, one object a record; None writes nothing.
+
+    Attributes:
+        first: Why the first one cannot be read; '' as long as there is none.
     """
+
+    first: str = ""
 
     def __init__(self, folder: Path | None) -> None:
         self._path = folder / FILE if folder else None
@@ -33,7 +41,12 @@ class BadRecords:
             if (record.id, record.path) in self._seen:
                 return
             self._seen.add((record.id, record.path))
-            logging.getLogger(__name__).warning("left out: %s", error)
+            self.first = self.first or str(error)
+            log, count = logging.getLogger(__name__), len(self._seen)
+            if count <= SAID:
+                log.warning("left out: %s", visible(str(error)))
+            if count == SAID:
+                log.warning("left out: further ones are not said here, but counted")
             if self._path:
                 row = {"id": record.id, "path": str(record.path), "reason": str(error)}
                 with self._path.open("a", encoding="utf-8") as file:

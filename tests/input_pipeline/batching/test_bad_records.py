@@ -54,3 +54,17 @@ def test_many_threads(tmp_path):
         list(pool.map(lambda record: bad.add(record, AudioError("broken")), records))
     assert len(bad) == 20
     assert sorted(int(row["id"]) for row in rows(tmp_path)) == list(range(20))
+
+
+def test_what_is_said_ends_and_what_is_counted_does_not(tmp_path, caplog):
+    bad = BadRecords(tmp_path)
+    assert bad.first == ""
+    for number in range(100):
+        path = Path(f"/x/{number}\x1b.wav")
+        bad.add(Record(str(number), path), AudioError(f"{path}: no such file"))
+    assert len(bad) == len(rows(tmp_path)) == 100
+    assert bad.first == "/x/0\x1b.wav: no such file"
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 21
+    assert said[0] == "left out: /x/0\\x1b.wav: no such file"
+    assert "counted" in said[-1]
