@@ -22,7 +22,7 @@ class Pcm16:
         sample_rate: In Hz.
     """
 
-    channels = 1
+    channels, format = 1, "WAV"
 
     def __init__(self, samples: np.ndarray, sample_rate: int) -> None:
         self.samplerate, self.frames = sample_rate, len(samples)
@@ -39,6 +39,10 @@ class Pcm16:
         if size > len(sound) - HEADER.size:
             return None
         return cls(np.frombuffer(sound, "<i2", size // 2, HEADER.size), rate)
+
+    def seekable(self) -> bool:
+        """Whether `seek` is possible."""
+        return True
 
     def seek(self, frame: int) -> None:
         """Goes to a frame."""

@@ -18,6 +18,10 @@ WHOLE_SECONDS = 12.0
 # Where chunks overlap, clips up to this length are decoded whole, too.
 OVERLAPPED_SECONDS = 60.0
 
+# A file that lacks more than this of what its header announces is shorter than that; less is what
+# encoders add to an mp3 and decoders leave out.
+MISSING_SECONDS = 0.25
+
 
 class Reader:
     """Reads segments of records; remembers decoded short files within a memory budget.
@@ -61,6 +65,9 @@ class Reader:
             AudioError: if the file is not readable or ends before the record starts.
         """
         exact = position is None and self.segmenting.layout == "windows"
+        return self._duration(record, exact=exact)
+
+    def _duration(self, record: Record, *, exact: bool) -> float:
         path, place = record.path, record.place
         end = self._file_duration(path, self.sample_rate, exact=exact, place=place)
         if record.start >= end:
@@ -95,6 +102,24 @@ class Reader:
             AudioError: if the file is not readable.
         """
         duration = self.duration(record, position)
+        try:
+            out, samples, lacks = self._cut(record, chunk, position, duration)
+        except AudioError:
+            lacks = True
+            if self._duration(record, exact=True) >= duration - MISSING_SECONDS:
+                raise
+        if lacks:
+            # The header says more than there is. A crop must not be the silence behind the end.
+            duration = min(duration, self._duration(record, exact=True))
+            out, samples, _ = self._cut(record, chunk, position, duration)
+        if not samples.any():
+            raise AudioError(f"{where(record.path, record.place)}: ends before its header says")
+        return out, samples
+
+    def _cut(
+        self, record: Record, chunk: int, position: float | None, duration: float
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """What `segments` returns of a clip of so many seconds, and whether a part is missing."""
         starts, mask = self.segmenting.starts(duration, self.sample_rate, chunk, position)
         length = self.segmenting.samples(self.sample_rate)
         out = np.zeros((self.segmenting.segments, length), np.float32)
@@ -103,19 +128,22 @@ class Reader:
         if self._is_read_whole(record, duration, position):
             waveform, origin = self._memory.get(record), 0.0
         elif self.segmenting.layout == "windows":
-            seconds = min(len(real) * self.segmenting.seconds, duration - starts[0])
             origin = float(starts[0])
+            seconds = min(len(real) * self.segmenting.seconds, duration - origin)
             begin = record.start + origin
             waveform = read(record.path, self.sample_rate, begin, seconds, record.place)
         else:
-            for index in real:
-                begin = record.start + float(starts[index])
-                seconds = min(self.segmenting.seconds, duration - float(starts[index]))
-                part = read(record.path, self.sample_rate, begin, seconds, record.place)[:length]
-                out[index, : len(part)], samples[index] = part, len(part)
-            return out, samples
+            waveform = None
         for index in real:
-            begin = round((float(starts[index]) - origin) * self.sample_rate)
-            part = waveform[begin : begin + length]
+            begin = float(starts[index])
+            if waveform is None:
+                seconds = min(self.segmenting.seconds, duration - begin)
+                at = record.start + begin
+                part = read(record.path, self.sample_rate, at, seconds, record.place)[:length]
+            else:
+                begin = round((begin - origin) * self.sample_rate)
+                part = waveform[begin : begin + length]
             out[index, : len(part)], samples[index] = part, len(part)
-        return out, samples
+        expected = np.clip(duration - starts[real], 0, self.segmenting.seconds).sum()
+        lacks = samples.sum() < (expected - MISSING_SECONDS) * self.sample_rate
+        return out, samples, bool(lacks)

@@ -5,19 +5,13 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+from atbert_jax.input_pipeline.audio import formats
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 
 def audio_files(root: Path) -> list[str]:
     """The paths of all audio files below a folder, relative to it, in order."""
-    return sorted(
-        os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")  # noqa: PTH118
-        for folder, _, names in os.walk(root, followlinks=True)
-        for name in names
-        # Archives of macOS have files as ._name.mp3, which are no audio.
-        if name.lower().endswith(EXTENSIONS) and not name.startswith(".")
-    )
+    return formats.in_folder(root)
 
 
 def by_name(root: Path) -> dict[str, str]:

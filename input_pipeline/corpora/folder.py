@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
-from atbert_jax.input_pipeline.corpora.clips import audio_files
+from atbert_jax.input_pipeline.audio import foreign, formats
 from atbert_jax.input_pipeline.corpora.corpus import Corpus
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
@@ -29,9 +28,9 @@ def read(root: Path, variant: str) -> Corpus:
     Raises:
         ManifestError: if there is none, or one lies in no class' folder.
     """
-    found = audio_files(root)
+    found, left_out = foreign.audio_files(root)
     if not found:
-        raise ManifestError(f"{root}: no audio files in it ({', '.join(EXTENSIONS)})")
+        raise ManifestError(f"{root}: no audio files in it ({formats.described(left_out)})")
     parts = [path.split("/") for path in found]
     has_splits = all(part[0].lower() in SPLITS for part in parts)
     depth = 1 if has_splits else 0
@@ -44,4 +43,4 @@ def read(root: Path, variant: str) -> Corpus:
     rows = pd.DataFrame({"path": found, "label": [part[depth] for part in parts]})
     if has_splits:
         rows["split"] = [SPLITS[part[0].lower()] for part in parts]
-    return Corpus(rows, task="single_label")
+    return Corpus(rows, task="single_label", left_out=left_out)
