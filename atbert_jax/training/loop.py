@@ -285,6 +285,7 @@ class Run:
         values["train/nonfinite_steps"] = rows[-1]["nonfinite_steps"]
         values["train/nonfinite_in_a_row"] = max(row["nonfinite_in_a_row"] for row in rows)
         values["train/bad_records"] = len(self.bad_records)
+        values["train/odd_records"] = self.bad_records.odd
         values["train/learning_rate"] = float(
             optimizer.schedule(self.config.optimizer, self.config.train.steps)(number - 1)
         )

@@ -187,7 +187,9 @@ def _reason(path: Path, error: Exception) -> str:
     reason = str(error).split(": ")[-1].rstrip(".") or type(error).__name__
     # libsndfile's words of a .mp3 in which it finds no frame.
     if reason.startswith("File does not exist or is not a regular file"):
-        reason = f"holds no sound of the kind that its name says; {mend(path)}"
+        reason = "there is no frame of sound in it, whatever its name says"
+    elif "malformed" in reason or "unimplemented" in reason.lower():
+        reason = f"{reason}; {mend(path)}"
     return reason
 
 

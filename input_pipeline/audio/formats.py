@@ -31,6 +31,14 @@ SIGNATURES = (
     (0, b"\x0b\x77", "AC-3", "ac3"),
     (0, b"ADIF", "AAC", "aac"),
 )
+# What libsndfile reads most of, but not with every codec.
+CONTAINERS = {
+    b"RIFF": ("WAV", "wav"),
+    b"RF64": ("RF64", "wav"),
+    b"FORM": ("AIFF", "aiff"),
+    b"caff": ("CAF", "caf"),
+    b"OggS": ("Ogg", "ogg"),
+}
 # Of what is read, to tell what a file is; tags before it are passed over.
 HEAD = 16
 ADTS_HEADER = 7
@@ -63,6 +71,12 @@ def foreign(path: Path) -> tuple[str, str] | None:
         if head[place : place + len(signature)] == signature:
             return name, demuxer
     return None
+
+
+def container(path: Path) -> tuple[str, str] | None:
+    """What a file is that ffmpeg may read where libsndfile does not, as `foreign`; else None."""
+    with path.open("rb") as file:
+        return CONTAINERS.get(file.read(4))
 
 
 def _is_adts(head: bytes) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from atbert_jax.input_pipeline.audio import formats, levels, remarks, streams
+from atbert_jax.input_pipeline.audio import foreign, formats, levels, remarks, streams
 from atbert_jax.input_pipeline.audio.errors import AudioError
 from atbert_jax.input_pipeline.audio.streams import Stream
 
@@ -53,7 +53,19 @@ def _inspect(path: Path, size: int, changed: int) -> Inspection:
         with soundfile.SoundFile(os.fsencode(path)) as file:
             return Inspection(scale=_scale(path, file))
     except soundfile.LibsndfileError:
-        return Inspection()  # whoever reads it is told
+        return Inspection(foreign=_by_ffmpeg(path))
+
+
+def _by_ffmpeg(path: Path) -> tuple[str, str] | None:
+    """What a file is that libsndfile refuses and ffmpeg decodes; None leaves the refusal to be."""
+    kind = formats.container(path)
+    if not kind or not foreign.is_there():
+        return None
+    try:
+        foreign.decode(path, *kind)
+    except AudioError:
+        return None
+    return kind
 
 
 def _scale(path: Path, file: soundfile.SoundFile) -> float:

@@ -27,5 +27,5 @@ def add(source: str, remark: str) -> None:
 
 def of(source: str) -> str:
     """What was said of a file; '' if nothing was."""
-    with _lock:
-        return "; ".join(_remarks.get(source, ()))
+    said = _remarks.get(source)
+    return "; ".join(list(said)) if said else ""

@@ -18,7 +18,7 @@ from typing import BinaryIO, Self
 import numpy as np
 import soundfile
 
-from atbert_jax.input_pipeline.audio import flac, mpeg
+from atbert_jax.input_pipeline.audio import flac, mpeg, remarks
 from atbert_jax.input_pipeline.audio.errors import AudioError
 from atbert_jax.input_pipeline.audio.formats import tag_size
 
@@ -71,7 +71,7 @@ def find(path: Path) -> tuple[Stream, ...]:
         elif head[:4] == flac.SIGNATURE:
             found = _flac(file, begin, size)
         elif head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-            found = _wav(file, begin, size)
+            found = _wav(path, file, begin, size)
         elif mpeg.begins(head) or (path.suffix.lower() in MPEG_EXTENSIONS and _is_bare(head)):
             found = _mpeg(path, file, begin)
         else:
@@ -149,7 +149,7 @@ def _reaches(data: bytes, count: int) -> bool:
         return False
 
 
-def _wav(file: BinaryIO, begin: int, size: int) -> tuple[Stream, ...]:
+def _wav(path: Path, file: BinaryIO, begin: int, size: int) -> tuple[Stream, ...]:
     """Puts right a header that was written before the sound, and divides joined files."""
     file.seek(begin)
     head = file.read(WAV_HEAD)
@@ -165,11 +165,15 @@ def _wav(file: BinaryIO, begin: int, size: int) -> tuple[Stream, ...]:
     behind = file.read(12)
     if behind[:4] == b"RIFF" and behind[8:] == b"WAVE":
         first = Stream(begin, begin + end)
-        return (first, *(_wav(file, begin + end, size) or (Stream(begin + end, size),)))
+        return (first, *(_wav(path, file, begin + end, size) or (Stream(begin + end, size),)))
     if _is_chunk(behind, rest):
         return ()
     whole = struct.pack("<I", min(size - begin - data, 2**32 - 1))
     head = head[:4] + struct.pack("<I", min(size - begin - 8, 2**32 - 1)) + head[8 : data - 4]
+    remarks.add(
+        str(path),
+        f"was never finished: its header tells {length} bytes of sound, and {rest} more are heard",
+    )
     return (Stream(begin + data, size, head + whole),)
 
 
