@@ -38,6 +38,8 @@ BLOCK = 2**22
 # silence is that small, but damaged files exaggerate, and an evaluation would ask for each chunk.
 FRAMES_PER_BYTE = 64
 
+# What encoders add to an mp3, and decoders leave out.
+MOST_PADDING_SECONDS = 0.25
 # A file that says it is empty and has more bytes than these is not.
 EMPTY_BYTES = 4096
 
@@ -115,9 +117,14 @@ def _blocks(file: File, frames: int) -> Iterator[np.ndarray]:
 
 
 def _go_to(file: File, frame: int) -> None:
-    """Goes to a frame; in codecs as GSM, which have no other way, by decoding what is before."""
+    """Goes to a frame; in codecs as GSM, which have no other way, by decoding what is before.
+
+    Raises:
+        OSError: if damage is in the way.
+    """
     if file.seekable():
-        file.seek(frame)
+        if file.seek(frame) != frame:
+            raise OSError(f"nothing can be decoded from {frame / file.samplerate:g} s on")
     else:
         for _ in _blocks(file, frame):
             pass
@@ -144,8 +151,15 @@ def file_duration(
         frames = file.frames
         if isinstance(file, soundfile.SoundFile):
             size = path.stat().st_size if place is None else len(file.name.getbuffer())
-            if frames > size * FRAMES_PER_BYTE or (exact and file.format == "MP3"):
+            if frames > size * FRAMES_PER_BYTE:
                 frames = _count(where(path, place), file)
+        if exact and file.format == "MP3" and not _is_counted(file):
+            frames = _count(where(path, place), file)
+            if file.frames - frames > MOST_PADDING_SECONDS * file.samplerate:
+                raise AudioError(
+                    f"{where(path, place)}: only {frames / file.samplerate:.1f} of its"
+                    f" {file.frames / file.samplerate:.1f} s can be decoded; {mend(path)}"
+                )
         if frames <= 0:
             raise AudioError(f"{where(path, place)}: holds no samples{_hint(path, place)}")
         return frames / file.samplerate
@@ -163,7 +177,7 @@ def file_sample_rate(path: Path, place: int | None = None) -> int | None:
         return file.samplerate
 
 
-def _count(source: str, file: soundfile.SoundFile) -> int:
+def _count(source: str, file: soundfile.SoundFile | Joined) -> int:
     try:
         return count(file)
     except soundfile.LibsndfileError:
@@ -171,6 +185,10 @@ def _count(source: str, file: soundfile.SoundFile) -> int:
             f"{source}: its header does not say how long it is, or announces more than there is;"
             " encode it again"
         ) from None
+
+
+def _is_counted(file: File) -> bool:
+    return isinstance(file, Joined) and file.is_counted
 
 
 def _hint(path: Path, place: int | None) -> str:

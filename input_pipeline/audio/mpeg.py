@@ -28,15 +28,23 @@ HALVED = {0: 2, 2: 1, 3: 0}
 SYNC = re.compile(rb"\xff[\xe2-\xe7\xf2-\xff][\x10-\xef]", re.DOTALL)
 # So many frames must follow each other where the first of a run is searched.
 ENOUGH = 3
-# Decoders pass over less damage than this, and give up at more.
-GAP = 1024
+# In noise one byte in 4000 looks like the first of a header. More are made to be a nuisance.
+MOST_TRIED = 100_000
+
+# Between two runs; most have one or two.
+MOST_TAGS = 8
 
 # A frame with these has no sound, but says how much the others have. Where they stand in it, by the
 # version and the channels, and two bytes later behind a checksum.
 TITLES = (b"Xing", b"Info", b"VBRI")
-PLACES = {13, 15, 21, 23, 36, 38}
+PLACES = (13, 15, 21, 23, 36, 38)
+NOTHING = bytes(9)
 # Of what is written into one: the title, flags (frames and bytes are given), and these.
 HEADER_SIZE = 192
+
+
+class TooMuchDamageError(ValueError):
+    """What is no frame is so much like frames that it would take minutes to find the others."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +96,7 @@ class Run:
         count, size = self.frames.to_bytes(4, "big"), self.end - self.first
         if self.announced is not None:
             own = data[self.begin : self.first]
-            place = next(p for p in sorted(PLACES) if own[p : p + 4] in TITLES)
+            place = next(p for p in PLACES if own[p : p + 4] in TITLES)
             if own[place : place + 4] != b"VBRI" and own[place + 7] & 3 == 3:
                 size = (size + len(own)).to_bytes(4, "big")
                 return own[: place + 8] + count + size + own[place + 16 :]
@@ -140,17 +148,16 @@ def _frames(data: bytes, at: int) -> Iterator[tuple[int, int]]:
 
 
 def _next(data: bytes, at: int) -> int:
-    """Where the next frames begin, behind tags and damage; the end of the data without any."""
-    while at < len(data):
-        if size := tag_size(data[at : at + 10]):
-            at += size
-        elif data[at : at + 3] == b"TAG":
-            at += 128
-        elif data[at : at + 8] == b"APETAGEX":
-            at += 32 + int.from_bytes(data[at + 12 : at + 16], "little")
-        else:
-            break
-    while found := SYNC.search(data, at):
+    """Where the next frames begin, behind tags and damage; the end of the data without any.
+
+    Raises:
+        TooMuchDamageError: if there is.
+    """
+    for _ in range(MOST_TAGS):
+        at += _tag_size(data, at)
+    for _ in range(MOST_TRIED):
+        if not (found := SYNC.search(data, at)):
+            return len(data)
         at = found.start()
         count, end = 0, at
         for _, end in _frames(data, at):  # noqa: B007
@@ -160,7 +167,16 @@ def _next(data: bytes, at: int) -> int:
         if count and _is_end(data, end):
             return at
         at += 1
-    return len(data)
+    raise TooMuchDamageError
+
+
+def _tag_size(data: bytes, at: int) -> int:
+    """Bytes of the tag that begins here; 0 without any."""
+    if data[at : at + 3] == b"TAG":
+        return 128
+    if data[at : at + 8] == b"APETAGEX":
+        return 32 + int.from_bytes(data[at + 12 : at + 16], "little")
+    return tag_size(data[at : at + 10])
 
 
 def _is_end(data: bytes, at: int) -> bool:
@@ -174,17 +190,20 @@ def runs(data: bytes) -> list[Run]:
 
     A new one begins with each frame that announces a length, where version, layer, rate or the
     number of channels change, and behind tags and damage.
+
+    Raises:
+        TooMuchDamageError: if they cannot be told from what is between them.
     """
-    headers = {title - place: title for title in _titles(data) for place in PLACES}
     found: list[Run] = []
     at = _next(data, 0)
     while at < len(data):
         begin, announced, first, count, end = at, None, at, 0, at
         for start, stop in _frames(data, at):
-            if start in headers and headers[start] < stop:
+            title = _title(data, start)
+            if title and title < stop:
                 if count:
                     break
-                announced, first = _announced(data, headers[start]), stop
+                announced, first = _announced(data, title), stop
             else:
                 count += 1
             end = stop
@@ -192,16 +211,17 @@ def runs(data: bytes) -> list[Run]:
             header = data[first : first + 4]
             found.append(Run(begin, end, count, announced, first, header))
         at = _next(data, max(end, at + 1))
-    return _joined(found, data)
+    return found
 
 
-def _titles(data: bytes) -> Iterator[int]:
-    """Where the words stand that only headers have, and other things by chance."""
-    for title in TITLES:
-        at = data.find(title)
-        while at >= 0:
-            yield at
-            at = data.find(title, at + 1)
+def _title(data: bytes, at: int) -> int | None:
+    """Where in the frame that begins here the title stands; None in a frame with sound.
+
+    What is before it is 0, which it is in few others, behind a checksum if there is one.
+    """
+    if data[at + 1] & 1 and data[at + 4 : at + 13] != NOTHING:
+        return None
+    return next((at + p for p in PLACES if data[at + p : at + p + 4] in TITLES), None)
 
 
 def _announced(data: bytes, at: int) -> int:
@@ -210,25 +230,6 @@ def _announced(data: bytes, at: int) -> int:
         return int.from_bytes(data[at + 14 : at + 18], "big")
     has_frames = data[at + 7] & 1 if at + 12 <= len(data) else 0
     return int.from_bytes(data[at + 8 : at + 12], "big") if has_frames else 0
-
-
-def _joined(found: list[Run], data: bytes) -> list[Run]:
-    """The runs, of which those are one that only a little damage divides."""
-    joined: list[Run] = []
-    for run in found:
-        last = joined[-1] if joined else None
-        if (
-            last
-            and run.announced is None
-            and run.begin - last.end < GAP
-            and _kind(data, run.first) == _kind(data, last.first)
-            and not tag_size(data[last.end : last.end + 10])
-        ):
-            count = last.frames + run.frames
-            joined[-1] = dataclasses.replace(last, end=run.end, frames=count)
-        else:
-            joined.append(run)
-    return joined
 
 
 def begins(head: bytes) -> bool:

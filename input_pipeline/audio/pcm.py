@@ -44,9 +44,10 @@ class Pcm16:
         """Whether `seek` is possible."""
         return True
 
-    def seek(self, frame: int) -> None:
-        """Goes to a frame."""
+    def seek(self, frame: int) -> int:
+        """Goes to a frame, and says to which."""
         self._place = frame
+        return frame
 
     def read(self, frames: int, **_: object) -> np.ndarray:
         """The next frames, or what there is of them, (T, 1), float32 in [-1, 1)."""

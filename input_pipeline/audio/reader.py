@@ -7,6 +7,7 @@ import numpy as np
 from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, read, read_clip
 from atbert_jax.input_pipeline.audio.memory import Memory
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.streams import mend
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.manifest.shards import where
 
@@ -18,8 +19,7 @@ WHOLE_SECONDS = 12.0
 # Where chunks overlap, clips up to this length are decoded whole, too.
 OVERLAPPED_SECONDS = 60.0
 
-# A file that lacks more than this of what its header announces is shorter than that; less is what
-# encoders add to an mp3 and decoders leave out.
+# Less than this may be missing: encoders add it to an mp3, and decoders leave it out.
 MISSING_SECONDS = 0.25
 
 
@@ -65,9 +65,6 @@ class Reader:
             AudioError: if the file is not readable or ends before the record starts.
         """
         exact = position is None and self.segmenting.layout == "windows"
-        return self._duration(record, exact=exact)
-
-    def _duration(self, record: Record, *, exact: bool) -> float:
         path, place = record.path, record.place
         end = self._file_duration(path, self.sample_rate, exact=exact, place=place)
         if record.start >= end:
@@ -99,27 +96,22 @@ class Reader:
             what is behind them is silence. Of a segment that is padding altogether none are.
 
         Raises:
-            AudioError: if the file is not readable.
+            AudioError: if the file is not readable, or not as far as it should be.
         """
         duration = self.duration(record, position)
-        try:
-            out, samples, lacks = self._cut(record, chunk, position, duration)
-        except AudioError:
-            lacks = True
-            if self._duration(record, exact=True) >= duration - MISSING_SECONDS:
-                raise
-        if lacks:
-            # The header says more than there is. A crop must not be the silence behind the end.
-            duration = min(duration, self._duration(record, exact=True))
-            out, samples, _ = self._cut(record, chunk, position, duration)
-        if not samples.any():
-            raise AudioError(f"{where(record.path, record.place)}: ends before its header says")
+        out, samples, missing = self._cut(record, chunk, position, duration)
+        if missing > MISSING_SECONDS or not samples.any():
+            # Silence must not stand for sound that is announced and cannot be had.
+            raise AudioError(
+                f"{where(record.path, record.place)}: {missing:.1f} s that it should have cannot be"
+                f" decoded; {mend(record.path)}"
+            )
         return out, samples
 
     def _cut(
         self, record: Record, chunk: int, position: float | None, duration: float
-    ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """What `segments` returns of a clip of so many seconds, and whether a part is missing."""
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """What `segments` returns of a clip of so many seconds, and how many are missing."""
         starts, mask = self.segmenting.starts(duration, self.sample_rate, chunk, position)
         length = self.segmenting.samples(self.sample_rate)
         out = np.zeros((self.segmenting.segments, length), np.float32)
@@ -145,5 +137,4 @@ class Reader:
                 part = waveform[begin : begin + length]
             out[index, : len(part)], samples[index] = part, len(part)
         expected = np.clip(duration - starts[real], 0, self.segmenting.seconds).sum()
-        lacks = samples.sum() < (expected - MISSING_SECONDS) * self.sample_rate
-        return out, samples, bool(lacks)
+        return out, samples, float(expected - samples.sum() / self.sample_rate)

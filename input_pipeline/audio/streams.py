@@ -24,6 +24,8 @@ from atbert_jax.input_pipeline.audio.formats import tag_size
 
 # Streams are held in memory while they are read, if they are no longer than this.
 MOST_BYTES = 2**30
+# What has more parts is no music any more, and takes long to read.
+MOST_STREAMS = 1000
 # Of a FLAC whose length is not known, the end is looked for in so many blocks.
 LAST_BLOCKS = 8
 # Frames that are counted at a time.
@@ -61,15 +63,19 @@ def find(path: Path) -> tuple[Stream, ...]:
     """
     with path.open("rb") as file:
         size, begin = os.fstat(file.fileno()).st_size, 0
-        head = file.read(16)
+        head, tags = file.read(16), 0
         while tag := tag_size(head):
+            if (tags := tags + 1) > mpeg.MOST_TAGS:
+                raise AudioError(
+                    f"{path}: begins with more than {mpeg.MOST_TAGS} tags; {mend(path)}"
+                )
             begin += tag
             file.seek(begin)
             head = file.read(16)
         if head[:4] == b"OggS":
-            found = _ogg(file)
+            found = _ogg(path, file)
         elif head[:4] == flac.SIGNATURE:
-            found = _flac(file, begin, size)
+            found = _flac(path, file, begin, size)
         elif head[:4] == b"RIFF" and head[8:12] == b"WAVE":
             found = _wav(path, file, begin, size)
         elif mpeg.begins(head) or (path.suffix.lower() in MPEG_EXTENSIONS and _is_bare(head)):
@@ -90,12 +96,17 @@ def mend(path: Path, to: str = ".wav") -> str:
     return f"convert it: ffmpeg -i {shlex.quote(str(path))} {shlex.quote(str(made))}"
 
 
+def _require_few(path: Path, count: int) -> None:
+    if count > MOST_STREAMS:
+        raise AudioError(f"{path}: is damaged, or joined, in {count - 1} places; {mend(path)}")
+
+
 def _is_bare(head: bytes) -> bool:
     """Whether a file begins as none with a container does."""
     return head[:4] not in (b"RIFF", b"RF64", b"FORM", b".snd", b"caff", b"riff")
 
 
-def _ogg(file: BinaryIO) -> tuple[Stream, ...]:
+def _ogg(path: Path, file: BinaryIO) -> tuple[Stream, ...]:
     """The links of a chain: each begins with first pages, behind pages that are no first ones."""
     file.seek(0)
     data = file.read()
@@ -107,12 +118,13 @@ def _ogg(file: BinaryIO) -> tuple[Stream, ...]:
         was_first = is_first
         count = data[at + 26]
         at = data.find(b"OggS", at + 27 + count + sum(data[at + 27 : at + 27 + count]))
+    _require_few(path, len(begins))
     if len(begins) < 2:
         return ()
     return tuple(map(Stream, begins, [*begins[1:], len(data)]))
 
 
-def _flac(file: BinaryIO, begin: int, size: int) -> tuple[Stream, ...]:
+def _flac(path: Path, file: BinaryIO, begin: int, size: int) -> tuple[Stream, ...]:
     file.seek(begin)
     header = file.read(42)
     if size - begin > flac.LARGE and flac.fits(file, begin, size, header):
@@ -120,6 +132,7 @@ def _flac(file: BinaryIO, begin: int, size: int) -> tuple[Stream, ...]:
     file.seek(begin)
     data = file.read()
     begins = [found.start() for found in flac.STREAM.finditer(data)]
+    _require_few(path, len(begins))
     streams = []
     for start, end in itertools.pairwise([*begins, len(data)]):
         part = data[start:end]
@@ -150,31 +163,40 @@ def _reaches(data: bytes, count: int) -> bool:
 
 
 def _wav(path: Path, file: BinaryIO, begin: int, size: int) -> tuple[Stream, ...]:
-    """Puts right a header that was written before the sound, and divides joined files."""
-    file.seek(begin)
-    head = file.read(WAV_HEAD)
-    data = _wav_data(head)
-    if data is None:
-        return ()
-    length = int.from_bytes(head[data - 4 : data], "little")
-    end = data + length + length % 2
-    rest = size - begin - end
-    if rest < LEAST_REST:
-        return ()
-    file.seek(begin + end)
-    behind = file.read(12)
-    if behind[:4] == b"RIFF" and behind[8:] == b"WAVE":
-        first = Stream(begin, begin + end)
-        return (first, *(_wav(path, file, begin + end, size) or (Stream(begin + end, size),)))
-    if _is_chunk(behind, rest):
-        return ()
-    whole = struct.pack("<I", min(size - begin - data, 2**32 - 1))
-    head = head[:4] + struct.pack("<I", min(size - begin - 8, 2**32 - 1)) + head[8 : data - 4]
+    """Divides files that were joined, and puts the last header right, if it was never finished."""
+    streams: list[Stream] = []
+    while True:
+        file.seek(begin)
+        head = file.read(WAV_HEAD)
+        data = _wav_data(head)
+        if data is None:
+            break
+        length = int.from_bytes(head[data - 4 : data], "little")
+        end = begin + data + length + length % 2
+        file.seek(end)
+        behind = file.read(12)
+        if behind[:4] != b"RIFF" or behind[8:] != b"WAVE":
+            if size - end >= LEAST_REST and not _is_chunk(behind, size - end):
+                streams.append(_unfinished(path, head[:data], begin, size))
+            break
+        streams.append(Stream(begin, end))
+        _require_few(path, len(streams))
+        begin = end
+    if streams and streams[-1].end < size:
+        streams.append(Stream(begin, size))
+    return tuple(streams)
+
+
+def _unfinished(path: Path, head: bytes, begin: int, size: int) -> Stream:
+    """A WAV whose header was written before its sound, and tells less than there is."""
+    data, length = begin + len(head), int.from_bytes(head[-4:], "little")
     remarks.add(
         str(path),
-        f"was never finished: its header tells {length} bytes of sound, and {rest} more are heard",
+        f"was never finished: its header tells {length} bytes of sound, and all {size - data} that"
+        " are there are heard",
     )
-    return (Stream(begin + data, size, head + whole),)
+    sizes = [struct.pack("<I", min(size - at, 2**32 - 1)) for at in (begin + 8, data)]
+    return Stream(data, size, head[:4] + sizes[0] + head[8:-4] + sizes[1])
 
 
 def _wav_data(head: bytes) -> int | None:
@@ -199,14 +221,19 @@ def _is_chunk(behind: bytes, rest: int) -> bool:
 def _mpeg(path: Path, file: BinaryIO, begin: int) -> tuple[Stream, ...]:
     file.seek(0)
     data = file.read()
-    runs = mpeg.runs(data)
+    try:
+        runs = mpeg.runs(data)
+    except mpeg.TooMuchDamageError:
+        raise AudioError(f"{path}: is damaged in too many places; {mend(path)}") from None
     if len({(run.sample_rate, run.channels) for run in runs}) > 1:
         kinds = [f"{run.sample_rate} Hz with {run.channels} channels" for run in runs]
         raise AudioError(
             f"{path}: is joined of parts that do not fit each other ({kinds[0]}, and"
             f" {next(kind for kind in kinds if kind != kinds[0])}); {mend(path)}"
         )
-    if len(runs) == 1 and runs[0].begin <= begin + mpeg.GAP and _is_believed(path, runs[0]):
+    _require_few(path, len(runs))
+    is_alone = len(runs) == 1 and not data[begin : runs[0].begin].strip(b"\0")
+    if is_alone and _is_believed(path, runs[0]):
         return ()
     return tuple(_mpeg_stream(path, run, data) for run in runs)
 
@@ -257,7 +284,7 @@ def _counted(path: Path, file: BinaryIO, found: tuple[Stream, ...]) -> tuple[Str
     return tuple(counted)
 
 
-def count(file: soundfile.SoundFile) -> int:
+def count(file: "soundfile.SoundFile | Joined") -> int:
     """Number of frames that can be decoded from here on."""
     frames = 0
     while block := len(file.read(BLOCK, dtype="float32", always_2d=True)):
@@ -300,8 +327,8 @@ class Joined:
         self._number = self._place = 0
         first = self._open(0)
         self.samplerate, self.channels, self.format = first.samplerate, first.channels, first.format
-        lengths = [stream.frames for stream in streams]
-        if lengths[0] is None:
+        self.is_counted = None not in (lengths := [stream.frames for stream in streams])
+        if not self.is_counted:
             lengths = [first.frames]
         self._begins = [0, *np.cumsum(lengths).tolist()]
         self.frames = self._begins[-1]
@@ -316,12 +343,14 @@ class Joined:
         """Whether `seek` is possible."""
         return True
 
-    def seek(self, frame: int) -> None:
-        """Goes to a frame."""
+    def seek(self, frame: int) -> int:
+        """Goes to a frame, and says to which."""
         self._place = frame
         if frame < self.frames:
             number = bisect.bisect_right(self._begins, frame) - 1
-            self._open(number).seek(frame - self._begins[number])
+            begin = self._begins[number]
+            self._place = begin + self._open(number).seek(frame - begin)
+        return self._place
 
     def read(self, frames: int, **_: object) -> np.ndarray:
         """The next frames, or what there is of them, (T, C), float32."""

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import os
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -166,11 +167,12 @@ def test_tags_and_damage_between_frames(tmp_path):
     path.write_bytes(tag + whole + ape + behind + tag + whole + behind)
     assert len(read(path, RATE)) == 6 * RATE
     bare = frames_of(whole)
-    sizes = [run.frames for run in mpeg.runs(bare + b"\xff" * 500 + bare)]
-    assert sizes == [2 * mpeg.runs(bare)[0].frames]
-    assert len(mpeg.runs(bare + bytes(5000) + bare)) == 2
-    path.write_bytes(bare + bytes(5000) + bare)
-    assert len(read(path, RATE)) / RATE == pytest.approx(6.1, abs=0.2)
+    for damage in (b"\xff", b"\xff" * 500, bytes(5000)):
+        path.write_bytes(bare + damage + bare)
+        assert len(read(path, RATE)) / RATE == pytest.approx(6.1, abs=0.1)
+    path.write_bytes((bare + b"\0") * 1001)
+    with pytest.raises(AudioError, match=r"tags\.mp3: is damaged, or joined, in 1000 places; c"):
+        read(path, RATE)
 
 
 def test_frames_are_as_many_as_the_encoder_says():
@@ -261,17 +263,24 @@ def test_a_file_that_breaks_off_has_crops_of_sound_alone(tmp_path, kind):
 
 
 def test_a_header_that_nobody_corrects_gives_no_silence(tmp_path, monkeypatch):
-    """The reader does not rely on lengths being right."""
+    """The reader does not rely on lengths being right: crops are sound, or refused."""
     path = tmp_path / "promise.mp3"
     path.write_bytes(variable(quiet_first=True))
     monkeypatch.setattr(streams, "find", lambda path: ())
     with soundfile.SoundFile(path) as file:
         assert file.frames / RATE > 13
     for layout in ("windows", "spaced"):
-        reader = Reader(RATE, Segmenting(2, 1.0, layout))
+        reader, heard, refused = Reader(RATE, Segmenting(2, 1.0, layout)), 0, 0
         for position in np.linspace(0, 0.999, 10):
-            _, real = reader.segments(Record("r", path), position=float(position))
-            assert real.min() > RATE / 2
+            try:
+                _, real = reader.segments(Record("r", path), position=float(position))
+                heard += int(real.min() > RATE / 2)
+            except AudioError as error:
+                refused += int(str(error).startswith(f"{path}: "))
+        assert heard + refused == 10
+        assert refused
+    with pytest.raises(AudioError, match=r"promise\.mp3: only 10\.\d of its \d\d\.\d s can be"):
+        file_duration(path, RATE)
 
 
 @pytest.mark.parametrize("subtype", ["GSM610"])
@@ -320,3 +329,30 @@ def test_no_descriptor_stays_open(tmp_path):
         with pytest.raises(AudioError):
             read(broken, RATE)
     assert len(os.listdir(folder)) == before  # noqa: PTH208
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        b"\xff",
+        b"\xff\xfb\x90\0",
+        b"\xff\xfb\x90\x44\xff",
+        b"\xff\xe2\x18\xc4" + bytes(68),
+        b"ID3\x04\0\0\0\0\0\0",
+        b"\xff\xfb\x90\x44Xing",
+        b"OggS\0\2" + bytes(21) + b"OggS\0\0" + bytes(21),
+        b"fLaC\0\0\0\x22\x10\0\x10\0" + bytes(30),
+        b"fLaC" + b"\xff\xf8\xc9\x18",
+        b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\0\0\0\0",
+    ],
+)
+def test_files_that_are_made_to_take_long(tmp_path, unit):
+    for name in ("long.mp3", "long.wav"):
+        path = tmp_path / name
+        path.write_bytes(unit * (8_000_000 // len(unit)))
+        began = time.process_time()
+        try:
+            assert file_duration(path, RATE) > 1000  # of silence, some of them
+        except AudioError as error:
+            assert str(error).startswith(f"{path}: ")
+        assert time.process_time() - began < 5
