@@ -16,6 +16,7 @@ from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, 
 from atbert_jax.input_pipeline.audio.reader import Reader
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.input_pipeline.manifest.records import Record
+from tests import trial
 
 RATE = 16_000
 KINDS = {
@@ -345,14 +346,14 @@ def test_no_descriptor_stays_open(tmp_path):
         b"fLaC" + b"\xff\xf8\xc9\x18",
         b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x40\x1f\0\0\x80\x3e\0\0\2\0\x10\0data\0\0\0\0",
     ],
+    ids=lambda unit: unit[:6].hex(),
 )
 def test_files_that_are_made_to_take_long(tmp_path, unit):
     for name in ("long.mp3", "long.wav"):
         path = tmp_path / name
-        path.write_bytes(unit * (8_000_000 // len(unit)))
+        path.write_bytes(unit * (4_000_000 // len(unit)))
         began = time.process_time()
-        try:
-            assert file_duration(path, RATE) > 1000  # of silence, some of them
-        except AudioError as error:
-            assert str(error).startswith(f"{path}: ")
+        answer = trial.outcome(lambda path=path: file_duration(path, RATE), AudioError)
+        # Some are frames of silence.
+        assert answer > 1000 if isinstance(answer, float) else answer.startswith("refused: ")
         assert time.process_time() - began < 5
