@@ -67,7 +67,8 @@ def records(arguments: list[str], text: str, *, allow_outside: bool = False) -> 
     Raises:
         ValueError: if there is neither a file nor a text, or a folder holds no audio.
     """
-    from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+    from atbert_jax.input_pipeline.audio import formats
+    from atbert_jax.input_pipeline.corpora.clips import audio_files
     from atbert_jax.input_pipeline.manifest.records import Record, read_manifest
 
     if not arguments:
@@ -79,10 +80,15 @@ def records(arguments: list[str], text: str, *, allow_outside: bool = False) -> 
         if path.suffix.lower() in TABLES and path.is_file():
             yield from read_manifest(path, allow_outside=allow_outside)
         elif path.is_dir():
-            files = sorted(f for f in path.rglob("*") if f.suffix.lower() in EXTENSIONS)
+            left_out: dict[str, str] = {}
+            files = audio_files(path, left_out)
             if not files:
-                raise ValueError(f"{path}: no audio files here ({', '.join(EXTENSIONS)})")
-            yield from (Record(id=str(f), path=f, text=text) for f in files)
+                raise ValueError(f"{path}: no audio files here ({formats.described(left_out)})")
+            if left_out:
+                logging.getLogger(__name__).warning(
+                    "%s: %s (%s)", path, formats.described(left_out), ", ".join(left_out)
+                )
+            yield from (Record(id=str(path / f), path=path / f, text=text) for f in files)
         else:
             yield Record(id=argument, path=path, text=text)
 

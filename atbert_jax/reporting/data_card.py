@@ -49,6 +49,13 @@ def write(
     tables = [_splits(plans, summaries, records, rate)]
     if left_out:
         tables.append(_table("Left out", ["record", "reason"], left_out.items()))
+    odd = [
+        [records[row].id, remark]
+        for name in summaries
+        for row, remark in summaries[name].odd.items()
+    ]
+    if odd:
+        tables.append(_table("Not heard as written", ["record", "what was done"], odd))
     shards = [
         [name, len(summary.kept), summary.size / 2**20, summary.checksum]
         for name, summary in summaries.items()
@@ -71,6 +78,7 @@ def write(
             "labels": len(labels),
             "shards": len(summaries),
             "left_out": len(left_out),
+            "odd": len(odd),
         },
         tables=tables,
         figures=figures,

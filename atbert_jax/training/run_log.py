@@ -122,6 +122,7 @@ class StepLog:
         values["train/nonfinite_steps"] = rows[-1]["nonfinite_steps"]
         values["train/nonfinite_in_a_row"] = max(row["nonfinite_in_a_row"] for row in rows)
         values["train/bad_records"] = len(self._batches.bad_records)
+        values["train/odd_records"] = self._batches.bad_records.odd
         values["train/learning_rate"] = float(self._rate(number - 1))
         self._writer.scalars(number, values)
         self._require_health(int(values["train/nonfinite_in_a_row"]))

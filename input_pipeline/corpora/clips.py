@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+from atbert_jax.input_pipeline.audio import foreign, formats
 from atbert_jax.input_pipeline.corpora.corpus import OUTSIDE
 from atbert_jax.input_pipeline.manifest.places import Root
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
@@ -18,7 +18,7 @@ NO_TEXT = "its name is no UTF-8 text; rename it"
 def audio_files(
     root: Path, left_out: dict[str, str] | None = None, *, allow_outside: bool = True
 ) -> list[str]:
-    """The paths of all audio files below a folder, relative to it, in order.
+    """The paths of all audio files below a folder that can be read here, relative to it, in order.
 
     Args:
         root: The folder.
@@ -26,14 +26,17 @@ def audio_files(
         allow_outside: Follow links that lead out of the folder.
     """
     left_out = {} if left_out is None else left_out
+    extensions = formats.EXTENSIONS + (formats.FOREIGN if foreign.is_there() else ())
     inside, found = None if allow_outside else Root(root), []
     for folder, names in folders(root, left_out, inside):
         for name in names:
             # Archives of macOS have files as ._name.mp3, which are no audio.
-            if not name.lower().endswith(EXTENSIONS) or name.startswith("."):
+            if not name.lower().endswith(formats.ALL) or name.startswith("."):
                 continue
             path = f"{folder}{name}"
-            if not _is_text(path):
+            if not name.lower().endswith(extensions):
+                left_out[path] = foreign.NEEDED
+            elif not _is_text(path):
                 left_out[path] = NO_TEXT
             elif inside and not inside.holds(inside.path / path):
                 left_out[path] = OUTSIDE

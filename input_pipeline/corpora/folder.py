@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+from atbert_jax.input_pipeline.audio import formats
 from atbert_jax.input_pipeline.corpora.clips import audio_files
 from atbert_jax.input_pipeline.corpora.corpus import Corpus
 from atbert_jax.input_pipeline.manifest.split_names import split_of
@@ -35,8 +35,7 @@ def read(root: Path, variant: str, *, allow_outside: bool = False) -> Corpus:
     left_out: dict[str, str] = {}
     found = audio_files(root, left_out, allow_outside=allow_outside)
     if not found:
-        more = f"; {len(left_out)} left out, as {min(left_out.items())}" if left_out else ""
-        raise ManifestError(f"{root}: no audio files in it ({', '.join(EXTENSIONS)}){more}")
+        raise ManifestError(f"{root}: no audio files in it ({formats.described(left_out)})")
     parts = [path.split("/") for path in found]
     has_splits = variant == "splits" or (not variant and _are_splits(root, parts))
     depth = 1 if has_splits else 0

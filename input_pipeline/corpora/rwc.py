@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+from atbert_jax.input_pipeline.audio.formats import EXTENSIONS
 from atbert_jax.input_pipeline.corpora import clips
 from atbert_jax.input_pipeline.corpora.corpus import Corpus
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError

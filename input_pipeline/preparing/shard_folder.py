@@ -70,6 +70,11 @@ def write_shard_folder(
     lost = _lost(summaries, records)
     for reason in lost.values():
         console.print(f"left out: {reason}", markup=False, highlight=False, soft_wrap=True)
+    for row, remark in sorted(
+        pair for summary in summaries.values() for pair in summary.odd.items()
+    ):
+        line = f"odd: {records[row].id}: {remark}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     if len(lost) == len(records):
         raise ManifestError(f"{table}: none of its {len(records)} records could be read")
     _write_manifest(folder, Table(table), records, summaries, settings.shards.sample_rate)

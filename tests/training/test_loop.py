@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+import soundfile
 from rich.console import Console
 
 from atbert_jax.input_pipeline.batching import bad_records
@@ -273,6 +274,19 @@ def test_bad_files_are_counted_and_survived(make_config, tmp_path):
     last = [row for row in read_metrics(tmp_path / "run") if "train/bad_records" in row][-1]
     assert last["train/bad_records"] == 3
     assert all(np.isfinite(value).all() for value in arrays(tmp_path / "run", 2).values())
+
+
+def test_odd_files_are_heard_and_counted(make_config, tmp_path):
+    config = make_config(**{"train.steps": 2})
+    for name in ("train0", "val0"):
+        file = next(tmp_path.rglob(f"{name}.wav"))
+        sound, rate = soundfile.read(file)
+        soundfile.write(file, np.stack([sound, -sound], 1), rate)
+    run(config, tmp_path / "run")
+    lines = (tmp_path / "run" / bad_records.ODD_FILE).read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {"train0", "val0"}
+    last = [row for row in read_metrics(tmp_path / "run") if "train/odd_records" in row][-1]
+    assert (last["train/odd_records"], last["train/bad_records"]) == (2, 0)
 
 
 def test_more_bad_files_than_allowed_end_the_run(make_config, tmp_path):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from atbert_jax.input_pipeline import corpora
+from atbert_jax.input_pipeline.audio import foreign
 from atbert_jax.input_pipeline.manifest.records import ManifestError
 
 
@@ -126,6 +127,17 @@ def test_a_file_in_no_folder_of_a_class(lay_out):
     root = lay_out(audio=["rock/a.mp3", "b.mp3"])
     with pytest.raises(ManifestError, match=r"b\.mp3: lies in no class' folder; the layout is cl"):
         corpora.read("folder", root)
+
+
+def test_what_cannot_be_read_here_is_left_out_by_name(lay_out, monkeypatch):
+    root = lay_out(audio=["rock/a.mp3", "rock/b.m4a", "jazz/c.caf", "jazz/d.WMA"])
+    monkeypatch.setattr(foreign, "is_there", lambda: False)
+    corpus = corpora.read("folder", root)
+    assert corpus.rows["path"].tolist() == ["jazz/c.caf", "rock/a.mp3"]
+    assert corpus.left_out.keys() == {"jazz/d.WMA", "rock/b.m4a"}
+    assert "takes ffmpeg to read" in corpus.left_out["rock/b.m4a"]
+    monkeypatch.setattr(foreign, "is_there", lambda: True)
+    assert len(corpora.read("folder", root).rows) == 4
 
 
 def test_a_folder_without_audio(lay_out):
