@@ -5,9 +5,13 @@ from typing import Any
 
 import ml_collections
 
-from atbert_jax.configs import defaults
+from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.input_pipeline.text.whole_file import DamagedFileError
-from atbert_jax.training import sameness
+from atbert_jax.models import MODELS
+from atbert_jax.objectives import OBJECTIVES
+from atbert_jax.parallel import sharding
+from atbert_jax.training import optimizer, sameness
 
 # Without these no run can be used.
 SECTIONS = ("data", "evaluation", "model", "objectives", "optimizer", "sharding", "train")
@@ -16,16 +20,18 @@ SECTIONS = ("data", "evaluation", "model", "objectives", "optimizer", "sharding"
 def of_json(values: Mapping[str, Any], name: str, remedy: str) -> ml_collections.ConfigDict:
     """The config that a JSON file called `name` holds.
 
+    Fields of `train` are left alone, since a run may go on under others.
+
     Raises:
         DamagedFileError: if a section is missing, or a field is of another type than its default.
     """
     if lacking := [each for each in SECTIONS if not isinstance(values.get(each), Mapping)]:
         raise DamagedFileError(f"{name}: has no section {' and no '.join(lacking)}; {remedy}")
-    wrong = _wrong(values, defaults.get_config().to_dict())
+    wrong = _wrong(values, _known())
     wrong += [
         f"objectives.{key} is {value!r:.40}, no weight"
         for key, value in values["objectives"].items()
-        if not _is(value, 1.0)
+        if value is not None and not _is(value, 1.0)
     ]
     if wrong:
         raise DamagedFileError(f"{name}: {wrong[0]}; {remedy}")
@@ -35,6 +41,18 @@ def of_json(values: Mapping[str, Any], name: str, remedy: str) -> ml_collections
         if section in config and key not in config[section]:
             config[section][key] = value
     return config
+
+
+def _known() -> dict[str, Any]:
+    """Fields with values of their types."""
+    evaluation = {"batch_size": 1, "aggregate": "", "rerank": 1, "best_metric": ""}
+    known: dict[str, Any] = {"seed": 0, "normalization": "", "evaluation": evaluation}
+    known |= {"data": dataset.DEFAULTS, "text": tokenization.DEFAULTS}
+    known |= {"sharding": sharding.DEFAULTS, "optimizer": optimizer.DEFAULTS}
+    for model in MODELS.values():
+        for section, fields in model.defaults.items():
+            known[section] = known.get(section, {}) | dict(fields)
+    return known | {name: dict(objective.defaults) for name, objective in OBJECTIVES.items()}
 
 
 def _wrong(values: Mapping[str, Any], known: Mapping[str, Any], where: str = "") -> list[str]:
