@@ -54,6 +54,7 @@ def main() -> None:
         module, _ = VERBS[choices.require("verb", verb, VERBS)]
     except ValueError as error:
         command.fail(str(error), 2)
+    command.show_all_names()
     del sys.argv[1]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -125,7 +125,13 @@ def loaded(name: str) -> Iterator[Command]:
     module = VERBS[name][0] if name in VERBS else name
     found = {}
 
-    def run(main: object, *, required: Sequence[str] = (), takes_arguments: bool = False) -> None:
+    def run(
+        main: object,
+        *,
+        required: Sequence[str] = (),
+        takes_arguments: bool = False,
+        **_: object,
+    ) -> None:
         found.update(required=required, takes_arguments=takes_arguments)
 
     def stop(parser: argparse.ArgumentParser, *_: object, **__: object) -> None:

@@ -61,5 +61,26 @@ def test_not_a_checkpoint(tmp_path):
     assert "--workdir" in line
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "--embeddings={}/all.npz", "some.wav"),
+        ("predict", "--taggram={}/pictures", "some.wav"),
+        ("evaluate", "--output={}/report"),
+        ("pseudo_label", "--output={}/pseudo.jsonl", "{}.csv"),
+        ("convert", "albert", "nowhere", "{}/albert"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_known_before_the_work(tmp_path, command):
+    """Before anything is read of the model, which is not there."""
+    (tmp_path / "file").touch()
+    (tmp_path / "file.csv").write_text("path\n0.wav\n")
+    verb, *arguments = (each.format(tmp_path / "file") for each in command)
+    model = [] if verb == "convert" else ["--checkpoint=nowhere"]
+    line = one_line(run(f"atbert_jax.{verb}", *model, *arguments))
+    assert str(tmp_path / "file") in line
+    assert "nowhere" not in line
+
+
 def test_a_missing_flag_is_named():
     assert "checkpoint" in one_line(run("atbert_jax.predict", "some.wav"))

@@ -1,5 +1,7 @@
 """The records that `predict` is asked about."""
 
+import logging
+
 import pytest
 
 from atbert_jax.input_pipeline.manifest.records import ManifestError
@@ -32,3 +34,21 @@ def test_a_manifest_of_files_elsewhere_has_to_be_allowed(tmp_path):
     (record,) = records([str(manifest)], "", allow_outside=True)
     assert record.path == elsewhere
     assert record.text == "a tone"
+
+
+def test_what_a_folder_has_besides_is_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    for name in ("a.mp3", "memo.m4a", "sub/b.w64", "sub/c.wma", "._d.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.wav").mkdir()
+    with caplog.at_level(logging.WARNING):
+        found = list(records([str(tmp_path)], ""))
+    assert [record.path for record in found] == [tmp_path / "a.mp3", tmp_path / "sub/b.w64"]
+    (said,) = (row.getMessage() for row in caplog.records)
+    assert said.startswith(f"{tmp_path}: 1 .m4a, 1 .wma left out: takes ffmpeg to read")
+    assert said.endswith("(memo.m4a, sub/c.wma)")
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "x.m4a").touch()
+    with pytest.raises(ValueError, match=r"no audio files here \(1 \.m4a left out: takes ffmpeg"):
+        list(records([str(tmp_path / "only")], ""))

@@ -18,9 +18,13 @@ from atbert_jax.evaluation import (
     text_columns,
     zero_shot,
 )
+from atbert_jax.input_pipeline.audio import remarks
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
+from atbert_jax.input_pipeline.manifest.shards import where
+from atbert_jax.input_pipeline.progress import Terminal
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting import plots
 from atbert_jax.reporting.report import Figure, Report, Section, write_report
 from atbert_jax.reporting.tables import Table, print_table
@@ -79,8 +83,10 @@ def evaluate(
 
     Raises:
         ValueError: if the checkpoint, the manifest or the split is not as it should be.
+        OSError: before anything else, if the report cannot be written.
     """
-    console = console or Console()
+    whole_file.claim(output)
+    console = console or Terminal()
     model = trained.load(workdir, step).chunked(hop, chunks)
     config = model.config
     config.data.update(data or {})
@@ -103,6 +109,7 @@ def evaluate(
     warnings += more
     if unreadable:
         warnings.append(f"{unreadable} records could not be read and were left out.")
+    warnings += _odd(dataset, split)
     own = measured[0], chosen[0], console
     parts: dict[str, Callable[[], Section]] = {}
     if with_robustness:
@@ -137,8 +144,18 @@ def evaluate(
     page = write_report(output, report)
     for table in report.tables:
         print_table(table, console)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
     return dict(report.metrics)
+
+
+def _odd(dataset: Dataset, split: str) -> list[str]:
+    """A warning of files that are not heard as they are written, if there are any."""
+    sources = [where(record.path, record.place) for record in dataset.split(split).records]
+    said = {source: remark for source in sources if (remark := remarks.of(source))}
+    if not said:
+        return []
+    source, remark = next(iter(said.items()))
+    return [f"{len(said)} files are not heard as they are written, {source} first: it {remark}."]
 
 
 def _datasets(

@@ -16,7 +16,15 @@ from atbert_jax.metrics.aggregation import aggregate as aggregate_tracks
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
-from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views, possible
+from atbert_jax.objectives.views import (
+    AUDIO,
+    AUDIO_TEXT,
+    MODALITIES,
+    TEXT,
+    VIEWS,
+    encode_views,
+    possible,
+)
 from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
 
@@ -292,10 +300,13 @@ class Classification(Objective):
     ) -> dict:
         """`prediction` and, for labels, `probabilities` by name; of several tasks, by theirs.
 
-        The view is that of the modalities given, or else the first one that was trained. Tags are
-        predicted from their thresholds (see `choose`) on, or else from 0.5.
+        The view is that of the modalities given, or else the one that is nearest; where none has
+        any of them there is no answer. Tags are predicted from their thresholds (see `choose`) on,
+        or else from 0.5.
         """
         view = self._view(given)
+        if view is None:
+            return {}
         _, tracks = aggregate_tracks(outputs[view], np.zeros(len(outputs[view]), int), aggregate)
         by_name = dict(zip(self.labels.names, map(float, tracks[0]), strict=True))
         answer = self._decided(by_name, (thresholds or {}).get(view, {}))
@@ -313,11 +324,12 @@ class Classification(Objective):
         self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...]
     ) -> np.ndarray | None:
         """The probabilities that `answer` aggregates (N, C); None of numbers and several tasks."""
-        if self.labels.task == "regression" or self.labels.name:
+        view = self._view(given)
+        if self.labels.task == "regression" or self.labels.name or view is None:
             return None
-        return outputs[self._view(given)]
+        return outputs[view]
 
-    def _view(self, given: tuple[str, ...]) -> str:
-        """That of the modalities given, or else the first one that was trained."""
-        wanted = AUDIO_TEXT if len(given) > 1 else given[0]
-        return wanted if wanted in self.views else self.views[0]
+    def _view(self, given: tuple[str, ...]) -> str | None:
+        """The nearest to the modalities given, of those that have any of them."""
+        fitting = [view for view in self.views if MODALITIES[view] & set(given)]
+        return min(fitting, key=lambda view: len(MODALITIES[view] ^ set(given)), default=None)

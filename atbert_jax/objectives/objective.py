@@ -9,6 +9,7 @@ import numpy as np
 from flax import nnx
 
 from atbert_jax.models.trunk import Batch, Trunk
+from atbert_jax.objectives.views import VIEWS
 from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
 
@@ -25,7 +26,8 @@ class Objective(nnx.Module):
     Where something has to be chosen on validation data before others are measured, `chooses` is
     true, and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and
     `answer`. `needs_text` is false if it works without text, `needs_streams` if it uses nothing of
-    the trunk but the summary of each view; `draws` is true if it has `pictures`.
+    the trunk but the summary of each view; `draws` is true if it has `pictures`. `views` are those
+    that it learns from, of what the trunk has.
     """
 
     chooses = False
@@ -33,6 +35,7 @@ class Objective(nnx.Module):
     needs_text = True
     needs_streams = True
     defaults: Mapping[str, Any] = MappingProxyType({})
+    views: tuple[str, ...] = VIEWS
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Adds or changes fields of a batch; evaluation does it too, with a fixed key."""

@@ -9,6 +9,7 @@ import numpy as np
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.preparing.shard_plan import Plan, Sharding
 from atbert_jax.input_pipeline.preparing.shard_writer import Summary
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting.canvas import canvas, encode
 from atbert_jax.reporting.fonts import lettering
 from atbert_jax.reporting.report import Figure, Report, render
@@ -48,6 +49,13 @@ def write(
     tables = [_splits(plans, summaries, records, rate)]
     if left_out:
         tables.append(_table("Left out", ["record", "reason"], left_out.items()))
+    odd = [
+        [records[row].id, remark]
+        for name in summaries
+        for row, remark in summaries[name].odd.items()
+    ]
+    if odd:
+        tables.append(_table("Not heard as written", ["record", "what was done"], odd))
     shards = [
         [name, len(summary.kept), summary.size / 2**20, summary.checksum]
         for name, summary in summaries.items()
@@ -70,12 +78,13 @@ def write(
             "labels": len(labels),
             "shards": len(summaries),
             "left_out": len(left_out),
+            "odd": len(odd),
         },
         tables=tables,
         figures=figures,
     )
     page = folder / FILE
-    page.write_text(render(report), encoding="utf-8")
+    whole_file.write(page, render(report))
     return page
 
 

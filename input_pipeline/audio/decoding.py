@@ -11,22 +11,25 @@ import numpy as np
 import soundfile
 import soxr
 
+from atbert_jax.input_pipeline.audio import foreign, levels, remarks
+from atbert_jax.input_pipeline.audio.errors import AudioError
+from atbert_jax.input_pipeline.audio.inspection import inspect, npy_scale
 from atbert_jax.input_pipeline.audio.pcm import Pcm16
+from atbert_jax.input_pipeline.audio.streams import Joined, count, in_memory, mend
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.manifest.shards import ShardError, read_audio, where
 
-EXTENSIONS = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".npy")
-
-# Decoded before and behind a part and cut off again: resampling then has no edge in sight, and the
-# decoder of an mp3, whose frames lean on earlier ones, has found its state.
+# Decoded before and behind a part and cut off again: resampling then has no edge in sight.
 MARGIN_SECONDS = 0.2
+# Before a part of an mp3, whose frames lean on up to 511 bytes of earlier ones (255 at low rates):
+# at the lowest bit rates that is as long. Without them a decoder gives silence.
+MP3_MARGIN_SECONDS, LOW_RATE_MARGIN_SECONDS = 0.3, 0.7
+LOW_RATE = 32_000
 
 # Headers lie where files are damaged. Outside of these bounds a number is no property of sound, and
 # resampling to and from such rates, or a spectrum of such samples, would not end well.
 LOWEST_RATE, HIGHEST_RATE = 100, 10_000_000
 MOST_CHANNELS = 1024
-# Unscaled 32-bit integers are that large.
-LOUDEST = 2.0**31
 
 # No more than so many values are decoded at a time.
 BLOCK = 2**22
@@ -35,9 +38,12 @@ BLOCK = 2**22
 # silence is that small, but damaged files exaggerate, and an evaluation would ask for each chunk.
 FRAMES_PER_BYTE = 64
 
+# What encoders add to an mp3, and decoders leave out.
+MOST_PADDING_SECONDS = 0.25
+# A file that says it is empty and has more bytes than these is not.
+EMPTY_BYTES = 4096
 
-class AudioError(ValueError):
-    """A file that cannot be read as audio; the message names the file and the reason."""
+File = soundfile.SoundFile | Joined | Pcm16
 
 
 def open_npy(path: Path) -> np.ndarray:
@@ -66,17 +72,10 @@ def open_npy(path: Path) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _open(path: Path, place: int | None) -> Iterator[soundfile.SoundFile | Pcm16]:
+def _open(path: Path, place: int | None) -> Iterator[File]:
     """Opens an audio file; what libsndfile says of it, now or later, becomes an AudioError."""
     try:
-        if place is None:
-            # As bytes, so that a file whose name is not UTF-8 is found.
-            opened = soundfile.SoundFile(os.fsencode(path))
-        else:
-            sound = read_audio(path, place)
-            pcm = Pcm16.of(sound)
-            opened = contextlib.nullcontext(pcm) if pcm else soundfile.SoundFile(io.BytesIO(sound))
-        with opened as file:
+        with _opened(path, place) as file:
             if not LOWEST_RATE <= file.samplerate <= HIGHEST_RATE:
                 raise AudioError(
                     f"{where(path, place)}: its header says {file.samplerate} Hz, which is no"
@@ -90,7 +89,21 @@ def _open(path: Path, place: int | None) -> Iterator[soundfile.SoundFile | Pcm16
         raise AudioError(f"{where(path, place)}: not readable as audio ({reason})") from None
 
 
-def _blocks(file: soundfile.SoundFile | Pcm16, frames: int) -> Iterator[np.ndarray]:
+def _opened(path: Path, place: int | None) -> contextlib.AbstractContextManager[File]:
+    if place is not None:
+        sound = read_audio(path, place)
+        pcm = Pcm16.of(sound)
+        return contextlib.nullcontext(pcm) if pcm else soundfile.SoundFile(io.BytesIO(sound))
+    found = inspect(path)
+    if found.foreign:
+        return in_memory(foreign.decode(path, *found.foreign))
+    if found.streams:
+        return Joined(path, found.streams)
+    # As bytes, so that a file whose name is not UTF-8 is found.
+    return soundfile.SoundFile(os.fsencode(path))
+
+
+def _blocks(file: File, frames: int) -> Iterator[np.ndarray]:
     """Decodes the next `frames`, or what there is of them, as (T, C) float32.
 
     Memory is taken for what is decoded and not for what the header announces.
@@ -101,6 +114,20 @@ def _blocks(file: soundfile.SoundFile | Pcm16, frames: int) -> Iterator[np.ndarr
         if len(block):
             yield block
         frames = frames - len(block) if len(block) == wanted else 0
+
+
+def _go_to(file: File, frame: int) -> None:
+    """Goes to a frame; in codecs as GSM, which have no other way, by decoding what is before.
+
+    Raises:
+        OSError: if damage is in the way.
+    """
+    if file.seekable():
+        if file.seek(frame) != frame:
+            raise OSError(f"nothing can be decoded from {frame / file.samplerate:g} s on")
+    else:
+        for _ in _blocks(file, frame):
+            pass
 
 
 def file_duration(
@@ -122,12 +149,19 @@ def file_duration(
         return len(open_npy(path)) / sample_rate
     with _open(path, place) as file:
         frames = file.frames
-        if not isinstance(file, Pcm16):
+        if isinstance(file, soundfile.SoundFile):
             size = path.stat().st_size if place is None else len(file.name.getbuffer())
-            if frames > size * FRAMES_PER_BYTE or (exact and file.format == "MP3"):
+            if frames > size * FRAMES_PER_BYTE:
                 frames = _count(where(path, place), file)
+        if exact and file.format == "MP3" and not _is_counted(file):
+            frames = _count(where(path, place), file)
+            if file.frames - frames > MOST_PADDING_SECONDS * file.samplerate:
+                raise AudioError(
+                    f"{where(path, place)}: only {frames / file.samplerate:.1f} of its"
+                    f" {file.frames / file.samplerate:.1f} s can be decoded; {mend(path)}"
+                )
         if frames <= 0:
-            raise AudioError(f"{where(path, place)}: holds no samples")
+            raise AudioError(f"{where(path, place)}: holds no samples{_hint(path, place)}")
         return frames / file.samplerate
 
 
@@ -143,9 +177,9 @@ def file_sample_rate(path: Path, place: int | None = None) -> int | None:
         return file.samplerate
 
 
-def _count(source: str, file: soundfile.SoundFile) -> int:
+def _count(source: str, file: soundfile.SoundFile | Joined) -> int:
     try:
-        return sum(map(len, _blocks(file, file.frames)))
+        return count(file)
     except soundfile.LibsndfileError:
         raise AudioError(
             f"{source}: its header does not say how long it is, or announces more than there is;"
@@ -153,23 +187,45 @@ def _count(source: str, file: soundfile.SoundFile) -> int:
         ) from None
 
 
+def _is_counted(file: File) -> bool:
+    return isinstance(file, Joined) and file.is_counted
+
+
+def _hint(path: Path, place: int | None) -> str:
+    """What to do about a file that is large and says that it is empty."""
+    if place is not None or path.stat().st_size < EMPTY_BYTES:
+        return ""
+    return f" by its header, which was written before them, it seems; {mend(path)}"
+
+
 def _reason(path: Path, error: Exception) -> str:
     # A Path would raise an error of its own for a name that no file can have.
     if not os.path.exists(path):  # noqa: PTH110
         return "no such file"
-    return str(error).split(": ")[-1].rstrip(".") or type(error).__name__
+    reason = str(error).split(": ")[-1].rstrip(".") or type(error).__name__
+    # libsndfile's words of a .mp3 in which it finds no frame.
+    if reason.startswith("File does not exist or is not a regular file"):
+        reason = "there is no frame of sound in it, whatever its name says"
+    elif "malformed" in reason or "unimplemented" in reason.lower():
+        reason = f"{reason}; {mend(path)}"
+    return reason
 
 
-def _mono(source: str, samples: np.ndarray) -> np.ndarray:
-    """The mean of the channels of (T, C), if they are sound."""
+def _mono(source: str, samples: np.ndarray, scale: float) -> np.ndarray:
+    """One channel of (T, C), at its level, if they are sound."""
     loudest = max(-float(samples.min()), float(samples.max()))
     if not math.isfinite(loudest):
         raise AudioError(f"{source}: holds samples that are not finite numbers")
-    if loudest > LOUDEST:
+    if loudest > levels.LOUDEST * scale:
         raise AudioError(f"{source}: holds samples of {loudest:.0e}, which is too much for sound")
-    if samples.shape[1] == 1 and samples.dtype == np.float32:
-        return samples[:, 0]  # the same, ten times as fast
-    return samples.mean(axis=1, dtype=np.float32)
+    waveform, channel = levels.mono(samples if scale == 1 else samples / scale)
+    if channel is not None:
+        remarks.add(
+            source,
+            "has channels of opposite phase, which cancel each other; where they do, channel"
+            f" {channel + 1} alone is heard",
+        )
+    return waveform
 
 
 def read(
@@ -203,34 +259,41 @@ def read(
     duration, source = math.inf if duration is None else duration, where(path, place)
     if path.suffix.lower() == ".npy":
         rate, samples, skip = sample_rate, open_npy(path), 0
-        begin, count = _part(len(samples), start * rate, duration * rate)
+        scale = npy_scale(path, samples)
+        begin, length = _part(len(samples), start * rate, duration * rate)
         offset = start * rate
-        samples = np.array(samples[begin : begin + count])
-        if samples.dtype.kind == "i":
-            samples = samples / -float(np.iinfo(samples.dtype).min)
-        parts = [_mono(source, samples)] if len(samples) else []
+        samples = np.array(samples[begin : begin + length])
+        parts = [_mono(source, samples, scale)] if len(samples) else []
     else:
         with _open(path, place) as file:
-            rate = file.samplerate
+            rate, scale = file.samplerate, 1.0 if place is not None else inspect(path).scale
             margin = round(MARGIN_SECONDS * rate)
-            begin, count = _part(file.frames, start * rate, duration * rate)
+            begin, length = _part(file.frames, start * rate, duration * rate)
             grid = rate // math.gcd(rate, sample_rate)
-            first = max(0, begin - margin) // grid * grid
-            file.seek(first)
+            first = max(0, begin - round(_margin_before(file) * rate)) // grid * grid
+            _go_to(file, first)
             skip = begin - first
-            parts = [_mono(source, block) for block in _blocks(file, skip + count + margin)]
+            blocks = _blocks(file, skip + length + margin)
+            parts = [_mono(source, block, scale) for block in blocks]
             offset = first * sample_rate // rate
     waveform = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.zeros(0, np.float32)])
     if len(waveform) <= skip:
         raise _nothing(source, start)
     if rate != sample_rate:
         waveform = soxr.resample(waveform, rate, sample_rate, quality="HQ")
-    begin, count = _part(len(waveform), start * sample_rate - offset, duration * sample_rate)
-    if not count:
+    begin, length = _part(len(waveform), start * sample_rate - offset, duration * sample_rate)
+    if not length:
         raise _nothing(source, start)
-    part = waveform[begin : begin + count]
+    part = waveform[begin : begin + length]
     # A copy of a part, so that the rest of it is not kept.
     return part.astype(np.float32, copy=len(part) < len(waveform))
+
+
+def _margin_before(file: File) -> float:
+    """Seconds to decode before a part."""
+    if file.format != "MP3":
+        return MARGIN_SECONDS
+    return LOW_RATE_MARGIN_SECONDS if file.samplerate < LOW_RATE else MP3_MARGIN_SECONDS
 
 
 def _nothing(source: str, start: float) -> AudioError:

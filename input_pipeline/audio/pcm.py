@@ -22,7 +22,7 @@ class Pcm16:
         sample_rate: In Hz.
     """
 
-    channels = 1
+    channels, format = 1, "WAV"
 
     def __init__(self, samples: np.ndarray, sample_rate: int) -> None:
         self.samplerate, self.frames = sample_rate, len(samples)
@@ -40,9 +40,14 @@ class Pcm16:
             return None
         return cls(np.frombuffer(sound, "<i2", size // 2, HEADER.size), rate)
 
-    def seek(self, frame: int) -> None:
-        """Goes to a frame."""
+    def seekable(self) -> bool:
+        """Whether `seek` is possible."""
+        return True
+
+    def seek(self, frame: int) -> int:
+        """Goes to a frame, and says to which."""
         self._place = frame
+        return frame
 
     def read(self, frames: int, **_: object) -> np.ndarray:
         """The next frames, or what there is of them, (T, 1), float32 in [-1, 1)."""

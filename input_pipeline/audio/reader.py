@@ -7,6 +7,7 @@ import numpy as np
 from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, read, read_clip
 from atbert_jax.input_pipeline.audio.memory import Memory
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
+from atbert_jax.input_pipeline.audio.streams import mend
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.manifest.shards import where
 
@@ -17,6 +18,9 @@ WHOLE_SECONDS = 12.0
 
 # Where chunks overlap, clips up to this length are decoded whole, too.
 OVERLAPPED_SECONDS = 60.0
+
+# Less than this may be missing: encoders add it to an mp3, and decoders leave it out.
+MISSING_SECONDS = 0.25
 
 
 class Reader:
@@ -92,9 +96,22 @@ class Reader:
             what is behind them is silence. Of a segment that is padding altogether none are.
 
         Raises:
-            AudioError: if the file is not readable.
+            AudioError: if the file is not readable, or not as far as it should be.
         """
         duration = self.duration(record, position)
+        out, samples, missing = self._cut(record, chunk, position, duration)
+        if missing > MISSING_SECONDS or not samples.any():
+            # Silence must not stand for sound that is announced and cannot be had.
+            raise AudioError(
+                f"{where(record.path, record.place)}: {missing:.1f} s that it should have cannot be"
+                f" decoded; {mend(record.path)}"
+            )
+        return out, samples
+
+    def _cut(
+        self, record: Record, chunk: int, position: float | None, duration: float
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """What `segments` returns of a clip of so many seconds, and how many are missing."""
         starts, mask = self.segmenting.starts(duration, self.sample_rate, chunk, position)
         length = self.segmenting.samples(self.sample_rate)
         out = np.zeros((self.segmenting.segments, length), np.float32)
@@ -103,19 +120,21 @@ class Reader:
         if self._is_read_whole(record, duration, position):
             waveform, origin = self._memory.get(record), 0.0
         elif self.segmenting.layout == "windows":
-            seconds = min(len(real) * self.segmenting.seconds, duration - starts[0])
             origin = float(starts[0])
+            seconds = min(len(real) * self.segmenting.seconds, duration - origin)
             begin = record.start + origin
             waveform = read(record.path, self.sample_rate, begin, seconds, record.place)
         else:
-            for index in real:
-                begin = record.start + float(starts[index])
-                seconds = min(self.segmenting.seconds, duration - float(starts[index]))
-                part = read(record.path, self.sample_rate, begin, seconds, record.place)[:length]
-                out[index, : len(part)], samples[index] = part, len(part)
-            return out, samples
+            waveform = None
         for index in real:
-            begin = round((float(starts[index]) - origin) * self.sample_rate)
-            part = waveform[begin : begin + length]
+            begin = float(starts[index])
+            if waveform is None:
+                seconds = min(self.segmenting.seconds, duration - begin)
+                at = record.start + begin
+                part = read(record.path, self.sample_rate, at, seconds, record.place)[:length]
+            else:
+                begin = round((begin - origin) * self.sample_rate)
+                part = waveform[begin : begin + length]
             out[index, : len(part)], samples[index] = part, len(part)
-        return out, samples
+        expected = np.clip(duration - starts[real], 0, self.segmenting.seconds).sum()
+        return out, samples, float(expected - samples.sum() / self.sample_rate)

@@ -134,6 +134,7 @@ class Examples:
                 sound, real = self.reader.segments(entry, int(epoch_or_chunk))
             else:
                 sound, real = self.reader.segments(entry, position=float(position))
+            self.bad_records.note(entry)
             return sound[: np.count_nonzero(real)], real[:count], np.float32(1)
         except AudioError as error:
             self.bad_records.add(entry, error)

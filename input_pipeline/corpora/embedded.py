@@ -13,7 +13,7 @@ import soundfile
 
 from atbert_jax import choices
 from atbert_jax.input_pipeline.corpora.corpus import Corpus
-from atbert_jax.input_pipeline.corpora.folder import SPLITS
+from atbert_jax.input_pipeline.manifest.split_names import SPLITS
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 from atbert_jax.input_pipeline.progress import track
 
@@ -21,7 +21,7 @@ from atbert_jax.input_pipeline.progress import track
 MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au"}
 FILES_IN_A_FOLDER = 10_000
 # Columns that a manifest reads, which must not be others of the same name.
-READ = ("id", "path", "text", "label", "labels", "split", "group", "start", "duration")
+READ = ("id", "path", "text", "label", "labels", "split", "group", "start", "end", "duration")
 READ = (*READ, "probabilities", "place")
 TEXTS = ("text", "caption", "sentence", "transcription", "transcript", "description")
 GROUPS = ("client_id", "speaker_id", "speaker", "artist_id", "artist")
@@ -119,7 +119,8 @@ class Roles:
         return cls(**found)
 
 
-Sound = bytes | Wave | Path | None
+# The bytes of a file, samples, a file elsewhere, or nothing, with the reason if it is known.
+Sound = bytes | Wave | Path | str | None
 
 
 def unpack(
@@ -200,6 +201,8 @@ def _save(sound: Sound, stem: Path) -> Path:
     Raises:
         ValueError: it cannot be used; says why.
     """
+    if isinstance(sound, str):
+        raise ValueError(sound)
     if isinstance(sound, Path):
         if not sound.is_file():
             raise ValueError(f"has no sound in it, and there is no file {sound}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atbert_jax.input_pipeline.audio.decoding import EXTENSIONS
+from atbert_jax.input_pipeline.audio.formats import EXTENSIONS
 from atbert_jax.input_pipeline.corpora import unpickle
 from atbert_jax.input_pipeline.corpora.corpus import Corpus, require
 from atbert_jax.input_pipeline.corpora.tag_sets import MSD

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from atbert_jax import choices
 from atbert_jax.input_pipeline.manifest import columns
@@ -96,6 +96,17 @@ class Task:
         return numbers
 
 
+def named(given: str | Sequence[object]) -> tuple[str, ...]:
+    """The names that a field of a config lists.
+
+    What the command line makes of them are numbers for `0,1`, and one text for `rock,pop`.
+    """
+    items = (given,) if isinstance(given, str) else tuple(map(str, given))
+    if len(items) == 1:
+        items = tuple(item.strip() for item in items[0].split(","))
+    return tuple(filter(None, items))
+
+
 def of_config(tasks: Mapping[str, Mapping]) -> tuple[Task, ...]:
     """The tasks of `config.data.tasks`, by name.
 
@@ -103,6 +114,6 @@ def of_config(tasks: Mapping[str, Mapping]) -> tuple[Task, ...]:
         ManifestError: if one is not as it should be.
     """
     return tuple(
-        Task(name, settings["kind"], tuple(settings["columns"]), tuple(settings["names"]))
+        Task(name, settings["kind"], named(settings["columns"]), named(settings["names"]))
         for name, settings in sorted(tasks.items())
     )

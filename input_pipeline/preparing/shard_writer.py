@@ -18,10 +18,10 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from atbert_jax import choices
-from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.audio import decoding, remarks
 from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
-from atbert_jax.input_pipeline.manifest.shards import AUDIO
+from atbert_jax.input_pipeline.manifest.shards import AUDIO, where
 from atbert_jax.input_pipeline.preparing.band_statistics import BandSums
 from atbert_jax.input_pipeline.preparing.storage import Storage
 
@@ -66,6 +66,7 @@ class Summary:
         digests: Of the samples of each, so that copies are known.
         copies: Those of `rows` that are left out as copies of others.
         bad: Why a row was not readable.
+        odd: What is odd about a row that was read all the same.
         sums: Over all but the copies.
         size: Of the shard, in bytes.
         checksum: SHA-256 of the shard.
@@ -79,6 +80,7 @@ class Summary:
     sums: BandSums
     size: int
     checksum: str
+    odd: dict[int, str] = dataclasses.field(default_factory=dict)
 
     @property
     def kept(self) -> list[tuple[int, int]]:
@@ -102,8 +104,11 @@ class Summary:
                 values = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        bad = {int(row): reason for row, reason in values.pop("bad").items()}
-        return cls(sums=BandSums.from_json(values.pop("sums")), bad=bad, **values)
+        bad, odd = (
+            {int(row): text for row, text in values.pop(name, {}).items()}
+            for name in ("bad", "odd")
+        )
+        return cls(sums=BandSums.from_json(values.pop("sums")), bad=bad, odd=odd, **values)
 
 
 def summary_of(shard: Path) -> Path:
@@ -190,7 +195,7 @@ def write_shard(
     finished = Summary.load(shard, storage)
     if finished and finished.copies == copies:
         return name
-    rows, samples, digests, bad, sums = [], [], [], {}, BandSums.sum(())
+    rows, samples, digests, bad, odd, sums = [], [], [], {}, {}, BandSums.sum(())
     with storage.created(shard) as part:
         with (
             storage.fetched(folder / WORK / f"{name}.jsonl") as work,
@@ -200,10 +205,13 @@ def write_shard(
             for about in map(json.loads, lines):
                 row = about.pop("row")
                 try:
-                    sound = pcm16(_read(storage, settings.sample_rate, **about.pop("part")))
+                    sound, remark = _read(storage, settings.sample_rate, **about.pop("part"))
                 except AudioError as error:
                     bad[row] = str(error)
                     continue
+                sound = pcm16(sound)
+                if remark:
+                    odd[row] = remark
                 rows.append(row)
                 samples.append(len(sound))
                 digests.append(hashlib.blake2b(sound.tobytes(), digest_size=16).hexdigest())
@@ -214,14 +222,16 @@ def write_shard(
         with part.open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
         size = part.stat().st_size
-    Summary(rows, samples, digests, copies, bad, sums, size, checksum).save(shard, storage)
+    Summary(rows, samples, digests, copies, bad, sums, size, checksum, odd).save(shard, storage)
     return name
 
 
-def _read(storage: Storage, sample_rate: int, path: str, **part: Any) -> np.ndarray:
+def _read(storage: Storage, sample_rate: int, path: str, **part: Any) -> tuple[np.ndarray, str]:
+    """A record's waveform, and what is odd about its file."""
     try:
         with storage.fetched(Path(path)) as file:
-            return decoding.read(file, sample_rate, **part)
+            waveform = decoding.read(file, sample_rate, **part)
+            return waveform, remarks.of(where(file, part.get("place")))
     except AudioError as error:
         raise AudioError(str(error).replace(str(file), path)) from None  # a copy, it may be
     except Exception as error:  # of libraries, on sound as they have not met it

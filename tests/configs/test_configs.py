@@ -39,8 +39,8 @@ from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.objectives.objective import Objective
-from atbert_jax.training import freezing, optimizer, resuming
-from atbert_jax.training.state import define
+from atbert_jax.training import freezing, optimizer, starting
+from atbert_jax.training.state import define, partition
 
 NAMES = sorted(command.config_names())
 
@@ -119,7 +119,7 @@ def test_a_config_describes_a_run(run):
 def test_a_protocol_trains_what_it_says(size, protocol):
     config = atbert_finetune.get_config(f"{size},{protocol}")
     _, params, _ = define(config, make_contract(config))
-    trained, _ = freezing.partition(params, config.optimizer.frozen)
+    trained, _ = partition(params, freezing.find(params, config.optimizer.frozen))
     head = {"output"} if protocol == "linear_probe" else {"dense", "output"}
     assert set(trained["objectives"]["classification"]) == head
     trunk, stages = trained.get("model", {}), config.model.depths
@@ -139,7 +139,7 @@ def test_a_protocol_trains_what_it_says(size, protocol):
 def test_a_config_survives_being_stored(name):
     config = get_config(name)()
     stored = ml_collections.ConfigDict(json.loads(config.to_json_best_effort()))
-    resuming.require_same(stored, config, Path("run"))
+    starting.require_same(stored, config, Path("run"))
     define(stored, make_contract(stored))
 
 
@@ -213,7 +213,7 @@ def test_a_tagger_of_notes_hears_enough(name):
 def test_a_task_of_mulap_trains_the_head_and_the_backbone_if_asked(mode, frozen):
     config = mulap_downstream.get_config(f"emomusic,pretrained,{mode}")
     _, params, _ = define(config, make_contract(config))
-    trained, _ = freezing.partition(params, config.optimizer.frozen)
+    trained, _ = partition(params, freezing.find(params, config.optimizer.frozen))
     assert ("model" not in trained) == frozen
     head = trained["objectives"]["classification"]
     assert head["dense"]["kernel"].shape == (1506, 1024)

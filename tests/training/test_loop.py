@@ -6,12 +6,14 @@ import json
 import jax
 import numpy as np
 import pytest
+import soundfile
 from rich.console import Console
 
 from atbert_jax.input_pipeline.batching import bad_records
+from atbert_jax.input_pipeline.batching.batches import Batches
 from atbert_jax.training import checkpoint, loop, twin
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
-from atbert_jax.training.writers import read_metrics
+from atbert_jax.training.writers import Writer, read_metrics
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -119,15 +121,15 @@ def test_pretrains_and_fine_tunes_from_there(make_config, tmp_path):
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(make_config, tmp_path, monkeypatch):
     run(make_config(), tmp_path / "whole")
-    log = loop.Run._log
+    write = Writer.scalars
 
-    def stop(self, number):
-        if number == 3:
+    def stop(self, step, values):
+        if step == 3:
             raise KeyboardInterrupt
-        return log(self, number)
+        write(self, step, values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "_log", stop)
+        patch.setattr(Writer, "scalars", stop)
         with pytest.raises(KeyboardInterrupt):
             run(make_config(), tmp_path / "stopped")
     assert Checkpoints(tmp_path / "stopped").latest == 2
@@ -274,6 +276,19 @@ def test_bad_files_are_counted_and_survived(make_config, tmp_path):
     assert all(np.isfinite(value).all() for value in arrays(tmp_path / "run", 2).values())
 
 
+def test_odd_files_are_heard_and_counted(make_config, tmp_path):
+    config = make_config(**{"train.steps": 2})
+    for name in ("train0", "val0"):
+        file = next(tmp_path.rglob(f"{name}.wav"))
+        sound, rate = soundfile.read(file)
+        soundfile.write(file, np.stack([sound, -sound], 1), rate)
+    run(config, tmp_path / "run")
+    lines = (tmp_path / "run" / bad_records.ODD_FILE).read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {"train0", "val0"}
+    last = [row for row in read_metrics(tmp_path / "run") if "train/odd_records" in row][-1]
+    assert (last["train/odd_records"], last["train/bad_records"]) == (2, 0)
+
+
 def test_more_bad_files_than_allowed_end_the_run(make_config, tmp_path):
     config = make_config(**{"train.steps": 2, "data.max_bad_share": 0.1})
     next(tmp_path.rglob("train0.wav")).write_bytes(b"no sound")
@@ -285,13 +300,14 @@ def test_more_bad_files_than_allowed_end_the_run(make_config, tmp_path):
 def test_losses_that_are_not_finite_end_the_run_and_change_nothing(
     make_config, tmp_path, monkeypatch
 ):
-    original = loop.Run._stream
+    original = Batches.train
 
-    def poisoned(self, first):
-        for number, batch in enumerate(original(self, first), first + 1):
+    def poisoned(self, split, batch_size, start_step, **rows):
+        stream = original(self, split, batch_size, start_step, **rows)
+        for number, batch in enumerate(stream, start_step + 1):
             yield batch | {"log_mel": batch["log_mel"] * (np.nan if number > 4 else 1)}
 
-    monkeypatch.setattr(loop.Run, "_stream", poisoned)
+    monkeypatch.setattr(Batches, "train", poisoned)
     config = make_config(
         **{
             "train.steps": 12,

@@ -109,11 +109,6 @@ def test_samples_that_are_no_sound(tmp_path, value, reason, extension, recwarn):
     assert not recwarn
 
 
-def test_samples_may_be_unscaled_integers(tmp_path):
-    np.save(tmp_path / "loud.npy", np.float32([2**31, -(2**31)]))
-    assert np.abs(read(tmp_path / "loud.npy", RATE)).tolist() == [2**31, 2**31]
-
-
 @pytest.mark.parametrize("content", ["pcm16.wav", "short.flac", "short.ogg", "pcm16.aiff"])
 @pytest.mark.parametrize("extension", ["wav", "flac", "mp3", "opus", "au"])
 def test_the_content_and_not_the_extension_decides(tmp_path, content, extension):
@@ -176,13 +171,14 @@ def test_a_sample_rate_that_none_is(tmp_path, rate):
 @pytest.mark.parametrize("frames", [0, 2**31, 2**36 - 1])
 def test_a_length_that_is_missing_or_absurd_takes_no_memory(tmp_path, frames):
     path = tmp_path / "long.flac"
+    path.write_bytes(announce(originals()["long.flac"], frames))
     tracemalloc.start()
-    reason = refusal(path, announce(originals()["long.flac"], frames))
+    assert file_duration(path, RATE) == 20
     assert len(read(path, RATE, 10.0, 5.0)) == 5 * RATE
+    assert len(read(path, RATE, 18.0)) == 2 * RATE
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 64 * 2**20
-    assert reason.startswith("its header does not say how long it is, or announces more")
 
 
 def test_a_length_that_is_hard_to_believe_is_counted(tmp_path):

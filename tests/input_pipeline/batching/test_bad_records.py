@@ -5,9 +5,11 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from atbert_jax.input_pipeline.audio import remarks
 from atbert_jax.input_pipeline.audio.decoding import AudioError
-from atbert_jax.input_pipeline.batching.bad_records import FILE, BadRecords
+from atbert_jax.input_pipeline.batching.bad_records import FILE, ODD_FILE, BadRecords
 from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.manifest.shards import where
 
 
 def rows(folder: Path) -> list[dict]:
@@ -54,3 +56,37 @@ def test_many_threads(tmp_path):
         list(pool.map(lambda record: bad.add(record, AudioError("broken")), records))
     assert len(bad) == 20
     assert sorted(int(row["id"]) for row in rows(tmp_path)) == list(range(20))
+
+
+def test_what_is_said_ends_and_what_is_counted_does_not(tmp_path, caplog):
+    bad = BadRecords(tmp_path)
+    assert bad.first == ""
+    for number in range(100):
+        path = Path(f"/x/{number}\x1b.wav")
+        bad.add(Record(str(number), path), AudioError(f"{path}: no such file"))
+    assert len(bad) == len(rows(tmp_path)) == 100
+    assert bad.first == "/x/0\x1b.wav: no such file"
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 21
+    assert said[0] == "left out: /x/0\\x1b.wav: no such file"
+    assert "counted" in said[-1]
+
+
+def test_odd_records_are_counted_beside_the_bad_ones(tmp_path):
+    bad = BadRecords(tmp_path)
+    odd, plain, shard = tmp_path / "odd.wav", tmp_path / "plain.wav", tmp_path / "shard"
+    remarks.add(str(odd), "is upside down")
+    remarks.add(str(odd), "and blue")
+    remarks.add(where(shard, 7), "is red")
+    records = [Record(str(n), path) for n, path in enumerate((odd, odd, plain))]
+    records += [Record("4", shard, place=7), Record("5", shard, place=8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(bad.note, records * 20))
+    assert (len(bad), bad.odd) == (0, 3)
+    lines = [json.loads(line) for line in (tmp_path / ODD_FILE).read_text("utf-8").splitlines()]
+    assert sorted(lines, key=lambda line: line["id"]) == [
+        {"id": "0", "path": str(odd), "reason": "is upside down; and blue"},
+        {"id": "1", "path": str(odd), "reason": "is upside down; and blue"},
+        {"id": "4", "path": str(shard), "reason": "is red"},
+    ]
+    assert not (tmp_path / FILE).exists()

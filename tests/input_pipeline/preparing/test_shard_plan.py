@@ -126,6 +126,23 @@ def test_what_is_not_there_is_named(shards):
     assert sum(len(summary["copies"]) for summary in summaries) == 1
 
 
+def test_what_is_odd_about_a_file_is_told(tmp_path, capfd):
+    noise, other = np.random.default_rng(0).uniform(-0.5, 0.5, (2, RATE))
+    soundfile.write(tmp_path / "odd.wav", np.stack([noise, -noise], 1), RATE)
+    soundfile.write(tmp_path / "plain.wav", other, RATE)
+    (tmp_path / "clips.csv").write_text("path,text\nplain.wav,plain\nodd.wav,odd\n")
+    run(tmp_path / "clips.csv", tmp_path / "shards", "--processes=1")
+    said = "has channels of opposite phase, which cancel each other"
+    assert capfd.readouterr().out.count(f"odd.wav: {said}") == 1
+    summaries = [Summary.load(f, shard_plan.HERE) for f in (tmp_path / "shards").glob("*-?????")]
+    (remark,) = (remark for summary in summaries for remark in summary.odd.values())
+    assert remark.startswith(said)
+    assert (tmp_path / "shards" / "card.html").read_text().count(said) == 1
+    for record in read_manifest(tmp_path / "shards" / "manifest.parquet"):
+        expected = noise if record.text == "odd" else other
+        np.testing.assert_allclose(decoding.read_clip(record, RATE), expected, rtol=0, atol=1e-4)
+
+
 def kept(table: Path) -> Path:
     """The manifest of the files without what is not in the shards."""
     lines = [line for line in table.read_text().splitlines() if line[:4] not in ("bad,", COPY)]
