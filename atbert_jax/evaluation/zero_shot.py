@@ -55,9 +55,8 @@ class ZeroShot:
         self.ways = [way for way in WAYS if way in learned]
         if not self.ways:
             raise ValueError(
-                f"{model.workdir} was trained on {', '.join(learned)}, which"
-                " compares no clip with a text; zero-shot labels need a checkpoint of"
-                f" {' or '.join(WAYS)}"
+                f"{model.workdir} was trained on {', '.join(learned)}, which compares no clip with"
+                f" a text; zero-shot labels need a checkpoint of {' or '.join(WAYS)}"
             )
         if "{}" not in template:
             raise ValueError(f"template {template!r} has no {{}} for the label")
