@@ -1,10 +1,9 @@
 """The commands by one name: `atbert train ...`, or `python -m atbert_jax train ...`."""
 
-import difflib
 import runpy
 import sys
 
-from atbert_jax import __version__, command
+from atbert_jax import __version__, choices, command
 
 VERBS = {
     "train": ("atbert_jax.train", "pre-train or fine-tune a model"),
@@ -51,12 +50,11 @@ def main() -> None:
     if verb == "--version":
         print(__version__)
         sys.exit(0)
-    if verb not in VERBS:
-        close = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
-        sys.stderr.write(f"error: no verb {verb!r}; {hint}see atbert --help\n")
-        sys.exit(2)
-    module, _ = VERBS[verb]
+    try:
+        module, _ = VERBS[choices.require("verb", verb, VERBS)]
+    except ValueError as error:
+        command.fail(str(error), 2)
+    command.show_all_names()
     del sys.argv[1]
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)

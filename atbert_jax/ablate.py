@@ -42,10 +42,9 @@ METRICS = flags.DEFINE_list(
 
 def main() -> None:
     """Trains, evaluates and compares what the flags say."""
-    from rich.console import Console
-
     from atbert_jax.evaluation import grid
     from atbert_jax.evaluation.ablation import ablate
+    from atbert_jax.input_pipeline.progress import Terminal
 
     config = base()
     over = list(OVER.value)
@@ -59,7 +58,7 @@ def main() -> None:
         Path(WORKDIR.value),
         split=SPLIT.value,
         metrics=METRICS.value,
-        console=Console(),
+        console=Terminal(),
     )
     failed = sum(bool(outcome.error) for outcome in outcomes)
     if failed:
@@ -81,4 +80,4 @@ def base() -> ml_collections.ConfigDict:
 
 
 if __name__ == "__main__":
-    command.run(main, required=("config", "workdir"))
+    command.run(main, required=("config", "workdir"), resumes=True)

@@ -9,9 +9,9 @@ import sys
 from importlib import metadata
 
 from packaging.requirements import Requirement
-from rich.console import Console
 
 from atbert_jax import __version__, command
+from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.reporting.tables import Table, print_table
 
 PACKAGE = "atbert-jax"
@@ -73,7 +73,7 @@ def devices() -> str:
 
 def main() -> None:
     """Prints two tables."""
-    console = Console()
+    console = Terminal()
     versions = [("Python", platform.python_version()), (PACKAGE, __version__)]
     for requirement in requirements(""):
         if not problem(Requirement(requirement.name)):

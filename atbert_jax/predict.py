@@ -7,20 +7,22 @@ model was not trained on them. The exit code is 1 if a file could not be read.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from absl import flags
 
 from atbert_jax import command
+from atbert_jax.input_pipeline.text import whole_file
 
 if TYPE_CHECKING:  # the model and JAX are loaded when they are needed, after the flags are checked
-    from atbert_jax.evaluation.prediction import Answer
+    from atbert_jax.evaluation.prediction import Answer, Predictor
     from atbert_jax.input_pipeline.manifest.records import Record
     from atbert_jax.training.trained import Trained
 
@@ -65,7 +67,8 @@ def records(arguments: list[str], text: str, *, allow_outside: bool = False) -> 
     Raises:
         ValueError: if there is neither a file nor a text, or a folder holds no audio.
     """
-    from atbert_jax.input_pipeline.audio import foreign, formats
+    from atbert_jax.input_pipeline.audio import formats
+    from atbert_jax.input_pipeline.corpora.clips import audio_files
     from atbert_jax.input_pipeline.manifest.records import Record, read_manifest
 
     if not arguments:
@@ -77,7 +80,8 @@ def records(arguments: list[str], text: str, *, allow_outside: bool = False) -> 
         if path.suffix.lower() in TABLES and path.is_file():
             yield from read_manifest(path, allow_outside=allow_outside)
         elif path.is_dir():
-            files, left_out = foreign.audio_files(path)
+            left_out: dict[str, str] = {}
+            files = audio_files(path, left_out)
             if not files:
                 raise ValueError(f"{path}: no audio files here ({formats.described(left_out)})")
             if left_out:
@@ -95,13 +99,25 @@ def chosen(path: Path) -> dict:
     Raises:
         ValueError: if the file is no `metrics.json` with thresholds.
     """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["chosen"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path}: holds no thresholds; give the metrics.json of an evaluation of this model"
-            " on tags (multi_label) with a labelled val split"
-        ) from error
+    remedy = (
+        "give the metrics.json of an evaluation of this model on tags (multi_label) with a labelled"
+        " val split"
+    )
+    found = whole_file.read_json(path, remedy).get("chosen")
+    if not _are_thresholds(found):
+        raise ValueError(f"{path}: holds no thresholds; {remedy}")
+    return found
+
+
+def _are_thresholds(chosen: object) -> bool:
+    """Whether it is {objective: {'thresholds': {view: {tag: number}}}}."""
+    inner = [chosen]
+    for _ in range(4):
+        if not all(isinstance(each, dict) and each for each in inner):
+            return False
+        inner = [value for each in inner for value in each.values()]
+    names = {name for settings in chosen.values() for name in settings}
+    return names == {"thresholds"} and all(isinstance(value, int | float) for value in inner)
 
 
 def read_labels(labels: str) -> list[str]:
@@ -135,6 +151,8 @@ def as_json(answer: Answer) -> dict:
         row["text"] = answer.record.text
     if answer.error:
         return row | {"error": answer.error}
+    if answer.note:
+        row["note"] = answer.note
     return row | {"duration": answer.duration, **answer.fields}
 
 
@@ -150,7 +168,7 @@ def as_row(answer: Answer) -> list[str]:
     tasks = answer.fields.keys() - {"prediction", "probabilities", "zero_shot", "match"}
     parts += [f"{task}: {', '.join(_said(answer.fields[task]))}" for task in sorted(tasks)]
     duration = "" if answer.duration is None else f"{answer.duration:.1f} s"
-    return [name, duration, ", ".join(parts) or "embedding only"]
+    return [name, duration, ", ".join(parts) or f"embedding only: {answer.note}"]
 
 
 def _said(fields: dict) -> list[str]:
@@ -229,21 +247,70 @@ def main(arguments: list[str]) -> None:
     names = [] if LABELS.value is None else read_labels(LABELS.value)
     wanted = list(records(arguments, TEXT.value, allow_outside=ALLOW_OUTSIDE.value))
     choices = chosen(Path(THRESHOLDS.value)) if THRESHOLDS.value else {}
-    model = trained.load(Path(CHECKPOINT.value), STEP.value).chunked(HOP.value, CHUNKS.value)
-    labels = ZeroShot(model, names, TEMPLATE.value) if names else None
-    answers = Predictor(model, labels, choices).predict(wanted)
     if TAGGRAM.value:
-        answers = drawing(answers, model, Path(TAGGRAM.value))
-    answers = show(answers, JSON.value)
-    good = [answer for answer in answers if not answer.error]
-    if EMBEDDINGS.value and good:
-        np.savez(
-            EMBEDDINGS.value,
-            id=np.array([answer.record.id for answer in good]),
-            embedding=np.stack([answer.embedding for answer in good]),
-        )
+        whole_file.claim(Path(TAGGRAM.value))
+    with _embeddings(EMBEDDINGS.value) as file:
+        model = trained.load(Path(CHECKPOINT.value), STEP.value).chunked(HOP.value, CHUNKS.value)
+        labels = ZeroShot(model, names, TEMPLATE.value) if names else None
+        predictor = Predictor(model, labels, choices)
+        require_known(predictor, TEXT.value, wanted)
+        answers = predictor.predict(wanted)
+        if TAGGRAM.value:
+            answers = drawing(answers, model, Path(TAGGRAM.value))
+        answers = show(answers, JSON.value)
+        good = [answer for answer in answers if not answer.error]
+        unread = f"{len(answers) - len(good)} of {len(answers)} files could not be read"
+        if not good:
+            command.fail(unread, 1)
+        if file:
+            np.savez(
+                file,
+                id=np.array([answer.record.id for answer in good]),
+                embedding=np.stack([answer.embedding for answer in good]),
+            )
     if len(good) < len(answers):
-        command.fail(f"{len(answers) - len(good)} of {len(answers)} files could not be read", 1)
+        command.fail(unread, 1)
+
+
+@contextlib.contextmanager
+def _embeddings(path: str | None) -> Iterator[IO[bytes] | None]:
+    """The file for the embeddings, open before anything is predicted; None where none is wanted."""
+    if not path:
+        yield None
+        return
+    with whole_file.writing(Path(path if path.endswith(".npz") else f"{path}.npz")) as file:
+        yield file
+
+
+def require_known(predictor: Predictor, text: str, wanted: Sequence[Record]) -> None:
+    """Refuses to ask a model about what it does not know; warns of texts of manifests.
+
+    Args:
+        predictor: Of the model.
+        text: Of `--text`.
+        wanted: All records.
+
+    Raises:
+        ValueError: naming what the model knows.
+    """
+    from atbert_jax.evaluation.prediction import has_audio
+    from atbert_jax.objectives.views import AUDIO, TEXT
+
+    heard = next((record for record in wanted if has_audio(record)), None)
+    if text:
+        if refused := predictor.refusal((AUDIO, TEXT) if heard else (TEXT,)):
+            raise ValueError(f"--text={text!r}: {refused}; leave --text out")
+        if not predictor.reads(text):
+            raise ValueError(f"--text={text!r}: the model reads no word in it; write it otherwise")
+    if not heard:
+        return
+    refused = predictor.refusal((AUDIO,))
+    if refused and predictor.refusal((AUDIO, TEXT)):
+        raise ValueError(f"{heard.path}: {refused}; ask about a --text alone")
+    texts = sum(bool(record.text) for record in wanted)
+    if not text and texts and (refused := predictor.refusal((AUDIO, TEXT))):
+        message = "%s; %d texts of the manifest are left out"
+        logging.getLogger(__name__).warning(message, refused, texts)
 
 
 if __name__ == "__main__":

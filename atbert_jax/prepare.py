@@ -17,14 +17,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from atbert_jax.configs import defaults
 from atbert_jax.input_pipeline import corpora, dataset
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.input_pipeline.corpora.corpus import Corpus
 from atbert_jax.input_pipeline.labelling import FILE as LABELS
+from atbert_jax.input_pipeline.manifest.places import from_home
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 from atbert_jax.input_pipeline.preparing import beam_pipeline
 from atbert_jax.input_pipeline.preparing.storage import Storage
+from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.input_pipeline.text.visible import visible
 
 MANIFEST_CSV, LEFT_OUT = "manifest.csv", "left_out.csv"
 
@@ -52,9 +54,17 @@ def write(corpus: Corpus, root: Path, folder: Path) -> bool:
     begin = f"{base}{os.sep}"
     is_outside = [not path.startswith(begin) for path in paths]
     written = [path.removeprefix(begin).replace(os.sep, "/") for path in paths]
-    corpus.rows.assign(path=written).to_csv(base / MANIFEST_CSV, index=False)
+    try:
+        with whole_file.writing(base / MANIFEST_CSV) as file:
+            corpus.rows.assign(path=written).to_csv(file, index=False, mode="wb")
+    except UnicodeEncodeError:
+        raise ManifestError(
+            f"{root}: this name, or one in it, is no UTF-8 text, so no manifest can have it; rename"
+            " the folder"
+        ) from None
     _write_or_remove(base / LABELS, "".join(f"{label}\n" for label in corpus.labels))
-    left_out = pd.DataFrame(corpus.left_out.items(), columns=["path", "reason"])
+    lost = [(visible(path), visible(reason)) for path, reason in corpus.left_out.items()]
+    left_out = pd.DataFrame(lost, columns=["path", "reason"])
     _write_or_remove(base / LEFT_OUT, left_out.to_csv(index=False) if len(left_out) else "")
     return any(is_outside)
 
@@ -62,7 +72,7 @@ def write(corpus: Corpus, root: Path, folder: Path) -> bool:
 def _write_or_remove(file: Path, content: str) -> None:
     """Of an earlier run nothing may be left beside the new manifest."""
     if content:
-        file.write_text(content, encoding="utf-8")
+        whole_file.write(file, content)
     else:
         file.unlink(missing_ok=True)
 
@@ -171,6 +181,8 @@ def spectrogram_of(experiment: str | None, sample_rate: int | None) -> Spectrogr
             raise ValueError(f"--config={file} has no function get_config; give one of configs/")
         config = get_config(preset) if preset else get_config()
     else:
+        from atbert_jax.configs import defaults  # brings all of training
+
         config = defaults.get_config()
     if sample_rate:
         config.spectrogram.sample_rate = sample_rate
@@ -185,8 +197,11 @@ def _arguments(arguments: list[str] | None) -> tuple[argparse.Namespace, list[st
         epilog="With --runner, other flags are Beam's.",
     )
     parser.add_argument("name", help=f"corpus or corpus/variant: {', '.join(corpora.CORPORA)}")
-    parser.add_argument("--root", type=Path, required=True, help="its folder (or table)")
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--root", type=from_home, required=True, help="its folder (or table)")
+    parser.add_argument("--output", type=from_home, required=True, help="folder to write")
+    parser.add_argument(
+        "--allow_outside", action="store_true", help="files that paths or links name out of --root"
+    )
     parser.add_argument("--download", action="store_true", help="of tfds:NAME, what is not there")
     parser.add_argument("--shards", action="store_true", help="also decode, and write shards")
     of_shards = parser.add_argument_group("of shards")
@@ -217,7 +232,9 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         if given.download:
             _download(given.name, given.root)
-        corpus = corpora.read(given.name, given.root, given.output)
+        corpus = corpora.read(
+            given.name, given.root, given.output, allow_outside=given.allow_outside
+        )
         if given.shards:
             manifest = write_shards(corpus, given, flags)
         else:
@@ -227,9 +244,9 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit("error: interrupted; the same command goes on")
     except (ValueError, OSError, ImportError, RuntimeError) as error:
-        sys.exit(f"error: {error}")
-    print(f"{manifest}: {given.name}")
-    print("\n".join(describe(corpus)))
+        sys.exit(f"error: {visible(str(error))}")
+    print(visible(f"{manifest}: {given.name}"))
+    print("\n".join(map(visible, describe(corpus))))
     if given.sample_rate:
         settings["spectrogram.sample_rate"] = given.sample_rate
     print(f"train with: {train_command(corpus, manifest, settings)}")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from absl import flags
 from rich.console import Console
-from rich.rule import Rule
 
 from atbert_jax import command
+from atbert_jax.input_pipeline.progress import Terminal
 
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the music, the runs and the reports.")
 
@@ -21,7 +21,7 @@ CLIPS = 3200
 
 def main() -> None:
     """Synthesizes, pre-trains, fine-tunes, evaluates, and ends with a table."""
-    quickstart(Path(OUTPUT.value), Console())
+    quickstart(Path(OUTPUT.value), Terminal())
 
 
 def quickstart(output: Path, console: Console) -> None:
@@ -41,7 +41,7 @@ def quickstart(output: Path, console: Console) -> None:
     pretrained, genre = output / "pretrain", output / "genre"
 
     def stage(title: str, line: str) -> None:
-        console.print(Rule(title))
+        console.rule(title)
         console.print(f"$ atbert {line}", highlight=False, soft_wrap=True, style="bold")
 
     stage("1. Music", f"synthesize --output {manifest.parent} --clips {CLIPS}")
@@ -78,7 +78,7 @@ def quickstart(output: Path, console: Console) -> None:
         "5. Use it",
         f"predict --checkpoint {genre} {manifest.parent / 'audio' / '00000.flac'}",
     )
-    console.print(Rule("Result"))
+    console.rule("Result")
     summarize(pairs, genres, console)
     console.print(
         f"{(time.monotonic() - began) / 60:.1f} minutes; report:"
@@ -104,4 +104,4 @@ def summarize(pairs: dict, genres: dict, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, required=("output",))
+    command.run(main, required=("output",), resumes=True)

@@ -1,7 +1,8 @@
 """Train a model: `python -m atbert_jax.train --config configs/atbert_pretrain.py --workdir DIR`.
 
 Running the same command again goes on where it stopped. SIGTERM and Ctrl-C save the state at the
-end of the step and leave with exit code 75. For several hosts see `docs/scale.md`.
+end of the step and leave with exit code 75; before the first step there is nothing to save. For
+several hosts see `docs/scale.md`.
 """
 
 import os
@@ -11,7 +12,6 @@ from absl import flags
 from ml_collections import config_flags
 
 from atbert_jax import command
-from atbert_jax.parallel import distributed
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder that the run writes into.")
@@ -31,12 +31,13 @@ PROFILE = flags.DEFINE_integer(
 
 def main() -> None:
     """Trains what the flags say, or describes it."""
-    from rich.console import Console
+    from atbert_jax.input_pipeline.progress import Terminal
+    from atbert_jax.parallel import distributed
 
     if TOPOLOGY.value and not DESCRIBE.value:
         raise ValueError("--topology only compiles; add --describe")
     distributed.initialize(COORDINATOR.value, PROCESSES.value, PROCESS.value)
-    console = Console(quiet=not distributed.is_first())
+    console = Terminal(quiet=not distributed.is_first())
     if flags_of_xla := os.environ.get("XLA_FLAGS"):
         console.print(f"XLA flags: {flags_of_xla} (set XLA_FLAGS to override)", soft_wrap=True)
     if DESCRIBE.value:
@@ -50,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    command.run(main, required=("config", "workdir"))
+    command.run(main, required=("config", "workdir"), resumes=True)

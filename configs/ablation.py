@@ -6,25 +6,20 @@ python -m atbert_jax.ablate --config configs/ablation.py:music --workdir runs/ab
 
 import ml_collections
 
-from atbert_jax.configs import notes_pretrain, quickstart_pretrain, spoken_words
+from atbert_jax.configs import notes_pretrain, quickstart_pretrain, spoken_words, words
 
 STEPS = 250
 
 
-def get_config(data: str = "music") -> ml_collections.ConfigDict:
+def get_config(given: str = "") -> ml_collections.ConfigDict:
     """Pre-training with all of AVBert's objectives, cut short.
 
     Args:
-        data: 'music' (such as the synthetic set), 'notes' (of instruments, with captions) or
-            'words' (spoken ones, with transcripts).
-
-    Raises:
-        ValueError: if there is no such base; the message lists those there are.
+        given: The data: 'music' (such as the synthetic set), 'notes' (of instruments, with
+            captions) or 'words' (spoken ones, with transcripts).
     """
-    bases = {"music": quickstart_pretrain.get_config, "notes": notes_pretrain.get_config}
-    if data not in (*bases, "words"):
-        raise ValueError(f"no base {data!r}; use one of {', '.join((*bases, 'words'))}")
-    config = bases.get(data, quickstart_pretrain.get_config)()
+    (data,) = words.read(given, data=(("music", "notes", "words"), "music"))
+    config = (notes_pretrain if data == "notes" else quickstart_pretrain).get_config()
     if data == "words":
         spoken_words.set_up_words(config)
         config.text.vocabulary = 60

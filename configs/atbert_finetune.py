@@ -3,18 +3,21 @@
 python -m atbert_jax.train --config configs/atbert_finetune.py:small \
     --workdir runs/genre --config.init_from=runs/pretrain --config.data.manifest=tracks.csv
 
-What of a pre-trained trunk is trained, a protocol behind the preset says: `small:linear_probe`.
+What of a pre-trained trunk is trained, a protocol says: `atbert_finetune.py:small,linear_probe`.
 """
 
 import ml_collections
 
-from atbert_jax.configs import defaults
+from atbert_jax.configs import defaults, words
 
 # What is new learns faster than the default; what is pre-trained, at a tenth of that.
 NEW_RATE, TRUNK_RATE = 1e-3, 0.1
 
 
-def protocols(depths: tuple[int, ...]) -> dict[str, dict[str, object]]:
+PROTOCOLS = ("linear_probe", "mlp_probe", "partial", "full")
+
+
+def protocol_fields(depths: tuple[int, ...]) -> dict[str, dict[str, object]]:
     """Config fields by protocol, for a CNN with so many blocks in each stage."""
     lower = "|".join(map(str, range(sum(depths[:-1]))))
     return {
@@ -31,19 +34,17 @@ def protocols(depths: tuple[int, ...]) -> dict[str, dict[str, object]]:
     }
 
 
-def get_config(preset: str = "base") -> ml_collections.ConfigDict:
+def get_config(given: str = "", default: str = "base") -> ml_collections.ConfigDict:
     """Single-label classification.
 
     Args:
-        preset: The size, 'tiny', 'small' or 'base', and with a colon between them the protocol, if
-            any: 'linear_probe' (a linear head on a frozen trunk), 'mlp_probe' (a head of two
-            layers on it), 'partial' (the trunk from the last stage of the CNN on, at a tenth of the
-            head's rate) or 'full' (all of it, at a tenth). Without one all is trained at one rate.
-
-    Raises:
-        ValueError: if there is no such preset or protocol; the message lists those there are.
+        given: The size, 'tiny', 'small' or 'base'; and the protocol, if any: 'linear_probe' (a
+            linear head on a frozen trunk), 'mlp_probe' (a head of two layers on it), 'partial' (the
+            trunk from the last stage of the CNN on, at a tenth of the head's rate) or 'full' (all
+            of it, at a tenth). Without one all is trained at one rate.
+        default: The size where none is given.
     """
-    size, _, protocol = preset.partition(":")
+    size, protocol = words.read(given, size=(defaults.PRESETS, default), protocol=(PROTOCOLS, ""))
     config = defaults.get_config(size)
     config.objectives.classification = 1.0
     config.data.task = "single_label"
@@ -56,9 +57,6 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config.train.evaluate_every = 250
     config.optimizer.warmup_steps = 200
     if protocol:
-        fields = protocols(config.model.depths)
-        if protocol not in fields:
-            raise ValueError(f"no protocol {protocol!r}; use one of {', '.join(fields)}")
         config.optimizer.learning_rate = NEW_RATE
-        config.update_from_flattened_dict(fields[protocol])
+        config.update_from_flattened_dict(protocol_fields(config.model.depths)[protocol])
     return config

@@ -6,12 +6,13 @@ python -m atbert_jax.train --config configs/atbert_pretrain.py:small \
 
 import ml_collections
 
-from atbert_jax.configs import defaults
+from atbert_jax.configs import defaults, words
 
 
-def get_config(preset: str = "base") -> ml_collections.ConfigDict:
-    """Pre-training at the size of a preset: 'tiny', 'small' or 'base'."""
-    config = defaults.get_config(preset)
+def get_config(given: str = "", default: str = "base") -> ml_collections.ConfigDict:
+    """Pre-training at a size: 'tiny', 'small' or 'base', `default` where none is given."""
+    (size,) = words.read(given, size=(defaults.PRESETS, default))
+    config = defaults.get_config(size)
     config.objectives.correct_pair = 1.0
     # Pairs alone start on a long plateau from scratch; set this to 0 for ATBERT's own recipe.
     config.objectives.alignment = 1.0

@@ -8,7 +8,7 @@ python -m atbert_jax.train --config configs/crossmodal.py:audio_text --workdir r
 
 import ml_collections
 
-from atbert_jax.configs import defaults
+from atbert_jax.configs import defaults, words
 
 MODALITIES = {"audio_text": ("audio", "text"), "audio": ("audio",), "text": ("text",)}
 # Of BERT-base, and of one that learns from a few hundred recordings' own texts.
@@ -16,25 +16,17 @@ BERT = {"hidden": 768, "heads": 12, "layers": 12, "ffn": 3072}
 SMALL_BERT = {"hidden": 128, "heads": 4, "layers": 2, "ffn": 512}
 
 
-def get_config(given: str = "audio_text") -> ml_collections.ConfigDict:
+def get_config(given: str = "") -> ml_collections.ConfigDict:
     """Speech of 5 seconds, 400 frames, with what is said, as published.
 
     With both, BERT is frozen: it comes from `config.init.text`, or has learned the labels from text
     alone in the run that `config.init_from` names.
 
     Args:
-        given: What the model gets, 'audio_text', 'audio' or 'text'; with ',small' behind it, for a
-            few hundred recordings: a small BERT starts anew, and batches are small.
-
-    Raises:
-        ValueError: if there is no such choice; the message lists those there are.
+        given: What the model gets, 'audio_text', 'audio' or 'text'; and 'small' for a few hundred
+            recordings: a small BERT starts anew, and batches are small.
     """
-    view, _, size = given.partition(",")
-    if view not in MODALITIES or size not in ("", "small"):
-        raise ValueError(
-            f"no cross-modal transformer {given!r}; use one of {', '.join(MODALITIES)}, with"
-            " ',small' behind it or without"
-        )
+    view, size = words.read(given, view=(MODALITIES, "audio_text"), size=(("small",), ""))
     config = defaults.get_config("base")
     config.model.name = "crossmodal"
     config.model.update(SMALL_BERT if size else BERT)

@@ -7,15 +7,16 @@ python -m atbert_jax.train --config configs/m3bert_pretrain.py \
 
 import ml_collections
 
-from atbert_jax.configs import defaults
+from atbert_jax.configs import defaults, words
 
 
-def get_config(size: str = "base") -> ml_collections.ConfigDict:
+def get_config(given: str = "") -> ml_collections.ConfigDict:
     """Three layers of 768 ('base'), or all layers of 'small' or 'tiny'.
 
     The settings of 'base' are Mockingjay's, from which M3BERT was made, but for batches of 12 where
     it has 6: its own are not published.
     """
+    (size,) = words.read(given, size=(defaults.PRESETS, "base"))
     config = defaults.get_config(size)
     if size == "base":
         config.model.layers = 3

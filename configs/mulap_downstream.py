@@ -3,15 +3,14 @@
 python -m atbert_jax.train --config configs/mulap_downstream.py:jamendo --workdir runs/tags \
     --config.data.manifest=tracks.csv --config.init.audio=runs/mulap
 
-Behind the task stand, with commas between them, where the backbone comes from and whether it is
-trained: `jamendo,supervised,finetune`.
+Words say where the backbone comes from and whether it is trained: `jamendo,supervised,finetune`.
 """
 
 from typing import NamedTuple
 
 import ml_collections
 
-from atbert_jax.configs import defaults, mulap_pretrain
+from atbert_jax.configs import defaults, mulap_pretrain, words
 from atbert_jax.input_pipeline.corpora.tag_sets import TAG_SETS
 
 
@@ -48,10 +47,9 @@ TASKS = {
     "fma_small": Task("single_label", "accuracy"),
     "nsynth": Task("single_label", "accuracy"),
 }
-BACKBONES, MODES = ("pretrained", "random", "supervised"), ("frozen", "finetune")
 
 
-def get_config(given: str = "jamendo") -> ml_collections.ConfigDict:
+def get_config(given: str = "") -> ml_collections.ConfigDict:
     """A task on chunks of three seconds: a random one of each clip in training, all in evaluation.
 
     The rate follows a cosine, where the published one was halved on plateaus, and chunks are
@@ -62,15 +60,13 @@ def get_config(given: str = "jamendo") -> ml_collections.ConfigDict:
             'pretrained', by `--config.init.audio=RUN` of MuLaP, 'random', or 'supervised', by that
             of a MusiCNN as it was published (see `atbert_jax.convert`), whose front end has no
             limit below; and 'frozen' or 'finetune'.
-
-    Raises:
-        ValueError: if one of them is unknown; the message lists those there are.
     """
-    name, *rest = given.split(",")
-    backbone, mode = (*rest, *("pretrained", "frozen")[len(rest) :])[:2]
-    for word, known in ((name, TASKS), (backbone, BACKBONES), (mode, MODES)):
-        if word not in known:
-            raise ValueError(f"{given!r}: {word!r} is none of {', '.join(known)}")
+    name, backbone, mode = words.read(
+        given,
+        task=(TASKS, "jamendo"),
+        backbone=(("pretrained", "random", "supervised"), "pretrained"),
+        mode=(("frozen", "finetune"), "frozen"),
+    )
     task = TASKS[name]
     config = defaults.get_config("tiny")
     config.model.name = mulap_pretrain.EARS

@@ -10,7 +10,7 @@ Published is 'base', with the first six layers of a BERT (`--config.init.text=FO
 
 import ml_collections
 
-from atbert_jax.configs import defaults, tagger
+from atbert_jax.configs import defaults, tagger, words
 
 # Fields of the config by size, by their dotted names.
 SIZES = {
@@ -30,17 +30,13 @@ SIZES = {
 EARS, TOP_DB = "musicnn", 80.0
 
 
-def get_config(size: str = "base") -> ml_collections.ConfigDict:
+def get_config(given: str = "") -> ml_collections.ConfigDict:
     """Masked words, masked chunks, and matching of audio and text.
 
     Args:
-        size: 'base' or 'tiny'.
-
-    Raises:
-        ValueError: if there is no such size.
+        given: The size, 'base' or 'tiny'.
     """
-    if size not in SIZES:
-        raise ValueError(f"no size {size!r}; use one of {', '.join(SIZES)}")
+    (size,) = words.read(given, size=(SIZES, "base"))
     config = defaults.get_config(size)
     config.model.name = "mulap"
     config.model.activation = "gelu"

@@ -9,9 +9,9 @@ import ml_collections
 from atbert_jax.configs import atbert_finetune, notes_pretrain
 
 
-def get_config(preset: str = "tiny") -> ml_collections.ConfigDict:
-    """From audio alone: captions tend to name the instrument. A preset sets the size."""
-    config = atbert_finetune.get_config(preset)
+def get_config(given: str = "") -> ml_collections.ConfigDict:
+    """From audio alone, for captions tend to name the instrument; words as of `atbert_finetune`."""
+    config = atbert_finetune.get_config(given, "tiny")
     notes_pretrain.set_up_notes(config)
     config.classification.views = ("audio",)
     config.classification.mixup = 0.3

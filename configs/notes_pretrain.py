@@ -9,9 +9,9 @@ import ml_collections
 from atbert_jax.configs import atbert_pretrain
 
 
-def get_config(preset: str = "tiny") -> ml_collections.ConfigDict:
-    """Notes of up to some seconds; a preset sets the size."""
-    config = atbert_pretrain.get_config(preset)
+def get_config(given: str = "") -> ml_collections.ConfigDict:
+    """Notes of up to some seconds, for a model of the size 'tiny', 'small' or 'base'."""
+    config = atbert_pretrain.get_config(given, "tiny")
     set_up_notes(config)
     config.text.vocabulary = 200
     config.text.max_tokens = 24

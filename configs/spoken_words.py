@@ -6,12 +6,13 @@ python -m atbert_jax.train --config configs/spoken_words.py --workdir runs/digit
 
 import ml_collections
 
-from atbert_jax.configs import defaults
+from atbert_jax.configs import defaults, words
 
 
-def get_config(preset: str = "tiny") -> ml_collections.ConfigDict:
-    """Words of up to a second at 8 kHz; a preset sets the size."""
-    config = defaults.get_config(preset)
+def get_config(given: str = "") -> ml_collections.ConfigDict:
+    """Words of up to a second at 8 kHz, for a model of the size 'tiny', 'small' or 'base'."""
+    (size,) = words.read(given, size=(defaults.PRESETS, "tiny"))
+    config = defaults.get_config(size)
     config.objectives.classification = 1.0
     config.data.task = "single_label"
     config.classification.views = ("audio",)

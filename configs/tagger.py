@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import ml_collections
 
-from atbert_jax.configs import defaults, tagger_recipes
+from atbert_jax.configs import defaults, tagger_recipes, words
 from atbert_jax.input_pipeline.corpora.tag_sets import TAG_SETS
 
 
@@ -47,23 +47,20 @@ PUBLISHED = {
 N_FFT = {16_000: 512, 22_050: 1024}
 
 
-def get_config(given: str = "musicnn") -> ml_collections.ConfigDict:
+def get_config(given: str = "") -> ml_collections.ConfigDict:
     """A network, trained on random chunks of its published length.
 
     Args:
-        given: Names with commas between them: the network; the data set whose labels it tells
-            ('mtat', 'jamendo', 'msd' or 'gtzan'), or nothing for the manifest's own tags; and the
-            recipe (see `tagger_recipes`), 'published' if there is none.
-
-    Raises:
-        ValueError: if there is no such network, data set or recipe; the message lists those there
-            are.
+        given: The network, 'musicnn' if there is none; the data set whose labels it tells ('mtat',
+            'jamendo', 'msd' or 'gtzan'), or nothing for the manifest's own tags; and the recipe
+            (see `tagger_recipes`), 'published' if there is none.
     """
-    name, data, recipe = (*given.split(","), "", "")[:3]
-    if name not in PUBLISHED:
-        raise ValueError(f"no tagger {name!r}; use one of {', '.join(PUBLISHED)}")
-    if data and data not in TAG_SETS:
-        raise ValueError(f"no data set {data!r} of a tagger; use one of {', '.join(TAG_SETS)}")
+    name, data, recipe = words.read(
+        given,
+        network=(PUBLISHED, "musicnn"),
+        data=(TAG_SETS, ""),
+        recipe=(tagger_recipes.RECIPES, "published"),
+    )
     published = PUBLISHED[name]
     config = defaults.get_config("tiny")
     config.model.name = name
@@ -80,7 +77,7 @@ def get_config(given: str = "musicnn") -> ml_collections.ConfigDict:
     config.text.max_tokens = 3
     hear(config, published)
     config.evaluation.batch_size = 16
-    tagger_recipes.apply(config, recipe or "published")
+    tagger_recipes.apply(config, recipe)
     return config
 
 

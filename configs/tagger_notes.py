@@ -6,7 +6,7 @@ python -m atbert_jax.train --config configs/tagger_notes.py:musicnn --workdir ru
 
 import ml_collections
 
-from atbert_jax.configs import tagger
+from atbert_jax.configs import tagger, words
 
 # What networks need that cannot do with two seconds, which hold what tells an instrument.
 SECONDS = {"fcn": 20.5, "harmonic_cnn": 4.6, "sample_cnn": 3.7, "se_cnn": 3.7}
@@ -16,9 +16,10 @@ STEPS = {"crnn": 1200}
 RATES = {"self_attention": 1e-4}
 
 
-def get_config(name: str = "musicnn") -> ml_collections.ConfigDict:
+def get_config(given: str = "") -> ml_collections.ConfigDict:
     """One of the networks by its name, with the modern recipe and two seconds of each note."""
-    config = tagger.get_config(f"{name},,modern")
+    (name,) = words.read(given, network=(tagger.PUBLISHED, "musicnn"))
+    config = tagger.get_config(f"{name},modern")
     config.data.task = "single_label"
     config.segmenting.seconds = SECONDS.get(name, 2.1)
     config.evaluation.best_metric = "classification/audio/accuracy"

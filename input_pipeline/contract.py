@@ -5,20 +5,30 @@ exactly the same preprocessing.
 """
 
 import dataclasses
-import json
+import types
+import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.input_pipeline.text import whole_file
 
 FILE = "contract.json"
 TOKENIZER = "tokenizer"
 
+REMEDY = "copy it again from where this run came from"
+
 T = TypeVar("T")
+
+
+class ContractError(ValueError):
+    """A contract that is not as it was written; the message names the file, and the way out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +46,7 @@ class Normalization:
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in ("dataset", "clip", "none"):
-            raise ValueError(f"normalization is {self.kind!r}; use 'dataset', 'clip' or 'none'")
+        choices.require("config.normalization", self.kind, ("dataset", "clip", "none"))
 
     def arrays(self, bands: int) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Mean and std (F,), float32; (None, None) where each clip is normalised by its own."""
@@ -123,9 +132,8 @@ class Contract:
         return words
 
     def save(self, folder: Path) -> None:
-        """Writes `contract.json` into `folder`."""
-        text = json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False)
-        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+        """Writes `contract.json` into `folder`, if it does not hold this already."""
+        whole_file.write_json(folder / FILE, dataclasses.asdict(self))
 
     @classmethod
     def load(cls, folder: Path) -> "Contract":
@@ -133,6 +141,7 @@ class Contract:
 
         Raises:
             FileNotFoundError: if there is none; the message says what a checkpoint folder is.
+            ContractError: if it is damaged.
         """
         path = folder / FILE
         if not path.exists():
@@ -140,23 +149,46 @@ class Contract:
                 f"{folder}: no {FILE} here, so this is not a checkpoint folder; give the --workdir"
                 " of a training run"
             )
-        values = json.loads(path.read_text(encoding="utf-8"))
-        kinds = {
-            "spectrogram": Spectrogram,
-            "segmenting": Segmenting,
-            "normalization": Normalization,
-            "labels": Labels,
-        }
-        for name, kind in kinds.items():
-            values[name] = _restored(kind, values[name])
-        values["tasks"] = tuple(_restored(Labels, task) for task in values.get("tasks", ()))
-        if values.get("features"):
-            values["features"] = _restored(MusicFeatures, values["features"])
-        if "special_tokens" in values:
-            values["special_tokens"] = tuple(values["special_tokens"])
-        return cls(**values)
+        try:
+            return cls.of_json(whole_file.read_json(path, REMEDY), str(path))
+        except whole_file.DamagedFileError as error:
+            raise ContractError(str(error)) from error
+
+    @classmethod
+    def of_json(cls, values: Mapping[str, Any], name: str) -> "Contract":
+        """A contract from what a JSON file called `name` holds.
+
+        Raises:
+            ContractError: if a field is not there, not known, of another type or out of its range.
+        """
+        try:
+            return _restored(cls, values)
+        except (TypeError, ValueError) as error:
+            raise ContractError(f"{name}: is no contract ({error}); {REMEDY}") from error
 
 
-def _restored(kind: type[T], values: dict[str, Any]) -> T:
-    """A dataclass from JSON, where tuples are lists."""
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+def _restored(kind: type[T], values: Any, name: str = "") -> T:
+    """A value of a type from JSON, where dataclasses are objects and tuples are lists.
+
+    Raises:
+        TypeError: if it is none of this type, or a field of a dataclass is missing or not known.
+        ValueError: if a dataclass refuses it.
+    """
+    if typing.get_origin(kind) is types.UnionType:  # of a dataclass and None
+        return None if values is None else _restored(typing.get_args(kind)[0], values, name)
+    if typing.get_origin(kind) is tuple and isinstance(values, list):
+        return tuple(_restored(typing.get_args(kind)[0], value, name) for value in values)
+    if dataclasses.is_dataclass(kind) and isinstance(values, Mapping):
+        hints = typing.get_type_hints(kind)
+        if unknown := sorted(values.keys() - hints.keys()):
+            raise TypeError(f"{name}.{unknown[0]} is no field of it".removeprefix("."))
+        inner = {key: f"{name}.{key}".removeprefix(".") for key in values}
+        return kind(**{key: _restored(hints[key], values[key], inner[key]) for key in values})
+    wanted = (int, float) if kind is float else kind
+    if (
+        typing.get_origin(kind)
+        or not isinstance(values, wanted)
+        or (isinstance(values, bool) and kind is not bool)
+    ):
+        raise TypeError(f"{name} is {values!r:.40}")
+    return values

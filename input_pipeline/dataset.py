@@ -14,13 +14,58 @@ from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.input_pipeline.contract import TOKENIZER, Contract, Labels, Normalization
-from atbert_jax.input_pipeline.manifest import few_shot
 from atbert_jax.input_pipeline.manifest import records as sources
+from atbert_jax.input_pipeline.manifest.config_splits import (
+    drawn,
+    merged,
+    read_splits,
+    without_copies,
+)
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
 from atbert_jax.input_pipeline.manifest.records import Record
-from atbert_jax.input_pipeline.manifest.tasks import of_config
 from atbert_jax.input_pipeline.preparing import band_statistics
 from atbert_jax.input_pipeline.text import tokenization
+
+# The defaults of `config.data`.
+DEFAULTS = {
+    "manifest": "",  # one table, or several with commas between them
+    # What a batch carries of the audio: 'log_mel'; or the 'waveform' itself, of which
+    # the step makes the log-mel, or a tagger whatever it hears with; or 'frames' of
+    # musical features, that `atbert extract` prepares.
+    "input": "log_mel",
+    "root": "",  # folder that paths are relative to; empty: the manifest's own
+    "allow_outside": False,  # allow paths that lead out of it
+    "mixture": (),  # weight of each manifest; empty: by their sizes
+    "text_column": "text",
+    "label_column": "",  # empty: `labels` or `label`
+    "label_separator": "|",  # between the labels of a cell
+    "target_columns": (),  # numbers to predict, for task 'regression'
+    # Names in order; empty: those of labels.txt beside the manifest, or its own, sorted.
+    "labels": (),
+    "task": "",  # 'single_label', 'multi_label', 'regression'; empty: no labels
+    # Several tasks instead, by name: kind (one of these), columns of the manifest, and
+    # names of the labels or empty; a record may lack the labels of any.
+    "tasks": {},
+    "split_column": "split",
+    "group_column": "group",
+    "train_split": "train",
+    "val_split": "val",
+    "test_split": "test",
+    "val_fraction": 0.1,  # drawn from train where the manifest has no such split
+    "test_fraction": 0.1,  # drawn where the manifest has no splits at all
+    "stratify": True,  # what is drawn has its share of each label
+    # Records of train whose audio is in val or test, byte for byte: 'keep' them, with a
+    # warning, or 'drop' them.
+    "copies": "keep",
+    "hold_out": "",  # 'column=value': those records, all of them, are the test split
+    "samples_per_label": 0,  # few-shot: train on so many records of each label; 0: on all
+    # Training batches of records of about the same length, cut to it: so many batches are
+    # sorted together, 32 say. 0: every batch is padded to the longest there can be.
+    "bucketing": 0,
+    "memory_mb": 2048,  # budget for remembering decoded clips of up to 12 seconds
+    "max_bad_share": 0.1,  # of the training records, that cannot be read; more end the run
+    "threads": 0,  # that decode audio; 0: one for each core
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,65 +129,6 @@ class Dataset:
         return dataclasses.replace(self, splits=self.splits | {name: changed})
 
 
-def read_splits(data: ml_collections.ConfigDict) -> tuple[dict[str, list[list[Record]]], list[str]]:
-    """Reads the manifests that `config.data` names.
-
-    Returns:
-        For each split, the records of each manifest; and the manifests' paths.
-
-    Raises:
-        sources.ManifestError: if none is given, or one is not readable.
-    """
-    paths = [path.strip() for path in data.manifest.split(",") if path.strip()]
-    if not paths:
-        raise sources.ManifestError(
-            "no manifest is given; set --config.data.manifest to a table with a column `path`"
-        )
-    if data.mixture and len(data.mixture) != len(paths):
-        raise sources.ManifestError(
-            f"config.data.mixture has {len(data.mixture)} weights for {len(paths)} manifests;"
-            " give one for each, or none"
-        )
-    tables = sources.read_manifests(
-        paths,
-        root=data.root or None,
-        text_column=data.text_column,
-        label_column=data.label_column,
-        label_separator=data.label_separator,
-        target_columns=tuple(data.target_columns),
-        tasks=of_config(data.tasks),
-        split_column=data.split_column,
-        group_column=data.group_column,
-        hold_out=data.hold_out,
-        allow_outside=data.allow_outside,
-    )
-    parts = [_split(records, data) for records in tables]
-    return {name: [part[name] for part in parts] for name in ("train", "val", "test")}, paths
-
-
-def _split(records: Sequence[Record], data: ml_collections.ConfigDict) -> dict[str, list[Record]]:
-    """The records of each split; soft labels are train's, for they measure nothing.
-
-    Raises:
-        sources.ManifestError: if a record with soft labels is of another split.
-    """
-    soft = [record for record in records if record.shares]
-    if other := next((r for r in soft if r.split not in ("", data.train_split)), None):
-        raise sources.ManifestError(
-            f"record '{other.id}' of split '{other.split}' has probabilities, which only train can"
-            f" have; set its split to '{data.train_split}'"
-        )
-    splits = sources.split_records(
-        [record for record in records if not record.shares],
-        train=data.train_split,
-        val=data.val_split,
-        test=data.test_split,
-        val_fraction=data.val_fraction,
-        test_fraction=data.test_fraction,
-    )
-    return splits | {"train": splits["train"] + soft}
-
-
 def _tokenizer(config: ml_collections.ConfigDict, train: list[Record], folder: Path) -> Any:
     """The tokenizer that the config names, or one that is trained on the captions, if any."""
     if given := config.text.tokenizer or config.init.text:
@@ -157,25 +143,6 @@ def _tokenizer(config: ml_collections.ConfigDict, train: list[Record], folder: P
     model.parent.mkdir(parents=True, exist_ok=True)
     tokenization.train_sentencepiece(captions, model, config.text.vocabulary)
     return tokenization.load_tokenizer(model)
-
-
-def _merged(parts: dict[str, list[list[Record]]]) -> dict[str, list[Record]]:
-    """The records of each split, those of one manifest after those of another."""
-    return {name: [r for part in table for r in part] for name, table in parts.items()}
-
-
-def _drawn(config: ml_collections.ConfigDict, train: list[list[Record]]) -> list[list[Record]]:
-    """What `config.data.samples_per_label` leaves of the records of each manifest."""
-    count = config.data.samples_per_label
-    if not count:
-        return train
-    if count < 0 or config.data.task not in ("single_label", "multi_label"):
-        raise sources.ManifestError(
-            f"config.data.samples_per_label={count} with config.data.task={config.data.task!r}: it"
-            " is a number of records of each label, so use the task 'single_label' or"
-            " 'multi_label', or 0 to train on all records"
-        )
-    return few_shot.subset(train, count, config.seed)
 
 
 def make_spectrogram(config: ml_collections.ConfigDict) -> Spectrogram:
@@ -250,6 +217,7 @@ def load(
     contract: Contract | None = None,
     tokenizer: Any = None,
     measure: Callable[["Dataset"], Normalization] | None = None,
+    renew_labels: bool = False,
 ) -> Dataset:
     """Reads what the config names.
 
@@ -261,6 +229,8 @@ def load(
         tokenizer: Goes with `contract`.
         measure: Measures the normalisation of a new contract (see `batches.measure`), unless that
             was done when the data was prepared (see `band_statistics`).
+        renew_labels: The contract is of another run, whose labels are kept only where they are
+            those that the config or the records name (see `labelling.find`).
 
     Returns:
         The splits and the contract.
@@ -269,19 +239,20 @@ def load(
         sources.ManifestError: if the manifest, a split or the labels are not as they should be.
     """
     parts, paths = read_splits(config.data)
+    parts = without_copies(parts, config.data)
     if contract is None:
-        sources.require(_merged(parts), "train")
-    labels, tasks = labelling.find(config.data, contract, _merged(parts), paths)
-    parts["train"] = _drawn(config, parts["train"])
-    merged = _merged(parts)
+        sources.require(merged(parts), "train")
+    labels, tasks = labelling.find(config.data, contract, merged(parts), paths, renew=renew_labels)
+    parts["train"] = drawn(config, parts["train"])
+    whole = merged(parts)
     if contract is None:
-        tokenizer = _tokenizer(config, merged["train"], folder)
+        tokenizer = _tokenizer(config, whole["train"], folder)
         contract = make_contract(config, tokenizer, labels, tasks)
     else:
         contract = dataclasses.replace(contract, labels=labels, tasks=tasks)
 
     splits = {}
-    for name, records in merged.items():
+    for name, records in whole.items():
         token_ids, token_mask = tokenization.tokenize(
             tokenizer, [record.text for record in records], contract.max_tokens
         )

@@ -10,10 +10,11 @@ left out; the exit code is 1 then.
 import argparse
 import dataclasses
 import sys
-from pathlib import Path
 
 from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
+from atbert_jax.input_pipeline.manifest.places import from_home
 from atbert_jax.input_pipeline.preparing.feature_files import write_all_features
+from atbert_jax.input_pipeline.text.visible import visible
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,9 +23,9 @@ def main(arguments: list[str] | None = None) -> None:
         prog="atbert extract",
         description="Compute the musical features of all clips of a manifest.",
     )
-    parser.add_argument("manifest", type=Path, help="table of audio files")
-    parser.add_argument("folder", type=Path, help="for the features and their manifest")
-    parser.add_argument("--root", type=Path, help="folder that the manifest's paths start from")
+    parser.add_argument("manifest", type=from_home, help="table of audio files")
+    parser.add_argument("folder", type=from_home, help="for the features and their manifest")
+    parser.add_argument("--root", type=from_home, help="folder that its paths start from")
     parser.add_argument("--allow_outside", action="store_true", help="allow paths out of it")
     parser.add_argument("--processes", type=int, help="how many; by default one for each core")
     settings = parser.add_argument_group("features", "as in config.features of the training")
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
         features = MusicFeatures(**{field.name: given.pop(field.name) for field in fields})
         failed = write_all_features(**given, settings=features)
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {visible(str(error))}")
     if failed:
         sys.exit(f"error: {failed} clips could not be read")
 

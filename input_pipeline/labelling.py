@@ -1,7 +1,9 @@
 """The labels of records: what they mean, and as arrays; of one task or of several."""
 
 import dataclasses
+import logging
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -9,10 +11,12 @@ from pathlib import Path
 import ml_collections
 import numpy as np
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
-from atbert_jax.input_pipeline.manifest.tasks import KINDS, of_config
+from atbert_jax.input_pipeline.manifest.tasks import KINDS, named, of_config
+from atbert_jax.input_pipeline.text.visible import tidy, visible
 
 Splits = Mapping[str, Sequence[Record]]
 
@@ -31,7 +35,7 @@ def read_names(file: Path) -> tuple[str, ...]:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ManifestError(f"{file}: not UTF-8 text ({error.reason}); save it so") from error
-    names = tuple(filter(None, map(str.strip, lines)))
+    names = tuple(filter(None, map(tidy, lines)))
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise ManifestError(f"{file}: names the label '{twice}' twice; delete one of the lines")
@@ -64,6 +68,8 @@ def find(
     contract: Contract | None,
     splits: Splits,
     manifests: Sequence[str | Path] = (),
+    *,
+    renew: bool = False,
 ) -> tuple[Labels, tuple[Labels, ...]]:
     """The labels of the only task, and of each of several.
 
@@ -73,6 +79,8 @@ def find(
         splits: The records; names, means and deviations are those of train.
         manifests: Their labels are in the order that lies beside them (see `listed`), where the
             config names neither an order nor another column of labels.
+        renew: Those of the contract are kept only where they serve: where the config names no
+            others, and the records have no others.
 
     Raises:
         ManifestError: if the config or the records do not say what is to be learned.
@@ -83,17 +91,22 @@ def find(
             f"config.data.task={data.task!r} is one task, and config.data.tasks names"
             f" {', '.join(task.name for task in several)}; leave one of the two empty"
         )
-    kept, names = contract.labels if contract else Labels(), data.labels
+    kept, names = contract.labels if contract else Labels(), tuple(map(tidy, named(data.labels)))
+    if renew and not _serves(kept, data.task, splits, data.target_columns, names):
+        kept = Labels()
     if data.task in ("single_label", "multi_label") and data.task != kept.task:
         names = names or (() if data.label_column else listed(manifests))
-    only = _known(kept, data.task, splits, data.target_columns, names)
+    only = _known(kept, data.task, splits, named(data.target_columns), names)
     known = {labels.name: labels for labels in contract.tasks} if contract else {}
     found = []
     for number, task in enumerate(several):
         own = {name: _of_task(records, number, task.kind) for name, records in splits.items()}
-        names = () if task.targets else task.names
+        names = () if task.targets else tuple(map(tidy, task.names))
         try:
-            labels = _known(known.get(task.name), task.kind, own, task.targets, names)
+            before = known.get(task.name, Labels())
+            if renew and not _serves(before, task.kind, own, task.targets, names):
+                before = Labels()
+            labels = _known(before, task.kind, own, task.targets, names)
         except ManifestError as error:
             raise ManifestError(f"config.data.tasks.{task.name}: {error}") from error
         found.append(dataclasses.replace(labels, name=task.name))
@@ -119,11 +132,30 @@ def _of_task(records: Sequence[Record], number: int, kind: str) -> list[Record]:
     return [dataclasses.replace(record, **{field: record.tasks[number]}) for record in records]
 
 
+def _serves(
+    known: Labels, task: str, splits: Splits, targets: Sequence[str], names: Sequence[str]
+) -> bool:
+    """Whether known labels are those of a task: by the names given, or else by the records."""
+    if known.task != task:
+        return False
+    if task == "regression" or names:
+        return known.names == tuple(targets if task == "regression" else names)
+    found = {label for record in splits["train"] for label in record.labels}
+    if found < set(known.names):
+        logging.getLogger(__name__).warning(
+            "the records have %d of the %d labels that are known, so those are kept; to learn"
+            " others name them with --config.data.labels",
+            len(found),
+            len(known.names),
+        )
+    return found <= set(known.names)
+
+
 def _known(
-    known: Labels | None, task: str, splits: Splits, targets: Sequence[str], names: Sequence[str]
+    known: Labels, task: str, splits: Splits, targets: Sequence[str], names: Sequence[str]
 ) -> Labels:
     """The labels that are known where they are of this task, or else new ones."""
-    if not known or not task or known.task != task:
+    if not task or known.task != task:
         return _new(task, splits, targets, names)
     if task == "regression" and known.names != tuple(targets):
         raise ManifestError(
@@ -148,15 +180,42 @@ def _new(task: str, splits: Splits, targets: Sequence[str], given: Sequence[str]
         mean, std = values[mask > 0].mean(axis=0), values[mask > 0].std(axis=0)
         std = np.where(std > 0, std, 1.0)
         return Labels(task, tuple(targets), tuple(mean.tolist()), tuple(std.tolist()))
-    if task not in KINDS:
-        raise ManifestError(f"config.data.task={task!r}; use {', '.join(map(repr, KINDS))} or ''")
+    choices.require("config.data.task", task, ("", *KINDS), ManifestError)
     found = label_names(splits, task)
+    _warn_of_look_alikes(given or found, task)
     if unknown := sorted(set(found) - set(given or found)):
         raise ManifestError(
             f"config.data.labels does not name {', '.join(unknown[:5])}, which the manifest has;"
             f" add them, or leave it empty for those of the manifest (or of {FILE} beside it)"
         )
     return Labels(task, tuple(given or found))
+
+
+def _warn_of_look_alikes(names: Sequence[str], task: str) -> None:
+    """Names labels that may be meant as one, or one that may be meant as several."""
+    log = logging.getLogger(__name__)
+    seen: dict[str, str] = {}
+    for name in names:
+        key = unicodedata.normalize("NFKC", re.sub("[\u200c\u200d]", "", name)).casefold()
+        if key in seen:
+            log.warning(
+                "labels %s and %s look the same, and are two classes; spell them alike if they are"
+                " one",
+                ascii(seen[key]),
+                ascii(name),
+            )
+        seen.setdefault(key, name)
+    for mark in ",;" if task == "multi_label" else "":
+        if several := [name for name in names if mark in name]:
+            log.warning(
+                "%d of %d labels have a %s in them, as '%s', and are one class each; set"
+                " --config.data.label_separator='%s' if they are several",
+                len(several),
+                len(names),
+                "comma" if mark == "," else "semicolon",
+                visible(several[0]),
+                mark,
+            )
 
 
 def _arrays(records: Sequence[Record], labels: Labels) -> tuple[np.ndarray, np.ndarray]:
@@ -186,8 +245,7 @@ def label_names(splits: Mapping[str, Sequence[Record]], task: str) -> list[str]:
             several labels in a single-label task.
         ValueError: another task.
     """
-    if task not in ("single_label", "multi_label"):
-        raise ValueError(f"task '{task}' has no label names; use single_label or multi_label")
+    choices.require("task of labels", task, ("single_label", "multi_label"))
     if task == "single_label":
         for split, members in splits.items():
             several = next((r for r in members if len(r.labels) > 1 and not r.shares), None)
@@ -228,7 +286,8 @@ def label_matrix(records: Sequence[Record], names: Sequence[str]) -> tuple[np.nd
     Raises:
         ManifestError: a record has a label that is not among the names.
     """
-    places = {name: column for column, name in enumerate(names)}
+    # Runs of before names were composed may have others.
+    places = {tidy(name): column for column, name in reversed(list(enumerate(names)))}
     labels = np.zeros((len(records), len(names)), np.float32)
     for row, record in enumerate(records):
         shares = record.shares or repeat(1.0)

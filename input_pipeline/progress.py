@@ -1,9 +1,12 @@
-"""Progress with a rate and the time that is left: a bar on a terminal, lines elsewhere."""
+"""What is said on the way: lines as they are, and progress with a rate and the time that is left.
+
+Progress is a bar on a terminal, and lines elsewhere.
+"""
 
 import time
 from collections.abc import Iterable, Iterator
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -14,10 +17,39 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.rule import Rule
+from rich.text import Text
+
+from atbert_jax.input_pipeline.text.visible import visible
 
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0
+
+
+class Terminal(Console):
+    """A console that takes no name for markup: what a text holds is shown, and nothing in it acts.
+
+    Lines are not broken where they are not shown on a terminal, so that what reads them finds whole
+    paths and names.
+
+    Args:
+        options: As of rich's console.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"markup": False, "emoji": False, "highlight": False} | options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As rich prints, with characters that cannot be seen escaped."""
+        texts = [visible(each) if isinstance(each, str) else each for each in objects]
+        if not self.is_terminal and all(isinstance(each, str) for each in objects):
+            options.setdefault("soft_wrap", True)
+        super().print(*texts, **options)
+
+    def rule(self, title: str = "", **options: Any) -> None:
+        """As rich draws a line with a title; `options` are those of its `Rule`."""
+        self.print(Rule(Text(visible(title)), **options))
 
 
 class Meter:
@@ -40,26 +72,26 @@ class Meter:
         done: int = 0,
         console: Console | None = None,
     ) -> None:
-        self.description, self.total, self.unit = description, total, unit
-        self.console = console or Console()
+        self.description, self.total, self.unit = visible(description), total, unit
+        self.console = console or Terminal()
         self._first = self._done = done
         self._began = self._shown = time.monotonic()
         self._note = ""
         self._bar = None
         if self.console.is_terminal:
             self._bar = Progress(
-                TextColumn("[bold]{task.description}"),
+                TextColumn("{task.description}", style="bold", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.fields[rate]}", markup=False),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=self.console,
             )
             self._task = self._bar.add_task(
-                description, total=total, completed=done, rate="", note=""
+                self.description, total=total, completed=done, rate="", note=""
             )
 
     def __enter__(self) -> Self:
@@ -89,7 +121,7 @@ class Meter:
     def advance(self, count: int = 1, note: str = "") -> None:
         """Counts, and shows a note (the latest loss, say) beside the bar."""
         self._done += count
-        self._note = note or self._note
+        self._note = visible(note) or self._note
         if self._bar:
             rate = self._speed(f" {self.unit}")
             self._bar.update(self._task, completed=self._done, rate=rate, note=self._note)
@@ -102,6 +134,7 @@ class Meter:
         self.console.print(
             f"{self.description}: {self._done}/{self.total} {self.unit}, {self._speed('')},"
             f" {int(left // 60)}:{int(left % 60):02d} left  {self._note}".rstrip(),
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )

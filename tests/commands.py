@@ -35,9 +35,9 @@ ENVIRONMENT = {
     "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",  # compiles in half the time
     "COLUMNS": "200",
 }
-# Stands in for a machine without TensorFlow, and without what leads to it.
+# Stands in for an installation without extras.
 WITHOUT_TENSORFLOW = (
-    "import sys; sys.modules.update(tensorflow=None, clu=None, tensorflow_datasets=None); "
+    "import sys; from atbert_jax.command import EXTRAS; sys.modules.update(dict.fromkeys(EXTRAS)); "
 )
 
 

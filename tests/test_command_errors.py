@@ -21,6 +21,12 @@ def test_unknown_config_field(music, tmp_path):
     assert "stepz" in line
 
 
+def test_unknown_word_of_a_config(tmp_path):
+    line = one_line(run("atbert_jax.train", "--config=tagger:musicn", f"--workdir={tmp_path}"))
+    assert line.startswith("error: config word='musicn' is none of fcn, crnn, musicnn")
+    assert line.endswith("did you mean 'musicnn'?")
+
+
 def test_empty_split(music, tmp_path):
     path = write_manifest(music, "no_val.csv", lambda rows: [r for r in rows if ",val" not in r])
     line = one_line(train(path, tmp_path / "run", "--config.data.val_fraction=0"))
@@ -53,6 +59,27 @@ def test_not_a_checkpoint(tmp_path):
     line = one_line(run("atbert_jax.predict", f"--checkpoint={tmp_path}", "some.wav"))
     assert str(tmp_path) in line
     assert "--workdir" in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("predict", "--embeddings={}/all.npz", "some.wav"),
+        ("predict", "--taggram={}/pictures", "some.wav"),
+        ("evaluate", "--output={}/report"),
+        ("pseudo_label", "--output={}/pseudo.jsonl", "{}.csv"),
+        ("convert", "albert", "nowhere", "{}/albert"),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_known_before_the_work(tmp_path, command):
+    """Before anything is read of the model, which is not there."""
+    (tmp_path / "file").touch()
+    (tmp_path / "file.csv").write_text("path\n0.wav\n")
+    verb, *arguments = (each.format(tmp_path / "file") for each in command)
+    model = [] if verb == "convert" else ["--checkpoint=nowhere"]
+    line = one_line(run(f"atbert_jax.{verb}", *model, *arguments))
+    assert str(tmp_path / "file") in line
+    assert "nowhere" not in line
 
 
 def test_a_missing_flag_is_named():

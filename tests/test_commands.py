@@ -35,6 +35,25 @@ def checkpoint(music, tmp_path_factory) -> Path:
     return folder / "labels"
 
 
+def test_an_objective_is_switched_on_by_a_flag(music, tmp_path):
+    result = train(
+        music / "tracks.csv",
+        tmp_path / "run",
+        "--config.objectives.masked_embedding=1.0",
+        "--config.masked_embedding.negatives=current_minibatch",
+        config="atbert_pretrain",
+    )
+    assert not result.returncode, result.stderr
+    stored = json.loads((tmp_path / "run" / "config.json").read_text())["objectives"]
+    assert {name for name, weight in stored.items() if weight is not None} == {
+        "alignment",
+        "correct_pair",
+        "masked_embedding",
+    }
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert 0 <= last["val/masked_embedding/audio_accuracy"] <= 1
+
+
 def test_evaluate_reports_model_twin_and_baseline(checkpoint, tmp_path):
     result = run("atbert_jax.evaluate", f"--checkpoint={checkpoint}", f"--output={tmp_path}")
     assert not result.returncode, result.stderr

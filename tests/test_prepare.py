@@ -84,9 +84,9 @@ def test_nothing_of_an_earlier_run_is_left(capsys, tmp_path, root):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("esc51", "--root", "."), "error: no corpus 'esc51'; use one of"),
-        (("esc50/6", "--root", "."), "error: corpus 'esc50' has no variant '6'; use 1, 2, 3,"),
-        (("nsynth/x", "--root", "."), "error: corpus 'nsynth' has no variant 'x'; use 'nsynth' al"),
+        (("esc51", "--root", "."), "error: corpus='esc51' is none of"),
+        (("esc50/6", "--root", "."), "error: corpus 'esc50': variant='6' is none of 1, 2, 3,"),
+        (("nsynth/x", "--root", "."), "error: corpus 'nsynth': variant='x' is none of ''"),
         (("esc50", "--root", "nowhere"), "error: nowhere: no such file or folder"),
     ],
 )

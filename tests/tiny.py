@@ -1,5 +1,6 @@
 """A config, a contract and batches so small that a model of them compiles in seconds."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -11,6 +12,7 @@ import ml_collections
 import numpy as np
 import optax
 from flax import nnx
+from rich.console import Console
 
 from atbert_jax.configs import defaults
 from atbert_jax.input_pipeline import dataset
@@ -19,10 +21,10 @@ from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.input_pipeline.contract import Contract, Labels, Normalization
 from atbert_jax.models.keys import Keys
 from atbert_jax.parallel import sharding
-from atbert_jax.training import checkpoint, optimizer
+from atbert_jax.training import checkpoint, inputs, optimizer, starting
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
-from atbert_jax.training.state import TrainState, fresh, lay_out, split
+from atbert_jax.training.state import TrainState, fresh, initialize, lay_out, split
 from atbert_jax.training.step import make_train_step
 
 # Tests compile much and compute little: this halves the time that XLA takes.
@@ -141,6 +143,16 @@ def save_run(workdir: Path, config: ml_collections.ConfigDict, seed: int = 0) ->
     checkpoint.save_run(workdir, config, data.contract, data.tokenizer)
 
 
+def start(config: ml_collections.ConfigDict, workdir: Path, console: Console) -> TrainState:
+    """The state that a run of this config takes its first step with."""
+    mesh, updates = inputs.make_mesh(config), optimizer.build(config.optimizer, config.train.steps)
+    data = inputs.load(config, workdir, console, starting.preprocessing(config, workdir))
+    layout = lay_out(config, data.contract, updates, mesh)
+    _, state = initialize(config, data.contract, updates, layout)
+    with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+        return starting.start(state, checkpoints, config, data, console)[0]
+
+
 def count(module: nnx.Module) -> int:
     """Number of parameters; the module may be one of shapes alone."""
     return sum(x.size for x in jax.tree.leaves(nnx.state(module, nnx.Param)))
@@ -174,6 +186,7 @@ class Setup:
         contract = make_contract()
         self.mesh = sharding.make_mesh(self.config.sharding)
         learner = make_module(lambda: Learner(self.config, contract, rngs=Keys(0)))
+        self.frozen = learner.frozen
         self.definition, self.params, self.statistics = split(learner)
         self.optimizer = optimizer.build(self.config.optimizer, self.config.train.steps)
         self.layout = lay_out(self.config, contract, self.optimizer, self.mesh)
@@ -184,7 +197,7 @@ class Setup:
     def state(self) -> TrainState:
         """A new one with arrays of its own, since a step consumes them."""
         params, statistics = jax.tree.map(jnp.copy, (self.params, self.statistics))
-        state = fresh(params, statistics, self.optimizer, self.config.optimizer.frozen)
+        state = fresh(params, statistics, self.optimizer, self.frozen)
         return jax.device_put(state, self.layout.state)
 
     def put(self, batch):

@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 
 import jax
+import ml_collections
 from rich.console import Console
 
 from atbert_jax.configs import tagger as tagger_config
@@ -11,6 +12,7 @@ from atbert_jax.conversion import published_tagger
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import make_contract
 from atbert_jax.input_pipeline.labelling import read_names
+from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.reporting.tables import print_table
 from atbert_jax.training import checkpoint, optimizer, trained
@@ -43,17 +45,17 @@ def from_pytorch(
         ValueError: if the source is not of this family, or the folder is there already.
         OSError: if there is no such source.
     """
-    console = console or Console(width=TABLE_WIDTH)
-    files.require_new(folder)
-    found, tokenizer, field = files.read_pytorch(source), None, "audio"
-    if family in TEXT:
-        conversion, field = FAMILIES[family].from_pytorch(found, source), "text"
-        tokenizer = files.read_tokenizer(found.path.parent)
-    else:
-        conversion = resnet_rules.from_pytorch(found, source, stem)
-    files.write(folder, conversion, tokenizer, pytorch=False)
+    console = console or Terminal(width=TABLE_WIDTH)
+    with files.creating(folder) as draft:
+        found, tokenizer, field = files.read_pytorch(source), None, "audio"
+        if family in TEXT:
+            conversion, field = FAMILIES[family].from_pytorch(found, source), "text"
+            tokenizer = files.read_tokenizer(found.path.parent)
+        else:
+            conversion = resnet_rules.from_pytorch(found, source, stem)
+        files.write(draft, conversion, tokenizer, pytorch=False)
     print_table(conversion.table(f"{family} from {found.path}"), console)
-    console.print(f"train with --config.init.{field}={folder}", highlight=False)
+    console.print(f"train with --config.init.{field}={folder}", highlight=False, markup=False)
     if family in TEXT and tokenizer is None:
         console.print("the source has no tokenizer: give --config.text.tokenizer as well")
 
@@ -82,10 +84,32 @@ def tagger_from_pytorch(
             already.
         OSError: if there is no such source.
     """
-    console = console or Console(width=TABLE_WIDTH)
-    files.require_new(folder)
+    console = console or Terminal(width=TABLE_WIDTH)
     config = published_tagger.published_config(model, dataset, read_names(labels) if labels else ())
     config.init.audio = source  # so that reports say where it comes from
+    with files.creating(folder) as draft:
+        found, conversion = _write_tagger(source, draft, config)
+    print_table(conversion.table(f"{model} from {found.path}"), console)
+    given = f"{model},{dataset}" if dataset else model
+    published = tagger_config.get_config(given).tagger.attention
+    own = config.tagger.attention
+    width = "" if own == published else f" --config.tagger.attention={own}"
+    console.print(
+        f"use it with `atbert predict --checkpoint {folder} FILE`, train with"
+        f" --config tagger:{given} --config.init_from={folder}{width}",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _write_tagger(
+    source: str, folder: Path, config: ml_collections.ConfigDict
+) -> tuple[files.Source, engine.Conversion]:
+    """Writes a run with the weights of a tagger; of another width than the config's, it sets that.
+
+    Returns:
+        What was read, and what became of it.
+    """
     found, tokenizer = files.read_pytorch(source), tokenization.tokenizer_without_text()
     published_tagger.take_width(config, found)
     tags = Labels(config.data.task, tuple(config.data.labels))
@@ -100,16 +124,7 @@ def tagger_from_pytorch(
     with contextlib.closing(checkpoint.Checkpoints(folder)) as checkpoints:
         # It has not been measured, but is the best there is.
         checkpoints.save(fresh(params, statistics, steps), 0.0)
-    print_table(conversion.table(f"{model} from {found.path}"), console)
-    given = f"{model},{dataset}" if dataset else model
-    published = tagger_config.get_config(given).tagger.attention
-    own = config.tagger.attention
-    width = "" if own == published else f" --config.tagger.attention={own}"
-    console.print(
-        f"use it with `python -m atbert_jax.predict --checkpoint {folder} FILE`, train with"
-        f" --config configs/tagger.py:{given} --config.init_from={folder}{width}",
-        highlight=False,
-    )
+    return found, conversion
 
 
 def to_pytorch(
@@ -132,10 +147,10 @@ def to_pytorch(
     Raises:
         ValueError: if the model has no such part, or the folder is there already.
     """
-    console = console or Console(width=TABLE_WIDTH)
-    files.require_new(folder)
-    model = trained.load(workdir, step)
-    conversion = FAMILIES[family].to_pytorch(model)
-    tokenizer = model.tokenizer if family in TEXT else None
-    files.write(folder, conversion, tokenizer, pytorch=True)
+    console = console or Terminal(width=TABLE_WIDTH)
+    with files.creating(folder) as draft:
+        model = trained.load(workdir, step)
+        conversion = FAMILIES[family].to_pytorch(model)
+        tokenizer = model.tokenizer if family in TEXT else None
+        files.write(draft, conversion, tokenizer, pytorch=True)
     print_table(conversion.table(f"{family} from checkpoint {model.step} of {workdir}"), console)

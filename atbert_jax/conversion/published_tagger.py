@@ -6,6 +6,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from atbert_jax import choices
 from atbert_jax.configs import tagger as tagger_config
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.input_pipeline.corpora.tag_sets import TAG_SETS
@@ -37,22 +38,17 @@ def published_config(
         ValueError: if a name is not known (the message lists those that are), or the labels are
             not those of the published weights.
     """
-    flags = [("model", name, RULES)]
+    # The file of the weights tells neither.
+    choices.require("--model", name or "", sorted(RULES))
     if data or not labels:
-        flags.append(("dataset", data, TAG_SETS))
-    for flag, given, known in flags:
-        if given not in known:
-            raise ValueError(
-                f"--{flag}={given or ''} names no {flag} of a tagger's weights, which their file"
-                f" does not tell; give one of {', '.join(sorted(known))}"
-            )
+        choices.require("--dataset", data or "", sorted(TAG_SETS))
     if (name, data) == OTHER_TAGS and not labels:
         raise ValueError(
             f"the published {name} tells 50 tags of a split of the Million Song Dataset of its own,"
             f" whose names are not those of --dataset={data}; give its own with --labels=FILE, one"
             " on each line, in its order"
         )
-    config = tagger_config.get_config(f"{name},{data or ''}")
+    config = tagger_config.get_config(f"{name},{data}" if data else name)
     if labels:
         config.data.labels = tuple(labels)
     return config
@@ -124,8 +120,7 @@ def to_pytorch(model: Trained) -> Conversion:
         ValueError: if the model is no tagger with a linear output.
     """
     name, contract = model.config.model.name, model.contract
-    if name not in RULES:
-        raise ValueError(f"{model.workdir}: {name} is no tagger; those are {', '.join(RULES)}")
+    choices.require(f"{model.workdir}: model", name, RULES)
     arrays = jax.device_get(engine.flat(model.params, model.statistics))
     target, taken, unused = engine.to_theirs(
         str(model.workdir), RULES[name](), arrays, "no part of the network"

@@ -7,7 +7,6 @@
 
 import contextlib
 import dataclasses
-import json
 import signal
 import time
 import traceback
@@ -20,12 +19,14 @@ import jax
 import ml_collections
 from rich.console import Console
 
+from atbert_jax import choices, objectives
 from atbert_jax.evaluation import grid
 from atbert_jax.evaluation.ablation_report import write_comparison
 from atbert_jax.evaluation.comparison import Outcome
 from atbert_jax.evaluation.evaluate_run import evaluate
 from atbert_jax.evaluation.grid import Settings
-from atbert_jax.input_pipeline.progress import Meter
+from atbert_jax.input_pipeline.progress import Meter, Terminal
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.parallel import distributed
 from atbert_jax.reporting.report import plain
 from atbert_jax.reporting.tables import print_table
@@ -35,6 +36,7 @@ from atbert_jax.training.state import define
 from atbert_jax.training.validation import scalars
 
 BASE, RESULT, CLOCK, ERROR = "base.json", "result.json", "seconds.json", "error.txt"
+REMEDY = "delete it, and run the same command again"
 # Fields that change no result.
 FREE = ("data.memory_mb", "data.threads")
 
@@ -67,7 +69,7 @@ class Run:
             metrics=result.get("metrics"),
             parameters=result.get("parameters"),
             seconds=_read(self.folder / CLOCK),
-            error=error.read_text(encoding="utf-8").splitlines()[0] if error.exists() else "",
+            error=error.read_text(encoding="utf-8").partition("\n")[0] if error.exists() else "",
         )
 
 
@@ -118,6 +120,7 @@ def ablate(
     console.print(
         f"{len(cells)} cells x {len(replicates)} = {len(runs)} runs, {done} of them done",
         highlight=False,
+        markup=False,
     )
     meter = Meter("runs", len(runs), "runs", done=done, console=console)
     with _stopping_at_once(console), meter:
@@ -130,7 +133,9 @@ def ablate(
             meter.advance(note=run.name)
     for table in write_comparison(workdir, config, cells, outcomes(), metrics, split):
         print_table(table, console)
-    console.print(f"report: {workdir / 'report.html'}", highlight=False, soft_wrap=True)
+    console.print(
+        f"report: {workdir / 'report.html'}", highlight=False, markup=False, soft_wrap=True
+    )
     _require_measured(outcomes(), metrics)
     return outcomes()
 
@@ -160,9 +165,13 @@ def train_and_evaluate(
             train(stage, workdir, console)
         with _timed(folder, "evaluation"):
             found = evaluate(
-                workdir, split, workdir / "report", with_baseline=False, console=Console(quiet=True)
+                workdir,
+                split,
+                workdir / "report",
+                with_baseline=False,
+                console=Terminal(quiet=True),
             )
-        own = {metric: found[metric] for metric in ("loss", *stage.objectives)}
+        own = {metric: found[metric] for metric in ("loss", *objectives.named(stage))}
         measured |= scalars(plain(own))
         start = workdir
     trained, contract, _ = checkpoint.load_run(workdir)
@@ -179,8 +188,7 @@ def _claim(workdir: Path, config: ml_collections.ConfigDict, split: str) -> None
             f"{workdir} holds an ablation around another base ({differ}); use another --workdir, or"
             " the same base to go on"
         )
-    workdir.mkdir(parents=True, exist_ok=True)
-    _store(workdir / BASE, new)
+    whole_file.write_json(workdir / BASE, new)
 
 
 @contextlib.contextmanager
@@ -208,12 +216,13 @@ def _attempt(run: Run, config: ml_collections.ConfigDict, split: str, console: C
     (run.folder / ERROR).unlink(missing_ok=True)
     try:
         changed = grid.set_fields(config, {**run.cell, **run.replicate})
-        _store(run.folder / RESULT, train_and_evaluate(changed, run.folder, split, console))
+        result = train_and_evaluate(changed, run.folder, split, console)
+        whole_file.write_json(run.folder / RESULT, result)
     except Exception as error:
         known = isinstance(error, ValueError | OSError)
         line = " ".join(str(error if known else f"{type(error).__name__}: {error}").split())
         text = f"{line}\n\n{traceback.format_exc()}"
-        (run.folder / ERROR).write_text(text, encoding="utf-8")
+        whole_file.write(run.folder / ERROR, text)
         console.print(f"failed: {run.name}: {line}", style="red", highlight=False, markup=False)
 
 
@@ -225,25 +234,14 @@ def _timed(folder: Path, what: str) -> Iterator[None]:
         yield
     finally:
         spent = seconds.get(what, 0.0) + time.monotonic() - began
-        _store(folder / CLOCK, seconds | {what: spent})
+        whole_file.write_json(folder / CLOCK, seconds | {what: spent})
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def _store(path: Path, values: Any) -> None:
-    """Writes JSON, whole or not at all."""
-    draft = path.with_name(path.name + ".part")
-    draft.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    draft.replace(path)
+    return whole_file.read_json(path, REMEDY) if path.exists() else {}
 
 
 def _require_measured(outcomes: Sequence[Outcome], metrics: Sequence[str]) -> None:
     known = sorted({name for outcome in outcomes for name in outcome.metrics or {}})
-    unknown = [metric for metric in metrics if metric not in known]
-    if known and unknown:
-        raise ValueError(
-            f"--metrics: no run has measured {', '.join(unknown)}; choose from {', '.join(known)};"
-            " nothing is trained again for it"
-        )
+    for metric in metrics if known else ():
+        choices.require("--metrics", metric, known)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import datetime
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from atbert_jax.evaluation.comparison import (
     tables,
 )
 from atbert_jax.evaluation.grid import Settings
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting import plots
 from atbert_jax.reporting.report import Figure, Report, render
 from atbert_jax.reporting.tables import Table, markdown
@@ -57,15 +59,16 @@ def write_comparison(
         "runs": [dataclasses.asdict(outcome) for outcome in outcomes],
     }
     text = json.dumps(everything, ensure_ascii=False, indent=2) + "\n"
-    (workdir / "ablation.json").write_text(text, encoding="utf-8")
-    with (workdir / "ablation.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, flat[0])
+    whole_file.write(workdir / "ablation.json", text)
+    with io.StringIO(newline="") as table:
+        writer = csv.DictWriter(table, flat[0])
         writer.writeheader()
         writer.writerows(flat)
+        whole_file.write(workdir / "ablation.csv", table.getvalue())
     text = "\n".join(markdown(table) for table in found)
-    (workdir / "ablation.md").write_text(text, encoding="utf-8")
+    whole_file.write(workdir / "ablation.md", text)
     page = render(_report(config, rows, outcomes, found, split))
-    (workdir / "report.html").write_text(page, encoding="utf-8")
+    whole_file.write(workdir / "report.html", page)
     return found
 
 

@@ -23,6 +23,8 @@ from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
 from atbert_jax.input_pipeline.manifest.shards import where
+from atbert_jax.input_pipeline.progress import Terminal
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting import plots
 from atbert_jax.reporting.report import Figure, Report, Section, write_report
 from atbert_jax.reporting.tables import Table, print_table
@@ -81,8 +83,10 @@ def evaluate(
 
     Raises:
         ValueError: if the checkpoint, the manifest or the split is not as it should be.
+        OSError: before anything else, if the report cannot be written.
     """
-    console = console or Console()
+    whole_file.claim(output)
+    console = console or Terminal()
     model = trained.load(workdir, step).chunked(hop, chunks)
     config = model.config
     config.data.update(data or {})
@@ -140,7 +144,7 @@ def evaluate(
     page = write_report(output, report)
     for table in report.tables:
         print_table(table, console)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+    console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
     return dict(report.metrics)
 
 

@@ -13,8 +13,6 @@ from absl import flags
 from flax import traverse_util
 from ml_collections import config_flags
 
-from atbert_jax.objectives import OBJECTIVES
-
 # Values by the dotted names of their fields.
 Settings = dict[str, Any]
 Axes = Mapping[str, Sequence[Any]]
@@ -59,7 +57,7 @@ def stages(config: ml_collections.ConfigDict) -> dict[str, ml_collections.Config
 
 
 def set_fields(config: ml_collections.ConfigDict, settings: Settings) -> ml_collections.ConfigDict:
-    """A copy with these values; an objective of weight 0 is left out.
+    """A copy with these values; an objective of weight 0 is off.
 
     A shared field is set in the fine-tuning too, unless the settings have one of its own for it.
     """
@@ -72,10 +70,7 @@ def set_fields(config: ml_collections.ConfigDict, settings: Settings) -> ml_coll
         for field, value in wanted.items():
             *path, name = field.split(".")
             section = functools.reduce(lambda node, part: node[part], path, changed)
-            if value or not _is_weight(field):
-                section[name] = value
-            elif name in section:
-                del section[name]
+            section[name] = (value or None) if path[-1:] == [WEIGHTS] else value
     return changed
 
 
@@ -107,15 +102,9 @@ def parse_axis(config: ml_collections.ConfigDict, text: str) -> tuple[str, tuple
 
 
 def known_fields(config: ml_collections.ConfigDict) -> Settings:
-    """Every field that an axis can name, with its value; 0 for objectives that are left out."""
-    weights = {f"{WEIGHTS}.{name}": 0.0 for name in OBJECTIVES}
-    if FINETUNE in config:
-        weights |= {f"{FINETUNE}.{field}": 0.0 for field in weights}
-    return weights | traverse_util.flatten_dict(config.to_dict(), sep=".")
-
-
-def _is_weight(field: str) -> bool:
-    return field.removeprefix(f"{FINETUNE}.").split(".")[0] == WEIGHTS
+    """Every field that an axis can name, with its value; 0 for objectives that are off."""
+    fields = traverse_util.flatten_dict(config.to_dict(), sep=".")
+    return {field: 0.0 if value is None else value for field, value in fields.items()}
 
 
 def _parse(known: Settings, field: str, text: str) -> Any:

@@ -16,7 +16,14 @@ from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.batching.frames import make_reader, nothing
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.text import tokenization
-from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, encode_views, possible
+from atbert_jax.objectives.views import (
+    AUDIO,
+    AUDIO_TEXT,
+    MODALITIES,
+    TEXT,
+    encode_views,
+    possible,
+)
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
 
@@ -35,7 +42,8 @@ class Answer:
         embedding: (D,), the mean over the clip's chunks; None where there is an error.
         chunk_scores: (K, C) probabilities of the contract's labels in each chunk of the clip; None
             where the model tells no labels.
-        error: Why the file could not be read, or ''.
+        error: Why the file could not be read, or the text not be understood, or ''.
+        note: Why there are no fields, or ''.
     """
 
     record: Record
@@ -44,6 +52,7 @@ class Answer:
     embedding: np.ndarray | None = None
     chunk_scores: np.ndarray | None = None
     error: str = ""
+    note: str = ""
 
 
 def has_audio(record: Record) -> bool:
@@ -82,6 +91,9 @@ class Predictor:
     Files are read chunk by chunk, so memory does not grow with their length; chunks of several
     files are computed together, and the model is compiled for one shape only.
 
+    A text beside a file is left out where the model does not know it (see `refusal`); a text alone
+    is an error then, as is a file where it hears nothing.
+
     Args:
         model: From `trained.load`.
         labels: To choose from for each file, whether or not the model was trained on them.
@@ -98,7 +110,12 @@ class Predictor:
         self.texts = labels.texts if labels else None
         contract = model.contract
         self.reader = make_reader(contract)
-        self.objectives = model.learner.objectives
+        learner = model.learner
+        self.objectives = learner.objectives
+        learned = {view for objective in self.objectives.values() for view in objective.views}
+        self.views = [view for view in possible(learner.model) if view in learned]
+        if not contract.is_word.any():  # it never saw a text
+            self.views = [AUDIO] if any(AUDIO in MODALITIES[view] for view in self.views) else []
 
         @jax.jit
         def step(
@@ -115,6 +132,34 @@ class Predictor:
 
         self._step = step
 
+    def refusal(self, given: tuple[str, ...]) -> str:
+        """Why the model cannot be asked about these modalities at once, 'audio' and 'text', or ''.
+
+        It knows those that its network has and that it was trained on.
+        """
+        if any(set(given) <= MODALITIES[view] for view in self.views):
+            return ""
+        known = sorted({name for view in self.views for name in MODALITIES[view]})
+        lacking = [name for name in given if name not in known]
+        if lacking:
+            return (
+                f"{self.model.workdir} was trained on {' and '.join(known)} alone and knows no"
+                f" {lacking[0]}"
+            )
+        return (
+            f"{self.model.workdir} was trained on {' and on '.join(known)}, each by itself; ask"
+            " about one of them"
+        )
+
+    def reads(self, text: str) -> bool:
+        """Whether the model knows a word of it."""
+        contract = self.model.contract
+        ids, mask = tokenization.tokenize(self.model.tokenizer, [text], contract.max_tokens)
+        known = [number for number in ids[mask > 0].tolist() if contract.is_word[number]]
+        # SentencePiece marks where a word begins, also of one that it does not know.
+        pieces = self.model.tokenizer.convert_ids_to_tokens(known)
+        return any(piece.strip("\u2581") for piece in pieces)
+
     def predict(self, records: Iterable[Record]) -> Iterator[Answer]:
         """One answer for each record, in order; a file that cannot be read gets an `error`."""
         pending: list[dict] = []
@@ -123,7 +168,8 @@ class Predictor:
             answer = _Open(record)
             open_answers.append(answer)
             try:
-                for row in self._rows(answer):
+                answer.error = self._unknown(record)
+                for row in () if answer.error else self._rows(answer):
                     pending.append(row)
                     answer.waiting += 1
                     if len(pending) == BATCH:
@@ -135,12 +181,21 @@ class Predictor:
         self._flush(pending)
         yield from self._finished(open_answers)
 
+    def _unknown(self, record: Record) -> str:
+        """Why the model has nothing to say of a record, or ''."""
+        if has_audio(record):
+            return self.refusal((AUDIO,)) and self.refusal((AUDIO, TEXT))
+        if self.reads(record.text):
+            return self.refusal((TEXT,))
+        return self.refusal((TEXT,)) or f"the model reads no word in {record.text!r}"
+
     def _rows(self, answer: _Open) -> Iterator[dict]:
         """The chunks of a record as rows of a batch."""
         record, contract = answer.record, self.model.contract
         ids, mask = tokenization.tokenize(self.model.tokenizer, [record.text], contract.max_tokens)
         row = {"token_ids": ids[0], "token_mask": mask[0], "answer": answer}
-        answer.has_text = bool(mask.any())
+        given = (AUDIO, TEXT) if has_audio(record) else (TEXT,)
+        answer.has_text = bool(mask.any()) and not self.refusal(given)
         carries, masks = self.reader.carries, self.reader.masks
         if not has_audio(record):
             silence, real = nothing(self.reader)
@@ -196,4 +251,7 @@ class Predictor:
         if self.labels and AUDIO in answer.given:
             fields[zero_shot.NAME] = self.labels.answer(outputs[zero_shot.NAME])
         embedding = np.mean(answer.embeddings, axis=0)
-        return Answer(record, answer.duration, fields, embedding, chunk_scores)
+        note = ""
+        if not fields:
+            note = f"{' and '.join(self.objectives)} gave no answer to {answer.given[0]} alone"
+        return Answer(record, answer.duration, fields, embedding, chunk_scores, note=note)

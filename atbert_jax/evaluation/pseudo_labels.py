@@ -17,12 +17,15 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 
 from atbert_jax.evaluation.prediction import Answer, Predictor
 from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.progress import Terminal
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.training import trained
 
 # Of what is written, the rest is noise.
@@ -77,7 +80,8 @@ def write(
 ) -> tuple[int, int]:
     """Writes a manifest of records with a model's probabilities as soft labels.
 
-    Memory does not grow with the number of records, and rows are there as soon as they are known.
+    Memory does not grow with the number of records. Until all are labelled, the rows stand in
+    `<output>.part`.
 
     Args:
         checkpoint: The teacher's run.
@@ -93,9 +97,39 @@ def write(
     Raises:
         ValueError: if the output is no `.jsonl` or there already, or the model tells no labels.
     """
-    console = console or Console()
     if output.suffix != ".jsonl" or output.exists():
         raise ValueError(f"{output}: name a new file with the extension .jsonl")
+    console = console or Terminal()
+    with whole_file.writing(output) as file:
+        counts = _write(checkpoint, file, records, output.parent, chunks=chunks, console=console)
+    written, lost, outside = counts
+    console.print(
+        f"{written} rows in {output}; {lost} could not be read", highlight=False, markup=False
+    )
+    if outside:
+        folder = os.path.realpath(output.parent)
+        console.print(
+            f"{outside} are outside of {folder}: train with --config.data.allow_outside",
+            markup=False,
+        )
+    return written, lost
+
+
+def _write(
+    checkpoint: Path,
+    file: IO[bytes],
+    records: Iterable[Record],
+    folder: Path,
+    *,
+    chunks: bool,
+    console: Console,
+) -> tuple[int, int, int]:
+    """Writes the rows of a manifest in this folder.
+
+    Returns:
+        Numbers of rows written, of records that could not be read, and of rows whose audio is
+        outside of the folder.
+    """
     model = trained.load(checkpoint)
     if model.contract.labels.task not in ("single_label", "multi_label"):
         raise ValueError(
@@ -106,19 +140,14 @@ def write(
     kept = (model.config.data.val_split, model.config.data.test_split)
     records = (record for record in records if record.split not in kept)
     wanted = _stretches(records, predictor) if chunks else records
-    folder = Path(os.path.realpath(output.parent))
+    folder = Path(os.path.realpath(folder))
     written = lost = outside = 0
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("x", encoding="utf-8") as file:
-        for answer in predictor.predict(wanted):
-            if answer.error:
-                console.print(f"left out: {answer.error}", highlight=False)
-                lost += 1
-                continue
-            file.write(json.dumps(_row(answer, folder), ensure_ascii=False) + "\n")
-            outside += not answer.record.path.is_relative_to(folder)
-            written += 1
-    console.print(f"{written} rows in {output}; {lost} could not be read", highlight=False)
-    if outside:
-        console.print(f"{outside} are outside of {folder}: train with --config.data.allow_outside")
-    return written, lost
+    for answer in predictor.predict(wanted):
+        if answer.error:
+            console.print(f"left out: {answer.error}", highlight=False, markup=False)
+            lost += 1
+            continue
+        file.write((json.dumps(_row(answer, folder), ensure_ascii=False) + "\n").encode())
+        outside += not answer.record.path.is_relative_to(folder)
+        written += 1
+    return written, lost, outside

@@ -68,7 +68,7 @@ class Clips:
 
 def is_learned(model: Trained) -> bool:
     """Whether the model has an objective that compares clips with texts."""
-    return bool({PAIR, COSINE} & set(model.config.objectives))
+    return bool({PAIR, COSINE} & set(model.learner.objectives))
 
 
 def measure(model: Trained, dataset: Dataset, split: str) -> Section:
@@ -90,7 +90,7 @@ def measure(model: Trained, dataset: Dataset, split: str) -> Section:
     depth = model.config.evaluation.rerank
     if depth < 0:
         raise ValueError(f"config.evaluation.rerank={depth} is negative; 0 is no re-ranking")
-    depth *= PAIR in model.config.objectives
+    depth *= PAIR in model.learner.objectives
     records = dataset.split(split)
     clips = encode_clips(model, dataset, records, keep_states=depth > 0)
     if clips is None:
@@ -109,7 +109,7 @@ def measure(model: Trained, dataset: Dataset, split: str) -> Section:
     queries = [records.records[row].text for row in clips.rows[first]]
     best = orders[TEXT_TO_AUDIO].get(RERANKED, orders[TEXT_TO_AUDIO][CANDIDATES])
     tables = [_table(values), _examples(queries, files, best, has.T)]
-    warnings = [] if COSINE in model.config.objectives else [UNTRAINED]
+    warnings = [] if COSINE in model.learner.objectives else [UNTRAINED]
     return Section(values, tables, warnings=warnings)
 
 

@@ -50,10 +50,10 @@ class ZeroShot:
     """
 
     def __init__(self, model: Trained, labels: Sequence[str], template: str = "{}") -> None:
-        self.ways = [way for way in WAYS if way in model.config.objectives]
+        self.ways = [way for way in WAYS if way in model.learner.objectives]
         if not self.ways:
             raise ValueError(
-                f"{model.workdir} was trained on {', '.join(model.config.objectives)}, which"
+                f"{model.workdir} was trained on {', '.join(model.learner.objectives)}, which"
                 " compares no clip with a text; zero-shot labels need a checkpoint of"
                 f" {' or '.join(WAYS)}"
             )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
+
+from atbert_jax import choices
 
 How = Literal["mean", "max", "vote"]
 
@@ -35,6 +37,7 @@ def aggregate(
         raise ValueError(
             f"scores {scores.shape} must be (chunks, classes) and record {record.shape} (chunks,)"
         )
+    choices.require("config.evaluation.aggregate", how, get_args(How))
     if not scores.size:
         raise ValueError("nothing to aggregate: no chunk was scored")
     records, index = np.unique(record, return_inverse=True)
@@ -45,9 +48,7 @@ def aggregate(
         highest = np.full(shape, -np.inf)
         np.maximum.at(highest, index, scores)
         return records, highest
-    if how == "vote":
-        return records, _vote(scores, index, shape)
-    raise ValueError(f"unknown aggregation '{how}'; choose 'mean', 'max' or 'vote'")
+    return records, _vote(scores, index, shape)
 
 
 def _mean(scores: np.ndarray, index: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -3,6 +3,7 @@
 import ml_collections
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import taggers
 from atbert_jax.models.atbert import ATBERT
@@ -22,9 +23,7 @@ def trunk_class(name: str) -> type[Trunk]:
     Raises:
         ValueError: if there is none; the message lists those there are.
     """
-    if name not in MODELS:
-        raise ValueError(f"config.model.name={name!r} is none of {', '.join(sorted(MODELS))}")
-    return MODELS[name]
+    return MODELS[choices.require("config.model.name", name, sorted(MODELS))]
 
 
 def build(config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs) -> Trunk:

@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
-from atbert_jax.models import remat, taggers
+from atbert_jax.models import remat, resnet, taggers, transformer
 from atbert_jax.models.encoded import Encoded, drop, fold, masked_mean, with_first
 from atbert_jax.models.resnet import ResNet
 from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoders, LayerNorm
@@ -21,6 +22,18 @@ from atbert_jax.models.trunk import Batch, Trunk
 AUDIO, TEXT = 0, 1
 # Where audio and text meet, and the encoders that it takes.
 ROLES = {"early": ("joint",), "mid": ("audio", "text", "joint"), "late": ("audio", "text")}
+# The defaults of `config.model`, of which other models take what they share.
+DEFAULTS = {
+    "model": {
+        "name": "atbert",
+        "fusion": "mid",  # or 'early', 'late'
+        "audio_encoder": "resnet",  # or a tagger, such as 'musicnn', with its front end
+        "mean_start": False,  # the clip's first state also gets the mean of its segments
+        **resnet.DEFAULTS,
+        **transformer.DEFAULTS,
+        "dtype": "float32",  # 'bfloat16' on accelerators; parameters stay float32
+    }
+}
 
 
 class ATBERT(Trunk):
@@ -33,10 +46,8 @@ class ATBERT(Trunk):
     * 'late': each by itself; a linear map of the two summaries is all that they share.
 
     Args:
-        config: The whole config; of `config.model`: fusion, sharing, audio_encoder ('resnet' or a
-            tagger), depths, width, separable, stem, norm, mean_start, hidden,
-            heads, layers, ffn, embedding, activation, dropout, rank, rotation, scan_layers,
-            remat, dtype.
+        config: The whole config, of which `config.model`; with a tagger as audio encoder also
+            `config.tagger`.
         contract: Gives the number of segments S, of tokens L and of the vocabulary V.
         rngs: Keys of the initial values.
 
@@ -44,12 +55,13 @@ class ATBERT(Trunk):
         ValueError: if a setting is unknown; the message names it.
     """
 
+    defaults = DEFAULTS
+
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
     ) -> None:
         whole, config = config, config.model
-        if config.fusion not in ROLES:
-            raise ValueError(f"config.model.fusion={config.fusion!r} is none of {', '.join(ROLES)}")
+        choices.require("config.model.fusion", config.fusion, ROLES)
         self.fusion, self.mean_start = config.fusion, config.mean_start
         dtype = jnp.dtype(config.dtype)
         hidden, embedding = config.hidden, config.embedding

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import remat
 from atbert_jax.models.attention import attend, attention_mask
@@ -28,6 +29,25 @@ LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-5, use_fast_variance=Fal
 # Frames, or words, that one state of a stream covers.
 KERNEL = 3
 MERGES = ("average", "last")
+# As it was published; `config.model` has the sizes of its BERT.
+DEFAULTS = {
+    "crossmodal": {
+        "modalities": ("audio", "text"),  # or one of them
+        "width": 64,  # of both streams
+        "heads": 8,
+        "layers": 4,  # of each of four stacks, or of one on audio alone
+        "n_mfcc": 40,
+        "top_db": 80.0,  # range of the bands that MFCCs are made of
+        "merge": "average",  # of a stream's states over time; or 'last'
+        # Attention hides what comes later, across streams too, as published.
+        "causal": False,
+        "embedding_dropout": 0.2,
+        "attention_dropout": 0.2,
+        "audio_attention_dropout": 0.0,  # where audio listens to text
+        "relu_dropout": 0.1,
+        "dropout": 0.1,  # of what is added to the residuals
+    }
+}
 
 
 def sinusoids(positions: jax.Array, width: int) -> jax.Array:
@@ -173,21 +193,16 @@ class CrossModal(Trunk):
     audio_input = "waveform"
     any_length = True
     has_streams = False
+    defaults = DEFAULTS
 
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
     ) -> None:
         settings, width = config.crossmodal, config.crossmodal.width
-        self.modalities = tuple(settings.modalities)
-        if not self.modalities or set(self.modalities) - {"audio", "text"}:
-            raise ValueError(
-                f"config.crossmodal.modalities={self.modalities}; use ('audio', 'text') or one of"
-                " them"
-            )
-        if settings.merge not in MERGES:
-            raise ValueError(
-                f"config.crossmodal.merge={settings.merge!r} is none of {', '.join(MERGES)}"
-            )
+        self.modalities = choices.require_some(
+            "config.crossmodal.modalities", settings.modalities, Trunk.modalities
+        )
+        choices.require("config.crossmodal.merge", settings.merge, MERGES)
         if config.data.input != "waveform":
             raise ValueError(
                 f"crossmodal makes MFCCs of waveforms, but config.data.input={config.data.input!r};"

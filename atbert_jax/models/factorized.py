@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.parallel.sharding import axes
 
 EPSILON = 1e-6
@@ -73,10 +74,7 @@ class FactorizedLinear(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
-        if rotation not in ROTATIONS:
-            raise ValueError(
-                f"config.model.rotation={rotation!r} is none of {', '.join(ROTATIONS)}"
-            )
+        choices.require("config.model.rotation", rotation, ROTATIONS)
         self.rotation, self.dtype = rotation, dtype
         kernel = nnx.initializers.lecun_normal(batch_axis=0)
         self.down = nnx.Param(

@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import Encoded, drop, fold, with_mean
 from atbert_jax.models.transformer import Encoder, LayerNorm
@@ -18,6 +19,14 @@ from atbert_jax.models.trunk import AudioTrunk, Batch
 
 LONGEST_PERIOD = 10_000.0
 SELECTIONS = ("last", "first", "average", "weighted")
+# Beside `config.model`, which has the sizes.
+DEFAULTS = {
+    "m3bert": {
+        "downsample": 1,  # neighbouring frames that are stacked into one position
+        # Of the layers: or 'first', 'average', or their learned sum, 'weighted'.
+        "select": "last",
+    }
+}
 
 
 def sinusoids(positions: int, width: int) -> np.ndarray:
@@ -82,6 +91,7 @@ class M3BERT(AudioTrunk):
     """
 
     audio_input = "frames"
+    defaults = DEFAULTS
 
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
@@ -94,10 +104,7 @@ class M3BERT(AudioTrunk):
         self.downsample, self.select = config.m3bert.downsample, config.m3bert.select
         if self.downsample < 1:
             raise ValueError(f"config.m3bert.downsample={self.downsample} must be 1 or more")
-        if self.select not in SELECTIONS:
-            raise ValueError(
-                f"config.m3bert.select={self.select!r} is none of {', '.join(SELECTIONS)}"
-            )
+        choices.require("config.m3bert.select", self.select, SELECTIONS)
         settings = config.model
         dtype = jnp.dtype(settings.dtype)
         self.hidden = settings.hidden

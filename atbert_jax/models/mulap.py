@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import remat, taggers
 from atbert_jax.models.bert import BERT
@@ -20,6 +21,19 @@ from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encode
 from atbert_jax.models.trunk import Batch, Trunk
 
 FUSIONS = {"mul": jnp.multiply, "sum": jnp.add}
+# As it was published; `config.model` has the sizes of its text stream.
+DEFAULTS = {
+    "mulap": {
+        "audio": {"hidden": 256, "heads": 8, "layers": 6, "ffn": 1024},
+        "co_attention": True,
+        # Before which layers of the two streams co-attentions stand.
+        "text_places": (4, 5),
+        "audio_places": (0, 1),
+        "width": 1024,  # of the co-attentions and of the summary
+        "heads": 8,  # of the co-attentions
+        "fusion": "mul",  # of the streams' summaries; or 'sum'
+    }
+}
 
 
 class MuLaP(Trunk):
@@ -33,10 +47,8 @@ class MuLaP(Trunk):
     of the sizes.
 
     Args:
-        config: The whole config. `config.model`: audio_encoder (a tagger), hidden, heads, layers,
-            ffn (of the text stream), activation, dropout, scan_layers, remat, dtype.
-            `config.mulap`: audio (hidden, heads, layers, ffn of that stream), co_attention,
-            text_places, audio_places, width W (of the co-attention and the summary), heads, fusion.
+        config: The whole config: `config.mulap`, and `config.model` with the sizes of the text
+            stream and a tagger as audio encoder.
         contract: Gives the number of chunks S, of tokens L and of the vocabulary V.
         rngs: Keys of the initial values.
 
@@ -44,14 +56,13 @@ class MuLaP(Trunk):
         ValueError: if a setting is unknown, or the places do not fit the layers.
     """
 
+    defaults = DEFAULTS
+
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
     ) -> None:
         model, settings = config.model, config.mulap
-        if settings.fusion not in FUSIONS:
-            raise ValueError(
-                f"config.mulap.fusion={settings.fusion!r} is none of {', '.join(FUSIONS)}"
-            )
+        choices.require("config.mulap.fusion", settings.fusion, FUSIONS)
         if settings.width % settings.heads:
             raise ValueError(
                 f"config.mulap.heads={settings.heads} does not divide config.mulap.width="

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.models.batch_norm import BatchNorm
 from atbert_jax.models.group_norm import GroupNorm
 from atbert_jax.models.pointwise import pointwise, widening
@@ -22,6 +23,14 @@ STEMS = ("full", "strided")
 NORMS = ("batch", "frozen", "group")
 
 Pair = tuple[int, int]
+# The defaults of a ResNet in `config.model`, beside its sizes.
+DEFAULTS = {
+    "separable": False,  # AVBert's CNN, which is published with width 32
+    # 'full' is ATBERT's; 'strided' leaves it a sixteenth of the positions, and is as much
+    # cheaper: for long log-mels of many bands, where 'full' fits no chip.
+    "stem": "full",
+    "norm": "batch",  # or 'frozen' (running statistics), 'group'
+}
 
 
 def make_norm(
@@ -222,9 +231,8 @@ class ResNet(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
-        for field, value, known in (("stem", stem, STEMS), ("norm", norm, NORMS)):
-            if value not in known:
-                raise ValueError(f"config.model.{field}={value!r} is none of {', '.join(known)}")
+        choices.require("config.model.stem", stem, STEMS)
+        choices.require("config.model.norm", norm, NORMS)
         settings = {"norm": norm, "dtype": dtype, "rngs": rngs}
         self.strided, self.remat = stem == "strided", remat
         stride = 2 if self.strided else 1

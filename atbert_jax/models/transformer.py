@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.models import factorized
 from atbert_jax.models.attention import attend, attention_mask, attention_weights
 from atbert_jax.models.encoded import drop, fold
@@ -25,6 +26,20 @@ ACTIVATIONS = {"gelu_tanh": nnx.gelu, "gelu": functools.partial(nnx.gelu, approx
 SHARINGS = ("none", "layers", "all", "factorized")
 # Of the one encoder that serves all roles.
 SHARED = "shared"
+
+
+# The defaults of transformers in `config.model`, beside their sizes.
+DEFAULTS = {
+    "sharing": "all",  # of the encoders' parameters: 'none', 'layers', 'factorized'
+    "rank": 128,  # of factorized maps
+    "rotation": "exp",  # of factorized maps; or 'cayley'
+    "activation": "gelu_tanh",  # of the feed-forward blocks; or 'gelu'
+    "dropout": 0.1,
+    "scan_layers": False,
+    # Keep products and convolutions alone for the backward pass, and compute the rest
+    # again: for what does not fit into memory.
+    "remat": False,
+}
 
 
 class EncoderLayer(nnx.Module):
@@ -63,11 +78,7 @@ class EncoderLayer(nnx.Module):
         source, width = source or hidden, width or hidden
         if width % sizes.heads:
             raise ValueError(f"model.heads={sizes.heads} does not divide model.hidden={width}")
-        if sizes.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"config.model.activation={sizes.activation!r} is none of {', '.join(ACTIVATIONS)}"
-            )
-
+        choices.require("config.model.activation", sizes.activation, ACTIVATIONS)
         make = functools.partial(linear, dtype=dtype, rngs=rngs)
         self.heads, self.activation = sizes.heads, ACTIVATIONS[sizes.activation]
         self.query = make(hidden, width, "embed", "heads")
@@ -259,9 +270,7 @@ class Encoders(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
-        sharing = config.sharing
-        if sharing not in SHARINGS:
-            raise ValueError(f"config.model.sharing={sharing!r} is none of {', '.join(SHARINGS)}")
+        sharing = choices.require("config.model.sharing", config.sharing, SHARINGS)
         self.roles = tuple(roles)
         own = sharing in ("none", "layers")
         self.names = {role: role if own else SHARED for role in self.roles}

@@ -1,6 +1,8 @@
 """The contract of a model: from batches to hidden states of audio, of text and of both."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import jax
 from flax import nnx
@@ -38,6 +40,7 @@ class Trunk(nnx.Module):
         any_length: Segments may have any number of samples.
         has_streams: `fuse_streams`, `embedding_widths` and `stream_widths` are there; else `fuse`
             gives the summary alone.
+        defaults: The sections of the config that are the model's own, by name.
     """
 
     modalities: tuple[str, ...] = ("audio", "text")
@@ -47,6 +50,7 @@ class Trunk(nnx.Module):
     word_embeddings: nnx.Embed
     any_length = False
     has_streams = True
+    defaults: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def embedding_widths(self) -> dict[str, int]:

@@ -5,6 +5,7 @@ import dataclasses
 import ml_collections
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.alignment import Alignment
@@ -26,12 +27,18 @@ OBJECTIVES = {
 }
 
 
+def named(config: ml_collections.ConfigDict) -> list[str]:
+    """The objectives that `config.objectives` gives a weight, in order; None is no weight."""
+    return sorted(name for name, weight in config.objectives.items() if weight is not None)
+
+
 def build(
     config: ml_collections.ConfigDict, contract: Contract, trunk: Trunk, *, rngs: nnx.Rngs
 ) -> nnx.Dict:
     """The objectives that `config.objectives` gives a weight, by name.
 
-    The name of one of several tasks is that of a classification of its labels.
+    One of weight 0 is measured, but nothing is learned from it. The name of one of several tasks is
+    that of a classification of its labels.
 
     Args:
         config: The whole config; `config.<name>` holds an objective's own settings.
@@ -49,21 +56,17 @@ def build(
             f"config.data.tasks.{clash[0]} has the name of an objective; give the task another one"
         )
     known = OBJECTIVES | dict.fromkeys(tasks, Classification)
-    unknown = sorted(set(config.objectives) - set(known))
-    if unknown or not config.objectives:
-        raise ValueError(
-            f"config.objectives names {unknown or 'nothing'}; choose from {sorted(known)}"
-        )
-    lacking = [name for name in config.objectives if known[name].needs_text]
+    wanted = choices.require_some("config.objectives", named(config), sorted(known))
+    lacking = [name for name in wanted if known[name].needs_text]
     if lacking and "text" not in trunk.modalities:
         raise ValueError(
-            f"config.objectives names {', '.join(sorted(lacking))}, but config.model.name="
+            f"config.objectives names {', '.join(lacking)}, but config.model.name="
             f"{config.model.name!r} is a model of audio alone; use 'classification'"
         )
-    lacking = [name for name in config.objectives if known[name].needs_streams]
+    lacking = [name for name in wanted if known[name].needs_streams]
     if lacking and not trunk.has_streams:
         raise ValueError(
-            f"config.objectives names {', '.join(sorted(lacking))}, but config.model.name="
+            f"config.objectives names {', '.join(lacking)}, but config.model.name="
             f"{config.model.name!r} has no streams to mask or compare; use 'classification'"
         )
 
@@ -73,4 +76,4 @@ def build(
             return Classification(config.classification, own, trunk, rngs=rngs)
         return OBJECTIVES[name](config[name], contract, trunk, rngs=rngs)
 
-    return nnx.Dict({name: make(name) for name in sorted(config.objectives)})
+    return nnx.Dict({name: make(name) for name in wanted})

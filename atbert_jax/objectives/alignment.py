@@ -20,6 +20,8 @@ from atbert_jax.objectives.correct_pair import complete_rows
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, TEXT, encode_views
 
+DEFAULTS = {"temperature": 0.1}  # initial; it is learned
+
 
 def unit(x: jax.Array) -> jax.Array:
     """(B, D) to length 1, float32."""
@@ -37,11 +39,13 @@ class Alignment(Objective):
     """Contrasts each clip with all texts of the global batch, and each text with all clips.
 
     Args:
-        config: `config.alignment`: temperature, the initial value of a learned one.
+        config: `config.alignment`, see `defaults`.
         contract: Not used.
         trunk: Not used; there are no projections.
         rngs: Not used.
     """
+
+    defaults = DEFAULTS
 
     def __init__(
         self,

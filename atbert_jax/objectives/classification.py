@@ -10,12 +10,21 @@ import numpy as np
 import optax
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.metrics.aggregation import aggregate as aggregate_tracks
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
-from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, VIEWS, encode_views, possible
+from atbert_jax.objectives.views import (
+    AUDIO,
+    AUDIO_TEXT,
+    MODALITIES,
+    TEXT,
+    VIEWS,
+    encode_views,
+    possible,
+)
 from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
 
@@ -24,8 +33,22 @@ fonts = lazy.load("atbert_jax.reporting.fonts", suppress_warning=True)
 metrics = lazy.load("atbert_jax.metrics.scores", suppress_warning=True)
 plots = lazy.load("atbert_jax.reporting.plots", suppress_warning=True)
 
-HEADS = ("mlp", "linear", "residual")
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nnx.relu}
+CHOICES = {
+    "head": ("mlp", "linear", "residual"),
+    "activation": ACTIVATIONS,
+    "pooling": ("summary", "mean"),
+}
+DEFAULTS = {
+    "views": ("audio_text", "audio", "text"),
+    "head": "mlp",  # two layers; or 'linear', or 'residual'
+    "hidden": 0,  # width of 'mlp' between the two; 0: half of the trunk's
+    "activation": "tanh",  # of 'mlp' between them; or 'relu'
+    "pooling": "summary",  # or 'mean' over the sequence
+    "dropout": 0.1,
+    "label_smoothing": 0.0,
+    "mixup": 0.0,  # alpha of the Beta distribution; 0: off
+}
 
 
 class Classification(Objective):
@@ -42,9 +65,7 @@ class Classification(Objective):
     Where there are several tasks, each has a classification of its own under the task's name.
 
     Args:
-        config: `config.classification`: views, head, hidden (H of an 'mlp'; 0 is D/2), activation
-            ('tanh' or 'relu', of an 'mlp'), pooling ('summary' or 'mean' over the sequence),
-            dropout, label_smoothing, mixup (alpha of the Beta distribution; 0 is off).
+        config: `config.classification`, see `defaults`.
         contract: Task and label names.
         trunk: Gives the width D of the summary, and the modalities.
         rngs: Keys of the initial values.
@@ -54,6 +75,7 @@ class Classification(Objective):
     """
 
     needs_text = needs_streams = False  # but for its views
+    defaults = DEFAULTS
 
     def __init__(
         self,
@@ -63,28 +85,15 @@ class Classification(Objective):
         *,
         rngs: nnx.Rngs,
     ) -> None:
-        views = tuple(config.views)
-        if not views or set(views) - set(VIEWS):
-            raise ValueError(f"config.classification.views={views} must be some of {VIEWS}")
+        views = choices.require_some("config.classification.views", config.views, VIEWS)
         if set(views) - set(possible(trunk)):
             raise ValueError(
                 f"config.classification.views={views}, but config.model.name names a model of"
                 f" {' and '.join(trunk.modalities)} alone; set"
                 f' --config.classification.views="{possible(trunk)}"'
             )
-        if config.pooling not in ("summary", "mean"):
-            raise ValueError(
-                f"config.classification.pooling={config.pooling!r}; use 'summary' or 'mean'"
-            )
-        if config.head not in HEADS:
-            raise ValueError(
-                f"config.classification.head={config.head!r} is none of {', '.join(HEADS)}"
-            )
-        if config.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"config.classification.activation={config.activation!r} is none of"
-                f" {', '.join(ACTIVATIONS)}"
-            )
+        for name, known in CHOICES.items():
+            choices.require(f"config.classification.{name}", config[name], known)
         if config.mixup and views != (AUDIO,):
             raise ValueError(
                 "config.classification.mixup mixes audio, so it needs views=('audio',);"
@@ -291,10 +300,13 @@ class Classification(Objective):
     ) -> dict:
         """`prediction` and, for labels, `probabilities` by name; of several tasks, by theirs.
 
-        The view is that of the modalities given, or else the first one that was trained. Tags are
-        predicted from their thresholds (see `choose`) on, or else from 0.5.
+        The view is that of the modalities given, or else the one that is nearest; where none has
+        any of them there is no answer. Tags are predicted from their thresholds (see `choose`) on,
+        or else from 0.5.
         """
         view = self._view(given)
+        if view is None:
+            return {}
         _, tracks = aggregate_tracks(outputs[view], np.zeros(len(outputs[view]), int), aggregate)
         by_name = dict(zip(self.labels.names, map(float, tracks[0]), strict=True))
         answer = self._decided(by_name, (thresholds or {}).get(view, {}))
@@ -312,11 +324,12 @@ class Classification(Objective):
         self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...]
     ) -> np.ndarray | None:
         """The probabilities that `answer` aggregates (N, C); None of numbers and several tasks."""
-        if self.labels.task == "regression" or self.labels.name:
+        view = self._view(given)
+        if self.labels.task == "regression" or self.labels.name or view is None:
             return None
-        return outputs[self._view(given)]
+        return outputs[view]
 
-    def _view(self, given: tuple[str, ...]) -> str:
-        """That of the modalities given, or else the first one that was trained."""
-        wanted = AUDIO_TEXT if len(given) > 1 else given[0]
-        return wanted if wanted in self.views else self.views[0]
+    def _view(self, given: tuple[str, ...]) -> str | None:
+        """The nearest to the modalities given, of those that have any of them."""
+        fitting = [view for view in self.views if MODALITIES[view] & set(given)]
+        return min(fitting, key=lambda view: len(MODALITIES[view] ^ set(given)), default=None)

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.trunk import Trunk
@@ -32,6 +33,10 @@ INPUTS = {
     "summary_random": ((SUMMARY, RANDOM),),
     "summary": ((SUMMARY,),),
     "two_heads": ((SUMMARY,), (RANDOM,)),
+}
+DEFAULTS = {
+    "inputs": "summary_random",  # or 'summary', 'two_heads'
+    "head": "mlp",  # two layers, or 'linear'
 }
 
 
@@ -99,7 +104,7 @@ class CorrectPair(Objective):
     2022) is the 'linear' head on the summary.
 
     Args:
-        config: `config.correct_pair`: inputs, head ('mlp' or 'linear').
+        config: `config.correct_pair`, see `defaults`.
         contract: Not used.
         trunk: Gives the width D of the summary.
         rngs: Keys of the initial values.
@@ -107,6 +112,8 @@ class CorrectPair(Objective):
     Raises:
         ValueError: if `inputs` or `head` is unknown.
     """
+
+    defaults = DEFAULTS
 
     def __init__(
         self,
@@ -117,12 +124,8 @@ class CorrectPair(Objective):
         rngs: nnx.Rngs,
     ) -> None:
         del contract
-        if config.inputs not in INPUTS:
-            raise ValueError(
-                f"config.correct_pair.inputs={config.inputs!r} is none of {', '.join(INPUTS)}"
-            )
-        if config.head not in ("mlp", "linear"):
-            raise ValueError(f"config.correct_pair.head={config.head!r}; use 'mlp' or 'linear'")
+        choices.require("config.correct_pair.inputs", config.inputs, INPUTS)
+        choices.require("config.correct_pair.head", config.head, ("mlp", "linear"))
         self.inputs = INPUTS[config.inputs]
         self.heads = nnx.List(
             PairHead(len(parts) * trunk.hidden, trunk.hidden, config.head, rngs=rngs)

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import fold
 from atbert_jax.models.transformer import ACTIVATIONS, LayerNorm
@@ -33,6 +34,12 @@ KINDS = ("frames_channels", "frames", "patches")
 SPANS = ("geometric", "constant")
 # So many times the patches that it would take if they fell into random places.
 SPARE = 1.5
+DEFAULTS = {
+    "mask": "frames_channels",  # runs of frames and of columns; or 'frames', 'patches'
+    "rate": 0.15,  # of the frames, or of the cells under patches
+    "span": "geometric",  # length of a run of frames, from 2 to 7; or 'constant'
+    "consecutive": 7,  # mean or constant length of a run; side of a patch
+}
 
 
 def until(order: jax.Array, real: jax.Array, count: int, budget: jax.Array) -> jax.Array:
@@ -138,7 +145,7 @@ class MaskedAcoustic(Objective):
     the first of stacked frames. Here masks are drawn before frames are stacked.
 
     Args:
-        config: `config.masked_acoustic`: mask, rate, span, consecutive.
+        config: `config.masked_acoustic`, see `defaults`.
         contract: Gives the features.
         trunk: Reads frames; gives the width D and `downsample` R.
         rngs: Keys of the initial values.
@@ -149,6 +156,7 @@ class MaskedAcoustic(Objective):
 
     needs_text = False
     draws = True
+    defaults = DEFAULTS
 
     def __init__(
         self,
@@ -159,9 +167,8 @@ class MaskedAcoustic(Objective):
         rngs: nnx.Rngs,
     ) -> None:
         where = "config.masked_acoustic"
-        for name, choices in (("mask", KINDS), ("span", SPANS)):
-            if config[name] not in choices:
-                raise ValueError(f"{where}.{name}={config[name]!r} is none of {', '.join(choices)}")
+        choices.require(f"{where}.mask", config.mask, KINDS)
+        choices.require(f"{where}.span", config.span, SPANS)
         if not 0 < config.rate < 1 or config.consecutive < 1:
             raise ValueError(
                 f"{where}.rate={config.rate} must be between 0 and 1, and"

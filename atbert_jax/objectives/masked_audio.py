@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.transformer import LayerNorm
@@ -21,6 +22,12 @@ from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
+
+DEFAULTS = {
+    "rate": 0.15,  # with which each segment is masked
+    "loss": "mse",  # or 'huber', 'kl'
+    "with_text": True,  # whether the text is in view
+}
 
 
 def squared_error(predicted: jax.Array, target: jax.Array) -> jax.Array:
@@ -49,8 +56,7 @@ class MaskedAudio(Objective):
     CNN has no gradient from the targets.
 
     Args:
-        config: `config.masked_audio`: rate, loss ('mse', 'huber' or 'kl'), with_text (whether the
-            text is in view).
+        config: `config.masked_audio`, see `defaults`.
         contract: Not used.
         trunk: Has streams; gives the widths of audio, D and C, and the activation.
         rngs: Keys of the initial values.
@@ -58,6 +64,8 @@ class MaskedAudio(Objective):
     Raises:
         ValueError: if there is no such loss.
     """
+
+    defaults = DEFAULTS
 
     def __init__(
         self,
@@ -68,10 +76,7 @@ class MaskedAudio(Objective):
         rngs: nnx.Rngs,
     ) -> None:
         del contract
-        if config.loss not in LOSSES:
-            raise ValueError(
-                f"config.masked_audio.loss={config.loss!r} is none of {', '.join(LOSSES)}"
-            )
+        choices.require("config.masked_audio.loss", config.loss, LOSSES)
         self.rate, self.with_text = config.rate, config.with_text
         self.distance, self.activation = LOSSES[config.loss], trunk.activation
         width = trunk.stream_widths["audio"]

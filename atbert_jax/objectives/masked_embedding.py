@@ -8,6 +8,7 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import Encoded, fold
 from atbert_jax.models.transformer import TABLE_INITIALIZER
@@ -19,6 +20,14 @@ from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
 
 STREAMS = (AUDIO, TEXT)
+DEFAULTS = {
+    "streams": ("audio", "text"),
+    "rate": 0.15,  # of the positions, that are masked
+    # Or 'cans_dissimilar', 'current_minibatch', 'current_sequence'.
+    "negatives": "cans_similar",
+    "count": 64,  # of negatives
+    "detach_targets": False,  # no gradient through what was under the mask
+}
 
 
 def choose(maskable: jax.Array, rate: float, draw: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -75,8 +84,7 @@ class MaskedEmbedding(Objective):
     by a learned vector. There is no temperature, since W can absorb it.
 
     Args:
-        config: `config.masked_embedding`: streams (some of 'audio', 'text'), rate, negatives (one
-            of `negatives.SAMPLERS`), count of negatives K, detach_targets (no gradient through x).
+        config: `config.masked_embedding`, see `defaults`.
         contract: Says which tokens are words.
         trunk: Has streams; gives their widths and those of the embeddings.
         rngs: Keys of the initial values.
@@ -84,6 +92,8 @@ class MaskedEmbedding(Objective):
     Raises:
         ValueError: if a setting is unknown; the message names it.
     """
+
+    defaults = DEFAULTS
 
     def __init__(
         self,
@@ -94,15 +104,9 @@ class MaskedEmbedding(Objective):
         rngs: nnx.Rngs,
     ) -> None:
         self.contract = contract
-        if config.negatives not in negatives.SAMPLERS:
-            raise ValueError(
-                f"config.masked_embedding.negatives={config.negatives!r} is none of"
-                f" {', '.join(negatives.SAMPLERS)}"
-            )
-        if not config.streams or set(config.streams) - set(STREAMS):
-            raise ValueError(
-                f"config.masked_embedding.streams={config.streams} must be some of {STREAMS}"
-            )
+        where = "config.masked_embedding"
+        choices.require(f"{where}.negatives", config.negatives, negatives.SAMPLERS)
+        streams = choices.require_some(f"{where}.streams", config.streams, STREAMS)
         self.negatives, self.count = config.negatives, config.count
         self.rate, self.detach_targets = config.rate, config.detach_targets
         self.streams = nnx.Dict(
@@ -110,7 +114,7 @@ class MaskedEmbedding(Objective):
                 stream: Compatibility(
                     trunk.stream_widths[stream], trunk.embedding_widths[stream], rngs=rngs
                 )
-                for stream in config.streams
+                for stream in streams
             }
         )
 

@@ -24,6 +24,10 @@ from atbert_jax.reporting.tables import Table
 
 # Of the chosen tokens: masked, replaced by a random word; the rest stays.
 MASKED, REPLACED = 0.8, 0.1
+DEFAULTS = {
+    "rate": 0.15,  # of the words, that are predicted
+    "with_audio": False,  # whether the clip is in view
+}
 
 
 class MaskedLanguage(Objective):
@@ -32,8 +36,7 @@ class MaskedLanguage(Objective):
     Random words are never special tokens.
 
     Args:
-        config: `config.masked_language`: rate, the share of the words that are predicted;
-            with_audio, whether the clip is in view.
+        config: `config.masked_language`, see `defaults`.
         contract: Gives the vocabulary V, and says which tokens are words.
         trunk: Has streams; gives the widths of text, D and E, the activation and the word
             embeddings.
@@ -42,6 +45,8 @@ class MaskedLanguage(Objective):
     Raises:
         ValueError: if the vocabulary has no words.
     """
+
+    defaults = DEFAULTS
 
     def __init__(
         self,

@@ -1,12 +1,15 @@
 """What every training objective is; each owns its head, its corruption, its loss and its report."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
 from atbert_jax.models.trunk import Batch, Trunk
+from atbert_jax.objectives.views import VIEWS
 from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
 
@@ -17,19 +20,22 @@ Mean = tuple[jax.Array, jax.Array]
 class Objective(nnx.Module):
     """An objective; methods that it does not override do nothing, or are not supported.
 
-    It is made as `Objective(config, contract, trunk, rngs=rngs)`, with its own part of the config
-    and the model (see `Trunk`), whose widths its head takes.
+    It is made as `Objective(config, contract, trunk, rngs=rngs)`, with its own part of the config,
+    which has its `defaults`, and the model (see `Trunk`), whose widths its head takes.
 
     Where something has to be chosen on validation data before others are measured, `chooses` is
     true, and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and
     `answer`. `needs_text` is false if it works without text, `needs_streams` if it uses nothing of
-    the trunk but the summary of each view; `draws` is true if it has `pictures`.
+    the trunk but the summary of each view; `draws` is true if it has `pictures`. `views` are those
+    that it learns from, of what the trunk has.
     """
 
     chooses = False
     draws = False
     needs_text = True
     needs_streams = True
+    defaults: Mapping[str, Any] = MappingProxyType({})
+    views: tuple[str, ...] = VIEWS
 
     def corrupt(self, batch: Batch, key: jax.Array) -> Batch:
         """Adds or changes fields of a batch; evaluation does it too, with a fixed key."""

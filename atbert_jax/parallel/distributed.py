@@ -8,8 +8,7 @@ import jax
 from jax._src.clusters import ClusterEnv
 from jax.experimental import multihost_utils
 
-# EX_TEMPFAIL of <sysexits.h>: nothing is wrong, run the same command again.
-STOPPED = 75
+from atbert_jax.parallel.stopping import STOPPED as STOPPED
 
 
 def initialize(coordinator: str | None, processes: int | None, process: int | None) -> None:
@@ -69,7 +68,8 @@ class Interruption:
     """Notices SIGTERM (preemption, a scheduler's time limit) and SIGINT (Ctrl-C).
 
     Within the context neither ends the program: it goes on to the end of a step that all processes
-    agree on. A second SIGINT does end it.
+    agree on. A second SIGINT does what it did before: a command ends at once (see `stopping`),
+    elsewhere it is a KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Interruption:
         del frame
         self._asked = True
         if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(number, self._before[number])
         if jax.process_count() > 1:
             os.kill(os.getpid(), signal.SIGTERM)
 

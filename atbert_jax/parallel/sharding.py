@@ -33,6 +33,14 @@ def repeated(*names: str | None) -> dict[str, object]:
     return axes(*names) | {"repeated": True}
 
 
+# The defaults of `config.sharding`.
+DEFAULTS = {
+    "data": -1,  # devices that a batch is split over; -1: all that `model` leaves
+    "model": 1,  # devices that attention heads and feed-forward widths are split over
+    "fsdp": False,  # parameters and optimizer state split over `data` too
+}
+
+
 def make_mesh(
     config: ml_collections.ConfigDict | None = None, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:

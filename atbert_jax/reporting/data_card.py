@@ -9,6 +9,7 @@ import numpy as np
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.preparing.shard_plan import Plan, Sharding
 from atbert_jax.input_pipeline.preparing.shard_writer import Summary
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting.canvas import canvas, encode
 from atbert_jax.reporting.fonts import lettering
 from atbert_jax.reporting.report import Figure, Report, render
@@ -83,7 +84,7 @@ def write(
         figures=figures,
     )
     page = folder / FILE
-    page.write_text(render(report), encoding="utf-8")
+    whole_file.write(page, render(report))
     return page
 
 

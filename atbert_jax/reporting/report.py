@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import numpy as np
 
+from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.input_pipeline.text.visible import visible_lines
 from atbert_jax.reporting.tables import Table, format_cell, is_number
 
 TEMPLATE = "report.html.jinja"
@@ -99,23 +100,27 @@ def write_report(output: Path, report: Report) -> Path:
     Raises:
         OSError: when the folder cannot be written.
     """
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    page = output / "report.html"
-    page.write_text(render(report), encoding="utf-8")
+    page = Path(output) / "report.html"
+    whole_file.write(page, render(report))
     numbers = json.dumps(plain(report.metrics), ensure_ascii=False, indent=2, allow_nan=False)
-    (output / "metrics.json").write_text(numbers + "\n", encoding="utf-8")
+    whole_file.write(page.with_name("metrics.json"), numbers + "\n")
     return page
 
 
 def render(report: Report) -> str:
-    """Returns the HTML of a report: text escaped, style and pictures inside, no script, no link."""
+    """Returns the HTML of a report: text escaped, style and pictures inside, no script, no link.
+
+    Characters that nobody sees, and those that turn the direction of reading, are shown as escapes.
+    """
+    import jinja2  # which predicting, that shares tables and figures with reports, does without
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible_lines(value) if isinstance(value, str) else value,
     )
     environment.filters["cell"] = format_cell
     config = json.dumps(plain(report.config), ensure_ascii=False, indent=2)

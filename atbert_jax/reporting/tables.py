@@ -9,8 +9,15 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
+
+from atbert_jax.input_pipeline.progress import Terminal
+from atbert_jax.input_pipeline.text.visible import visible
+
+# Columns of a table that is not shown on a terminal.
+WIDEST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -58,22 +65,38 @@ def is_number(cell: Any) -> bool:
 
 
 def print_table(table: Table, console: Console | None = None) -> None:
-    """Prints a table on the terminal; square brackets in cells are text, not markup."""
-    shown = RichTable(title=Text(table.title), caption=Text(table.note) if table.note else None)
+    """Prints a table; square brackets in cells are text, not markup.
+
+    A terminal folds what is too wide for it. Where the table goes elsewhere, each row is one line
+    with whole cells, however long, so that what reads it finds the names.
+    """
+    console = console or Terminal()
+    shown = RichTable()
     for column, numeric in zip(table.columns, table.numeric, strict=True):
         justify = "right" if numeric else "left"
         # Long names go on in the next line; cut off, two of them could look the same.
-        shown.add_column(Text(column), justify=justify, overflow="fold")
+        shown.add_column(Text(visible(column)), justify=justify, overflow="fold")
     for row in table.rows:
-        shown.add_row(*(Text(format_cell(cell)) for cell in row))
-    (console or Console()).print(shown)
+        shown.add_row(*(Text(visible(format_cell(cell))) for cell in row))
+    title, note = visible(table.title), visible(table.note)
+    if console.is_terminal:
+        shown.title, shown.caption = Text(title), Text(note) if note else None
+        console.print(shown)
+        return
+    options = console.options.update_width(WIDEST)
+    width = Measurement.get(console, options, shown).maximum
+    lines = console.render_lines(shown, options.update_width(width))
+    rows = ["".join(segment.text for segment in line).rstrip() for line in lines]
+    for text in (title, *rows, *([note] if note else [])):
+        console.print(Text(text, overflow="ignore", no_wrap=True), soft_wrap=True)
 
 
 def markdown(table: Table) -> str:
     """Returns a table as Markdown, for a README; bars in cells are text, not columns."""
 
     def line(cells: Sequence[Any]) -> str:
-        return "| " + " | ".join(format_cell(cell).replace("|", r"\|") for cell in cells) + " |"
+        texts = (visible(format_cell(cell)).replace("|", r"\|") for cell in cells)
+        return "| " + " | ".join(texts) + " |"
 
     rule = "|".join("---:" if numeric else "---" for numeric in table.numeric)
     lines = [line(table.columns), f"|{rule}|", *map(line, table.rows)]

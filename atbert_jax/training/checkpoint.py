@@ -21,16 +21,19 @@ import jax.numpy as jnp
 import ml_collections
 from orbax.checkpoint import v1 as ocp
 
-from atbert_jax.input_pipeline.contract import TOKENIZER, Contract
-from atbert_jax.input_pipeline.text import tokenization
-from atbert_jax.parallel import distributed
+from atbert_jax.input_pipeline import contract as contracts
+from atbert_jax.input_pipeline.contract import REMEDY, TOKENIZER, Contract, ContractError
+from atbert_jax.input_pipeline.text import tokenization, whole_file
+from atbert_jax.parallel import distributed, stopping
 from atbert_jax.parallel.sharding import placed
-from atbert_jax.training import sameness
+from atbert_jax.training import run_config, sameness
 from atbert_jax.training.state import TrainState
 
 T = TypeVar("T")
 
 CONFIG = "config.json"
+# Each checkpoint has copies of these, for the day that they are damaged.
+COPIED = (CONFIG, contracts.FILE)
 FOLDER = "checkpoints"
 METRIC = "best_metric"
 # Where a fine-tuning run keeps its twin that was trained from scratch.
@@ -42,26 +45,35 @@ class CheckpointError(ValueError):
 
 
 class DamagedError(CheckpointError):
-    """A checkpoint that was written in part, or has changed since."""
+    """A checkpoint that was written in part, or has changed since.
+
+    Args:
+        message: For people.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Checkpoints:
     """The numbered checkpoints of a run.
 
     Args:
-        workdir: The run's folder.
+        workdir: The run's folder, which is an attribute too.
         keep_latest: How many of the latest to keep; the best one by the validation metric is kept
             beside them.
     """
 
     def __init__(self, workdir: Path, keep_latest: int = 1) -> None:
-        self._workdir, self._keep_latest = workdir, keep_latest
+        self.workdir, self._keep_latest = workdir, keep_latest
         self._open()
 
     def _open(self) -> None:
         policies = ocp.training.preservation_policies
         self._checkpointer = ocp.training.Checkpointer(
-            (self._workdir / FOLDER).absolute(),
+            (self.workdir / FOLDER).absolute(),
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(self._keep_latest),
@@ -90,6 +102,11 @@ class Checkpoints:
         about = {
             "digests": {name: int(_digest(tree)) for name, tree in groups.items()},
             "pending": [dict(row) for row in pending],
+            "files": {
+                name: (self.workdir / name).read_text(encoding="utf-8")
+                for name in COPIED
+                if (self.workdir / name).is_file()
+            },
         }
         with self._failing():
             self._checkpointer.wait()  # a save is skipped while another one is going on
@@ -108,7 +125,7 @@ class Checkpoints:
             yield
         except Exception as error:
             raise CheckpointError(
-                f"{self._workdir / FOLDER}: a checkpoint could not be written ({_cause(error)});"
+                f"{self.workdir / FOLDER}: a checkpoint could not be written ({_cause(error)});"
                 " earlier ones are intact: make room or mend the cause, and run the same command"
                 " again"
             ) from error
@@ -137,7 +154,7 @@ class Checkpoints:
         """
         while (step := self.latest) is not None:
             try:
-                return self.restore_state(step, like), self._about(step)["pending"]
+                return self.restore_state(step, like), self._metadata(step)[1]["pending"]
             except DamagedError as error:
                 self._put_aside(step, error)
         return None
@@ -146,17 +163,18 @@ class Checkpoints:
         logging.getLogger(__name__).warning("%s", error)
         self._checkpointer.close()
         if distributed.is_first():
-            target = self._workdir / "damaged" / str(step)
+            target = self.workdir / "damaged" / str(step)
             shutil.rmtree(target, ignore_errors=True)
             target.parent.mkdir(exist_ok=True)
-            (self._workdir / FOLDER / str(step)).rename(target)
+            (self.workdir / FOLDER / str(step)).rename(target)
         distributed.wait_for_all(f"damaged {step}")
         self._open()
 
     def restore_state(self, step: int, like: TrainState) -> TrainState:
         """The whole state of a step, placed as `like` is."""
         loaded = self._load(step, _abstract(_groups(like)))
-        return TrainState(**loaded.pop("counts"), **loaded)
+        model = loaded.pop("params"), loaded.pop("statistics")
+        return like.with_model(*model).replace(**loaded.pop("counts"), **loaded)
 
     def restore_model(self, step: int, params: dict, statistics: dict) -> tuple[dict, dict]:
         """Parameters and statistics of a step, which must have these very shapes."""
@@ -169,12 +187,23 @@ class Checkpoints:
         Raises:
             CheckpointError: if there is none.
         """
+        damaged: list[DamagedError] = []
         for step in self.by_metric:
             try:
-                return step, read(step)
+                found = read(step)
             except DamagedError as error:
+                damaged.append(error)
+                continue
+            for error in damaged:
                 logging.getLogger(__name__).warning("%s", error)
-        raise CheckpointError(f"{self._workdir}: holds no whole checkpoint yet; train there first")
+            return step, found
+        if damaged:
+            steps = ", ".join(map(str, self.by_metric))
+            raise CheckpointError(
+                f"{self.workdir}: is damaged, in every checkpoint ({steps}): {damaged[0].reason};"
+                " copy the folder again from where it came from"
+            )
+        raise CheckpointError(f"{self.workdir}: holds no whole checkpoint yet; train there first")
 
     def restore_best(self, like: TrainState) -> tuple[int, TrainState]:
         """The best step, and `like` with its parameters and statistics.
@@ -183,13 +212,13 @@ class Checkpoints:
             CheckpointError: if there is no whole checkpoint.
         """
         self._checkpointer.wait()  # the best one may be on its way to the disk
-        params, statistics = _abstract((like.params, like.statistics))
-        step, arrays = self.best_whole(lambda step: self.restore_model(step, params, statistics))
-        return step, like.replace(params=arrays[0], statistics=arrays[1])
+        targets = _abstract((like.params, like.statistics))
+        step, arrays = self.best_whole(lambda step: self.restore_model(step, *targets))
+        return step, like.with_model(*arrays)
 
     def restore_arrays(self, step: int) -> dict[str, dict]:
         """Parameters and statistics of a step, whatever their names are, on one device."""
-        stored = self._stored(step)
+        stored, _ = self._metadata(step)
         # Placed anew: the devices that the checkpoint was written from need not be here.
         device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         return self._load(
@@ -198,12 +227,12 @@ class Checkpoints:
         )
 
     def _load(self, step: int, targets: dict[str, Any]) -> dict[str, Any]:
-        stored, digests = self._stored(step), self._about(step)["digests"]
+        stored, about = self._metadata(step)
         empty = {name: tree for name, tree in targets.items() if not jax.tree.leaves(tree)}
         lost = [
             name
             for name in targets
-            if not stored.get(name) and (name in digests or name not in empty)
+            if not stored.get(name) and (name in about["digests"] or name not in empty)
         ]
         targets = {name: tree for name, tree in targets.items() if name not in empty}
         if lost:
@@ -213,7 +242,7 @@ class Checkpoints:
         if misfits:
             more = f" and {len(misfits) - 3} more" if len(misfits) > 3 else ""
             raise CheckpointError(
-                f"{self._workdir}: checkpoint {step} does not fit this model"
+                f"{self.workdir}: checkpoint {step} does not fit this model"
                 f" ({'; '.join(misfits[:3])}{more}); use the config that it was trained with, or"
                 " another --workdir"
             )
@@ -222,36 +251,39 @@ class Checkpoints:
         except Exception as error:
             raise self._damaged(step, error) from error
         # Orbax keeps no checksums of its arrays.
-        for name, digest in digests.items():
+        for name, digest in about["digests"].items():
             if name in loaded and int(_digest(loaded[name])) != digest:
                 raise self._damaged(step, OSError(f"its {name} have changed since they were saved"))
         return loaded | empty
 
-    def _about(self, step: int) -> dict:
-        """What `save` wrote beside the arrays."""
-        try:
-            about = self._checkpointer.checkpointables_metadata(step).custom_metadata
-            return {"digests": about["digests"], "pending": about["pending"]}
-        except Exception as error:
-            raise self._damaged(step, error) from error
-
-    def _stored(self, step: int) -> dict[str, Any]:
-        """Shapes and types of a checkpoint's arrays."""
+    def _metadata(self, step: int) -> tuple[dict[str, Any], dict]:
+        """Shapes and types of a checkpoint's arrays, and what `save` wrote beside them."""
         steps = sorted(entry.step for entry in self._checkpointer.checkpoints)
         if step not in steps:
             raise CheckpointError(
-                f"{self._workdir}: has no checkpoint {step}; there are {steps or 'none'}"
+                f"{self.workdir}: has no checkpoint {step}; there are {steps or 'none'}"
             )
         try:
-            return self._checkpointer.checkpointables_metadata(step).metadata
+            found = self._checkpointer.checkpointables_metadata(step)
+            about = found.custom_metadata
+            known = {name: about[name] for name in ("digests", "pending")}
+            return found.metadata, known | {"files": about.get("files", {})}
         except Exception as error:
             raise self._damaged(step, error) from error
 
     def _damaged(self, step: int, error: Exception) -> DamagedError:
         return DamagedError(
-            f"{self._workdir}: checkpoint {step} is damaged ({_cause(error)}); without"
-            f" {self._workdir / FOLDER / str(step)} another one is used"
+            f"{self.workdir}: checkpoint {step} is damaged ({_cause(error)}); without"
+            f" {self.workdir / FOLDER / str(step)} another one is used",
+            _cause(error),
         )
+
+    def copies(self, name: str) -> Iterator[tuple[int, str]]:
+        """The latest step, and what was in one of the files `COPIED` then; and of those before."""
+        for step in sorted(self.by_metric, reverse=True):
+            with contextlib.suppress(DamagedError):
+                if text := self._metadata(step)[1]["files"].get(name):
+                    yield step, text
 
     def close(self) -> None:
         """Waits until everything is on disk.
@@ -259,12 +291,12 @@ class Checkpoints:
         Raises:
             CheckpointError: if the last save failed.
         """
-        with self._failing():
+        with self._failing(), stopping.deferred():
             self._checkpointer.close()
 
 
 def _groups(state: TrainState) -> dict[str, Any]:
-    """A state as what is saved under names of its own."""
+    """A state as what is saved under names of its own; what is frozen is saved as all else."""
     return {
         "params": state.params,
         "statistics": state.statistics,
@@ -306,23 +338,23 @@ def _abstract(tree: Any) -> Any:
 def save_run(
     workdir: Path, config: ml_collections.ConfigDict, contract: Contract, tokenizer: Any
 ) -> None:
-    """Writes what a checkpoint folder holds beside the arrays."""
+    """Writes what a checkpoint folder holds beside the arrays, if it is not there already."""
     save_preprocessing(workdir, contract, tokenizer)
-    (workdir / CONFIG).write_text(config.to_json_best_effort(indent=2) + "\n", encoding="utf-8")
+    whole_file.write_json(workdir / CONFIG, json.loads(config.to_json_best_effort()))
 
 
 def save_preprocessing(workdir: Path, contract: Contract, tokenizer: Any) -> None:
-    """Writes the contract and the tokenizer's files."""
-    workdir.mkdir(parents=True, exist_ok=True)
+    """Writes the contract and the tokenizer's files, likewise."""
     contract.save(workdir)
     tokenization.save_tokenizer(tokenizer, workdir / TOKENIZER)
 
 
 def load_config(workdir: Path) -> ml_collections.ConfigDict:
-    """The resolved config of a run.
+    """The resolved config of a run; where it is damaged, the latest checkpoint's copy.
 
     Raises:
-        CheckpointError: if the folder is not that of a run.
+        CheckpointError: if the folder is not that of a run, or the config is damaged and has no
+            copy.
     """
     path = workdir / CONFIG
     if not path.exists():
@@ -330,17 +362,45 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
             f"{workdir}: no {CONFIG} here, so this is not a checkpoint folder; give the --workdir"
             " of a training run"
         )
-    config = ml_collections.ConfigDict(json.loads(path.read_text(encoding="utf-8")))
-    for field, value in sameness.EARLIER.items():
-        section, _, name = field.rpartition(".")
-        if section in config and name not in config[section]:
-            config[section][name] = value
-    return config
+    try:
+        return run_config.of_json(whole_file.read_json(path, REMEDY), str(path), REMEDY)
+    except whole_file.DamagedFileError as error:
+        return run_config.of_json(_copy(workdir, CONFIG, error), str(path), REMEDY)
+
+
+def _copy(workdir: Path, name: str, error: Exception) -> dict[str, Any]:
+    """What the latest checkpoint has kept of a damaged file.
+
+    Raises:
+        CheckpointError: if there is no copy; it says what `error` does.
+    """
+    if (workdir / FOLDER).is_dir():
+        with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+            for step, text in checkpoints.copies(name):
+                logging.getLogger(__name__).warning("%s; the copy of checkpoint %d", error, step)
+                return whole_file.parse_json(text, f"{workdir}: checkpoint {step}", REMEDY)
+    raise CheckpointError(str(error)) from error
 
 
 def load_preprocessing(workdir: Path) -> tuple[Contract, Any]:
-    """Contract and tokenizer of a run."""
-    return Contract.load(workdir), tokenization.load_tokenizer(workdir / TOKENIZER)
+    """Contract and tokenizer of a run; of a damaged contract, the latest checkpoint's copy.
+
+    Raises:
+        CheckpointError: if the contract is damaged and has no copy.
+        ValueError: if the tokenizer is damaged.
+    """
+    try:
+        contract = Contract.load(workdir)
+    except ContractError as error:
+        values = _copy(workdir, contracts.FILE, error)
+        contract = Contract.of_json(values, str(workdir / contracts.FILE))
+    tokenizer = tokenization.load_tokenizer(workdir / TOKENIZER)
+    if len(tokenizer) != contract.vocabulary:
+        raise CheckpointError(
+            f"{workdir / TOKENIZER} has {len(tokenizer)} tokens, {workdir / contracts.FILE} says"
+            f" {contract.vocabulary}; copy this folder again from where the run came from"
+        )
+    return contract, tokenizer
 
 
 def load_run(workdir: Path) -> tuple[ml_collections.ConfigDict, Contract, Any]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import jax
 import ml_collections
 import numpy as np
 
@@ -25,6 +24,14 @@ FAMILIES = {
 }
 # What the run of a tagger calls the network, and what others call it that hear with one.
 NETWORK, AUDIO_CNN = "model/network/", "model/audio_cnn/"
+
+
+# The defaults of `config.init`.
+DEFAULTS = {
+    "text": "",  # folder of `atbert convert`: an ALBERT or a BERT to start from
+    # Likewise a ResNet; or the run of a tagger, or of what hears with one, for the same one here.
+    "audio": "",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,28 +223,19 @@ def _fill(
     state: TrainState, arrays: engine.Arrays, name_in_file: Callable[[str], str], folder: Path
 ) -> tuple[TrainState, list[str], list[str]]:
     """The state with the arrays, the names of those filled, and those without use."""
-    filled, used = [], set()
-
-    def fill(path: tuple, old: jax.Array) -> jax.Array:
-        name = engine.name_of(path)
-        source = name_in_file(name)
-        if source not in arrays:
-            return old
-        if arrays[source].shape != old.shape:
-            raise ValueError(
-                f"{folder}: {source} {arrays[source].shape} does not fit {name} {old.shape}"
-            )
-        filled.append(name)
-        used.add(source)
-        return jax.device_put(np.asarray(arrays[source], old.dtype), old.sharding)
-
-    params = jax.tree_util.tree_map_with_path(fill, state.params)
-    statistics = jax.tree_util.tree_map_with_path(fill, state.statistics)
-    left = sorted(arrays.keys() - used)
+    ours, filled = engine.flat(state.params, state.statistics), {}
+    for name, old in ours.items():
+        if (source := name_in_file(name)) in arrays:
+            if arrays[source].shape != old.shape:
+                raise ValueError(
+                    f"{folder}: {source} {arrays[source].shape} does not fit {name} {old.shape}"
+                )
+            filled[name] = np.asarray(arrays[source], old.dtype)
+    left = sorted(arrays.keys() - set(map(name_in_file, filled)))
     homeless = [name for name in left if not name.startswith("objectives/")]
     if homeless:
         raise ValueError(f"{folder}: this model has no {engine.listed(homeless)}")
-    return state.replace(params=params, statistics=statistics), filled, left
+    return state.filled(filled), list(filled), left
 
 
 def _require_tokenizer(converted: Converted, tokenizer: Any) -> None:

@@ -18,9 +18,10 @@ from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.parallel import sharding, topology
 from atbert_jax.parallel.hlo import Program
 from atbert_jax.reporting.tables import Table, print_table
-from atbert_jax.training import checkpoint, freezing, optimizer
-from atbert_jax.training.state import define, fresh, lay_out
+from atbert_jax.training import checkpoint, optimizer
+from atbert_jax.training.state import define, lay_out
 from atbert_jax.training.step import make_train_step
+from atbert_jax.weights import engine
 
 LARGE = 4 * 2**20  # copies below this are of no account
 
@@ -109,12 +110,9 @@ def lower_step(
     """
     updates = optimizer.build(config.optimizer, config.train.steps)
     layout = lay_out(config, contract, updates, mesh)
-    definition, params, statistics = define(config, contract)
-    frozen = config.optimizer.frozen
-    state = jax.eval_shape(lambda p, s: fresh(p, s, updates, frozen), params, statistics)
-    step = make_train_step(config, definition, updates, mesh, layout)
+    step = make_train_step(config, define(config, contract)[0], updates, mesh, layout)
     batch = abstract_batch(contract, config.data.input, config.train.batch_size)
-    return topology.lower(step.func, chips, *step.args, state, batch)
+    return topology.lower(step.func, chips, *step.args, layout.shapes, batch)
 
 
 def compile_step(
@@ -143,8 +141,7 @@ def figures(
     compiled, flops = compile_step(config, contract, mesh, chips)
     program, memory = Program(compiled.as_text()), compiled.memory_analysis()
     layout = lay_out(config, contract, optimizer.build(config.optimizer, config.train.steps), mesh)
-    parameters = jax.tree.leaves(define(config, contract)[1])
-    used = zip(parameters, jax.tree.leaves(layout.whole), strict=True)
+    used = zip(jax.tree.leaves(layout.shapes.params), jax.tree.leaves(layout.whole), strict=True)
     sizes = {math.prod(where.shard_shape(x.shape)) for x, where in used}
     copies = [array.bytes for array in program.copies() if array.bytes >= LARGE]
     found = {
@@ -189,13 +186,12 @@ def _peak(memory: Any) -> int:
 
 def _parameters(config: ml_collections.ConfigDict, contract: Contract, mesh: Mesh) -> Table:
     updates = optimizer.build(config.optimizer, config.train.steps)
-    where = lay_out(config, contract, updates, mesh).state.params
-    params = define(config, contract)[1]
-    shapes, trained = _named(params), _named(freezing.partition(params, config.optimizer.frozen)[0])
+    layout = lay_out(config, contract, updates, mesh)
+    where, trained = engine.flat(layout.state.params), engine.flat(layout.state.trained)
     rows, totals = [], {True: (0, 0), False: (0, 0)}
-    for (name, shape), placement in zip(shapes.items(), jax.tree.leaves(where), strict=True):
-        size = 4 * math.prod(placement.shard_shape(shape.shape))
-        is_trained, split = name in trained, str(tuple(placement.spec))
+    for name, shape in engine.flat(layout.shapes.params).items():
+        size = 4 * math.prod(where[name].shard_shape(shape.shape))
+        is_trained, split = name in trained, str(tuple(where[name].spec))
         rows.append([name, str(shape.shape), is_trained, split, f"{size:,}"])
         count, here = totals[is_trained]
         totals[is_trained] = count + shape.size, here + size
@@ -205,11 +201,6 @@ def _parameters(config: ml_collections.ConfigDict, contract: Contract, mesh: Mes
     columns = ["parameter", "shape", "trained", "split over", "bytes per device"]
     note = "Adam keeps twice as much beside those that are trained."
     return Table("Parameters", columns, rows, note)
-
-
-def _named(params: dict) -> dict[str, jax.ShapeDtypeStruct]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
 
 
 def _cost(found: dict[str, Any]) -> Table:

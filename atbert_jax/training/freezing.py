@@ -1,34 +1,33 @@
-"""What is trained and what stays as it is, by `config.optimizer.frozen`.
+"""What stays as it is in training, by `config.optimizer.frozen`.
 
-What is frozen is no input of the gradient, so no backward pass is computed for it, and it is not
-among what the optimizer knows: no moments, no weight decay, no part in clipping or in the
-gradient's norm.
+It is decided once, when a `Learner` is made. What is frozen is no input of the gradient, so no
+backward pass is computed for it, and it is not among what the optimizer knows: no moments, no
+weight decay, no part in clipping or in the gradient's norm.
 """
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-import jax
 from flax import traverse_util
 
 TRUNK = "model"
 
 
-def partition(params: dict, frozen: Sequence[str]) -> tuple[dict, dict]:
-    """Nested dicts as what is trained and what is frozen; `combine` puts them together again.
+def find(params: dict, expressions: Sequence[str]) -> frozenset[tuple]:
+    """The paths of the parameters that are frozen.
 
     Args:
-        params: Of anything, by module name; arrays are named as `model/audio_cnn/stem/conv/kernel`.
-        frozen: Regular expressions, searched for in the names.
+        params: Of anything, nested dicts by module name; arrays are named as
+            `model/audio_cnn/stem/conv/kernel`.
+        expressions: Regular expressions, searched for in the names.
 
     Raises:
         ValueError: if an expression is none or finds nothing, or if nothing is left to train.
     """
-    flat = traverse_util.flatten_dict(params)
-    names = {path: "/".join(map(str, path)) for path in flat}
+    names = {path: "/".join(map(str, path)) for path in traverse_util.flatten_dict(params)}
     found: set[tuple] = set()
-    for expression in frozen:
+    for expression in expressions:
         matched = {path for path, name in names.items() if _compiled(expression).search(name)}
         if not matched:
             raise ValueError(
@@ -37,26 +36,11 @@ def partition(params: dict, frozen: Sequence[str]) -> tuple[dict, dict]:
                 " --describe"
             )
         found |= matched
-    if len(found) == len(flat):
+    if len(found) == len(names):
         raise ValueError(
-            f"config.optimizer.frozen={tuple(frozen)} leaves nothing to train; take one out"
+            f"config.optimizer.frozen={tuple(expressions)} leaves nothing to train; take one out"
         )
-    trained = {path: value for path, value in flat.items() if path not in found}
-    kept = {path: value for path, value in flat.items() if path in found}
-    return traverse_util.unflatten_dict(trained), traverse_util.unflatten_dict(kept)
-
-
-def combine(trained: dict, frozen: dict) -> dict:
-    """The nested dicts that `partition` took apart."""
-    return traverse_util.unflatten_dict(
-        traverse_util.flatten_dict(trained) | traverse_util.flatten_dict(frozen)
-    )
-
-
-def sizes(params: dict, frozen: Sequence[str]) -> tuple[int, int]:
-    """Numbers of parameters that are trained and that are frozen."""
-    trained, kept = partition(params, frozen)
-    return sum(x.size for x in jax.tree.leaves(trained)), sum(x.size for x in jax.tree.leaves(kept))
+    return frozenset(found)
 
 
 def _compiled(expression: str) -> re.Pattern:
@@ -68,7 +52,7 @@ def _compiled(expression: str) -> re.Pattern:
         ) from error
 
 
-def _near(expression: str, names: Sequence[str]) -> list[str]:
+def _near(expression: str, names: Iterable[str]) -> list[str]:
     """Names, and beginnings of names, that look like an expression."""
     parts = [name.split("/") for name in names]
     beginnings = {"/".join(p[:length]) for p in parts for length in range(1, len(p) + 1)}

@@ -1,7 +1,7 @@
 """A trunk and its objectives in one module, which is trained, saved and evaluated."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,9 @@ class Learner(nnx.Module):
         contract: What batches and labels look like.
         rngs: Keys of the initial values.
 
+    Attributes:
+        frozen: Paths of the parameters that training leaves as they are.
+
     Raises:
         ValueError: if the config names an unknown model or objective, or a setting is wrong.
     """
@@ -106,23 +109,22 @@ class Learner(nnx.Module):
         self.modality_dropout = config.train.modality_dropout
         self.model = models.build(config, contract, rngs=rngs)
         self.objectives = objectives.build(config, contract, self.model, rngs=rngs)
-        self.frozen_trunk = self._freeze(config.optimizer.frozen)
-
-    def _freeze(self, frozen: Sequence[str]) -> bool:
-        """Turns off dropout and statistics of frozen modules; returns if the trunk is frozen."""
         params = nnx.to_pure_dict(nnx.state(self, nnx.Param))
-        trained, _ = freezing.partition(params, frozen)
-        paths = list(traverse_util.flatten_dict(trained))
+        self.frozen = freezing.find(params, config.optimizer.frozen)
+        self.frozen_trunk = self._freeze(traverse_util.flatten_dict(params).keys() - self.frozen)
+
+    def _freeze(self, trained: Collection[tuple]) -> bool:
+        """Turns off dropout and statistics of frozen modules; returns if the trunk is frozen."""
 
         def is_frozen(place: tuple) -> bool:
-            return all(path[: len(place)] != place for path in paths)
+            return all(path[: len(place)] != place for path in trained)
 
         for place, module in nnx.iter_modules(self):
             if isinstance(module, nnx.BatchNorm) and is_frozen(place):
                 module.use_running_average = True
             elif isinstance(module, nnx.Dropout) and is_frozen(place[:-1]):
                 module.rate = 0.0
-        return freezing.TRUNK not in trained
+        return is_frozen((freezing.TRUNK,))
 
     def augment(self, batch: Batch, key: jax.Array) -> Batch:
         """Drops modalities, in training only: rows lose their clip or their text.

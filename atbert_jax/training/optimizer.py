@@ -7,7 +7,26 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from atbert_jax import choices
 from atbert_jax.training.freezing import TRUNK
+
+# The defaults of `config.optimizer`.
+DEFAULTS = {
+    "name": "adamw",  # or 'amsgrad', 'adam', 'sgd', 'adam_sgd' (SGD from the first switch)
+    "learning_rate": 1e-4,
+    "trunk_rate": 1.0,  # factor of it for the trunk, all that is named `model/...`
+    # Regular expressions on the names of parameters that stay as they are (--describe).
+    "frozen": (),
+    "b1": 0.9,
+    "b2": 0.98,
+    "weight_decay": 1e-2,
+    "clip_norm": 1.0,  # of the global gradient; 0 is off
+    "schedule": "cosine",  # after the warm-up; or 'linear', 'constant', 'steps'
+    "warmup_steps": 500,
+    "switch_at": (),  # shares of the run, where its next phase begins
+    "switch_rates": (),  # learning rate of each phase but the first, for 'steps'
+    "reload_best": False,  # each phase begins with the weights of the best checkpoint
+}
 
 
 def switches(config: ml_collections.ConfigDict, steps: int) -> list[int]:
@@ -78,10 +97,7 @@ def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
         "constant": lambda: optax.constant_schedule(rate),
         "steps": lambda: _stairs(config, steps),
     }
-    if config.schedule not in after:
-        raise ValueError(
-            f"config.optimizer.schedule={config.schedule!r} is none of {', '.join(after)}"
-        )
+    choices.require("config.optimizer.schedule", config.schedule, after)
     return optax.join_schedules(
         [optax.linear_schedule(0.0, rate, warmup), after[config.schedule]()], [warmup]
     )
@@ -187,7 +203,7 @@ def build(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransf
     """
     rate = schedule(config, steps)
     moments = {"b1": config.b1, "b2": config.b2}
-    choices = {
+    optimizers = {
         "adamw": lambda: optax.adamw(
             rate, **moments, weight_decay=config.weight_decay, mask=decayed
         ),
@@ -200,7 +216,6 @@ def build(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransf
         "sgd": lambda: optax.sgd(rate, momentum=config.b1, nesterov=True),
         "adam_sgd": lambda: _adam_sgd(config, steps, rate),
     }
-    if config.name not in choices:
-        raise ValueError(f"config.optimizer.name={config.name!r} is none of {', '.join(choices)}")
+    choices.require("config.optimizer.name", config.name, optimizers)
     clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-    return optax.chain(clip, choices[config.name](), slower_trunk(config.trunk_rate))
+    return optax.chain(clip, optimizers[config.name](), slower_trunk(config.trunk_rate))

@@ -46,5 +46,7 @@ class Trace:
             jax.profiler.stop_trace()
             count = min(self._steps, self._done - LEFT_OUT)
             self._console.print(
-                f"{count} steps are traced: tensorboard --logdir {self._folder}", highlight=False
+                f"{count} steps are traced: tensorboard --logdir {self._folder}",
+                highlight=False,
+                markup=False,
             )

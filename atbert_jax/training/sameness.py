@@ -9,7 +9,12 @@ import ml_collections
 from flax import traverse_util
 
 # Fields that configs of earlier versions do not have, with what was done then.
-EARLIER = {"model.stem": "full", "model.norm": "batch"}
+EARLIER = {
+    "model.stem": "full",
+    "model.norm": "batch",
+    "data.stratify": False,
+    "data.copies": "keep",
+}
 
 
 def fields(config: ml_collections.ConfigDict) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from flax import nnx
 from jax.sharding import Mesh
 
 from atbert_jax.parallel import sharding
-from atbert_jax.training import freezing
 from atbert_jax.training.learner import Batch, Sums
-from atbert_jax.training.state import Layout, TrainState, split
+from atbert_jax.training.state import Layout, TrainState, combine, split
 
 Metrics = dict[str, jax.Array]
 
@@ -83,14 +82,11 @@ def make_train_step(
 
     Returns:
         The step. Its metrics are scalars: `loss`, each objective's `loss` and own metrics,
-        `gradient_norm` of what is not frozen, and `nonfinite_steps` (in all) and
+        `gradient_norm` of what is trained, and `nonfinite_steps` (in all) and
         `nonfinite_in_a_row`, steps whose loss or gradient was not finite and that changed nothing.
     """
-    weights = config.objectives.to_dict()
-    parts = config.train.accumulate
-    frozen = config.optimizer.frozen
+    weights, parts = config.objectives.to_dict(), config.train.accumulate
     dtype = jnp.dtype(config.model.dtype)
-
     # Even a loop of one round keeps XLA's CPU compiler from its fast convolutions (15x slower).
     over_parts = _once if parts == 1 else jax.lax.scan
 
@@ -98,30 +94,31 @@ def make_train_step(
         learner = nnx.merge(definition, params, statistics)
         augmentation, corruption, dropout = jax.random.split(key, 3)
         batch = learner.prepare(learner.augment(batch, augmentation), corruption)
-        losses, metrics = learner.losses(batch, dropout)
-        return losses, metrics, split(learner)[2]
+        values, metrics = learner.losses(batch, dropout)
+        return values, metrics, split(learner)[2]
+
+    def weight_sums(params: dict, statistics: dict, inputs: tuple) -> dict[str, jax.Array]:
+        """The weight of each objective's loss in the whole batch."""
+
+        def only_weights(_: None, inputs: tuple) -> tuple:
+            values, _, _ = losses(params, statistics, *inputs)
+            return None, {name: weight for name, (_, weight) in values.items()}
+
+        return jax.tree.map(jnp.sum, over_parts(only_weights, None, inputs)[1])
 
     def step(seed: jax.Array, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         # What FSDP splits is gathered once, here, where all of it is used.
         params = sharding.gathered(
             state.params, layout.state.params, layout.whole, layout.copies, dtype
         )
-        trained, fixed = freezing.partition(params, frozen)
+        trained, frozen = state.partition(params)
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        keys = jax.random.split(key, parts)
-        batches = _micro_batches(batch, parts)
-
-        def only_weights(_: None, inputs: tuple) -> tuple:
-            values, _, _ = losses(params, state.statistics, *inputs)
-            return None, {name: weight for name, (_, weight) in values.items()}
-
-        normalizers = None  # of one micro-batch are its own weights
-        if parts > 1:
-            each = over_parts(only_weights, None, (batches, keys))[1]
-            normalizers = jax.tree.map(jnp.sum, each)
+        inputs = _micro_batches(batch, parts), jax.random.split(key, parts)
+        # Those of one micro-batch are its own weights.
+        normalizers = weight_sums(params, state.statistics, inputs) if parts > 1 else None
 
         def objective(trained: dict, statistics: dict, batch: Batch, key: jax.Array) -> tuple:
-            params = sharding.with_copies(freezing.combine(trained, fixed), layout.copies)
+            params = sharding.with_copies(combine(trained, frozen), layout.copies)
             values, metrics, statistics = losses(params, statistics, batch, key)
             return total_loss(values, weights, normalizers), (values, metrics, statistics)
 
@@ -133,16 +130,13 @@ def make_train_step(
             return (jax.tree.map(jnp.add, gradients, update), statistics), (values, metrics)
 
         zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), trained)
-        (gradients, statistics), sums = over_parts(
-            accumulate, (zeros, state.statistics), (batches, keys)
-        )
+        (gradients, statistics), sums = over_parts(accumulate, (zeros, state.statistics), inputs)
         # Summed over `data` before they are split: else XLA gathers activations, to compute each
         # device's part of a gradient whole.
-        where, _ = freezing.partition(layout.whole, frozen)
-        gradients = jax.lax.with_sharding_constraint(gradients, where)
+        whole, _ = state.partition(layout.whole)
+        gradients = jax.lax.with_sharding_constraint(gradients, whole)
         values, metrics = jax.tree.map(lambda x: x.sum(), sums)
-        named = {f"{name}/loss": pair for name, pair in values.items()}
-        report = mean(named | metrics)
+        report = mean({f"{name}/loss": pair for name, pair in values.items()} | metrics)
         report["loss"] = total_loss(values, weights)
         report["gradient_norm"] = optax.tree.norm(gradients)
         return update(state, gradients, statistics, report)
@@ -151,28 +145,23 @@ def make_train_step(
         state: TrainState, gradients: dict, statistics: dict, report: Metrics
     ) -> tuple[TrainState, Metrics]:
         """The next state; the same one, a step further, where loss or gradient is not finite."""
-        where, _ = freezing.partition(layout.state.params, frozen)
-        gradients = jax.lax.with_sharding_constraint(gradients, where)
-        trained, fixed = freezing.partition(state.params, frozen)
-        updates, moments = optimizer.update(gradients, state.optimizer, trained)
+        gradients = jax.lax.with_sharding_constraint(gradients, layout.state.trained)
+        updates, moments = optimizer.update(gradients, state.optimizer, state.trained)
+        trained = optax.apply_updates(state.trained, updates)
+        new = state.replace(trained=trained, statistics=statistics, optimizer=moments)
         finite = jnp.isfinite(report["loss"]) & jnp.isfinite(report["gradient_norm"])
-        new = state.replace(
-            params=freezing.combine(optax.apply_updates(trained, updates), fixed),
-            statistics=statistics,
-            optimizer=moments,
-        )
         new = jax.tree.map(lambda x, old: jnp.where(finite, x, old), new, state)
-        in_a_row = jnp.where(finite, 0, state.nonfinite_in_a_row + 1)
-        total = state.nonfinite_steps + ~finite
-        report |= {"nonfinite_steps": total, "nonfinite_in_a_row": in_a_row}
-        new = new.replace(step=state.step + 1, nonfinite_steps=total, nonfinite_in_a_row=in_a_row)
-        return new, report
+        counts = {
+            "nonfinite_steps": state.nonfinite_steps + ~finite,
+            "nonfinite_in_a_row": jnp.where(finite, 0, state.nonfinite_in_a_row + 1),
+        }
+        return new.replace(step=state.step + 1, **counts), report | counts
 
-    whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
+    everywhere, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
     compiled = jax.jit(
         step,
-        in_shardings=(whole, layout.state, rows),
-        out_shardings=(layout.state, whole),
+        in_shardings=(everywhere, layout.state, rows),
+        out_shardings=(layout.state, everywhere),
         donate_argnums=1,
     )
     # As an argument, so that runs that differ in it alone share one program in the cache.

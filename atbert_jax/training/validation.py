@@ -35,6 +35,15 @@ SHOWN = {
 Outputs = Mapping[str, np.ndarray]
 
 
+# The defaults of `config.evaluation`.
+DEFAULTS = {
+    "batch_size": 64,
+    "aggregate": "mean",  # chunks into tracks; or 'max', 'vote'
+    "rerank": 32,  # candidates of a search that the pair head puts in order; 0: none
+    "best_metric": "loss",  # a validation metric's name; the lowest loss, else the highest
+}
+
+
 def ask(
     models: Sequence[Trained], dataset: Dataset, split: str, console: Console, note: str = ""
 ) -> tuple[list[tuple[tuple, dict]], int]:

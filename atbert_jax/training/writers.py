@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.training.checkpoint import CheckpointError
+
 METRICS = "metrics.jsonl"
 
 
@@ -27,13 +30,12 @@ class Writer:
 
         path = workdir / METRICS
         rows = [row for row in read_metrics(workdir) if step and row["step"] <= step]
-        self._file = path.open("w", encoding="utf-8")
-        for row in rows:
-            self._write(row)
+        whole_file.write(path, "".join(map(_line, rows)))
+        self._file = path.open("a", encoding="utf-8")
         self._tensorboard = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
 
     def _write(self, row: dict) -> None:
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(_line(row))
         self._file.flush()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -66,13 +68,30 @@ class Writer:
             self._file.close()
 
 
+def _line(row: dict) -> str:
+    return json.dumps(row) + "\n"
+
+
 def read_metrics(workdir: Path) -> list[dict]:
-    """The rows of a run's `metrics.jsonl`; a last line that was cut off is left out."""
+    """The rows of a run's `metrics.jsonl`; a last line that was cut off is left out.
+
+    Raises:
+        CheckpointError: if another line is damaged.
+    """
     path = workdir / METRICS
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+    lines = path.read_bytes().split(b"\n") if path.exists() else []
+    return [_row(line, path, number) for number, line in enumerate(lines[:-1], start=1)]
+
+
+def _row(line: bytes, path: Path, number: int) -> dict:
+    """One line as a row of numbers, with a step."""
+    remedy = "copy the file again, or delete this line"
+    try:
+        row = whole_file.parse_json(line, f"{path}, line {number}", remedy)
+    except whole_file.DamagedFileError as error:
+        raise CheckpointError(str(error)) from error
+    for name, value in ({"step": None} | row).items():
+        kind = int if name == "step" else int | float
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise CheckpointError(f"{path}, line {number}: {name!r} is {value!r:.40}; {remedy}")
+    return row

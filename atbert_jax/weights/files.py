@@ -1,8 +1,10 @@
 """Weights on disk: PyTorch's files, and the folder that a conversion writes."""
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as safetensors
 
-from atbert_jax.input_pipeline.text import tokenization
+from atbert_jax import choices
+from atbert_jax.input_pipeline.text import tokenization, whole_file
 from atbert_jax.weights import torch_file
 from atbert_jax.weights.engine import Arrays, Conversion
 
@@ -63,7 +66,7 @@ def read_pytorch(name_or_path: str) -> Source:
     return Source(
         path,
         _read_safetensors(path) if path.suffix == ".safetensors" else torch_file.read(path),
-        json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {},
+        whole_file.read_json(config, "get it anew") if config.is_file() else {},
     )
 
 
@@ -116,23 +119,47 @@ def require_new(folder: Path) -> None:
         raise ValueError(f"{folder}: exists already; give a new folder, or remove it first")
 
 
+@contextlib.contextmanager
+def creating(folder: Path) -> Iterator[Path]:
+    """A draft of a new folder, which gets its name when everything is in it.
+
+    If the work fails, nothing is left behind; what a killed process has left, goes.
+
+    Raises:
+        ValueError: if the folder has something in it.
+        OSError: if it cannot be made.
+    """
+    require_new(folder)
+    draft = folder.absolute().with_name(f".{folder.absolute().name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        draft.replace(folder)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
 def write(folder: Path, conversion: Conversion, tokenizer: Any, *, pytorch: bool) -> None:
     """Writes the arrays, what is known about them, and the tokenizer's files, if any.
 
     Args:
-        folder: New.
+        folder: Of `creating`.
         conversion: What to write.
         tokenizer: Of the texts; None where there is none.
         pytorch: Write `model.safetensors` and `config.json`, as PyTorch's programs want them,
             instead of `weights.safetensors` and `conversion.json`.
     """
     weights, about = (PYTORCH_WEIGHTS[0], PYTORCH_CONFIG) if pytorch else (WEIGHTS, ABOUT)
-    folder.mkdir(parents=True, exist_ok=True)
     # The writer takes the bytes as they lie in memory, whatever the strides say.
     arrays = {name: np.ascontiguousarray(array) for name, array in conversion.arrays.items()}
     # transformers reads no file that does not say `pt`.
     safetensors.save_file(arrays, folder / weights, metadata={"format": "pt"})
-    (folder / about).write_text(json.dumps(conversion.about, indent=2) + "\n", encoding="utf-8")
+    if pytorch:  # whose readers need not know of our checksum
+        whole_file.write(folder / about, json.dumps(conversion.about, indent=2) + "\n")
+    else:
+        whole_file.write_json(folder / about, conversion.about)
     if tokenizer is not None:
         tokenization.save_tokenizer(tokenizer, folder)
 
@@ -149,11 +176,8 @@ def read_about(folder: Path, families: Sequence[str]) -> dict[str, Any]:
             f"{folder}: no {ABOUT} here; make this folder with `python -m atbert_jax.convert"
             f" {families[0]} SOURCE {folder}`"
         )
-    about = json.loads(path.read_text(encoding="utf-8"))
-    if about["family"] not in families:
-        raise ValueError(
-            f"{folder} holds a converted {about['family']}, no {' or '.join(families)}"
-        )
+    about = whole_file.read_json(path, "convert it anew")
+    choices.require(f"{folder}: family", about.get("family"), families)
     return about
 
 

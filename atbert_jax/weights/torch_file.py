@@ -3,12 +3,18 @@
 `torch.save` pickles a dict of tensors, whose bytes stand behind the pickle (until PyTorch 1.5) or
 beside it in a zip archive (since). A pickle is a program; what runs here of it can make an ordered
 dict and say of an array where its bytes are. Whatever else it names, the file is refused.
+
+Memory is in proportion to the file: what it says of its sizes is held against its own before
+anything is read, nothing in it may be compressed, and arrays that share their numbers go on sharing
+them.
 """
 
 import collections
 import dataclasses
 import math
+import os
 import pickle
+import pickletools
 import struct
 import zipfile
 from collections.abc import Callable
@@ -68,21 +74,23 @@ class Tensor:
     strides: tuple[int, ...]
 
     def array(self, numbers: np.ndarray) -> np.ndarray:
-        """The array, of the numbers of its storage.
+        """The array, a view of the numbers of its storage.
 
         Raises:
             ValueError: if it reaches beyond them, or is more than they are.
         """
+        if any(length < 0 for length in self.shape):
+            raise ValueError(f"an array is said to be of shape {self.shape}")
         if not math.prod(self.shape):
             return np.zeros(self.shape, numbers.dtype)
         steps = list(zip(self.shape, self.strides, strict=True))
         last = self.offset + sum((length - 1) * stride for length, stride in steps)
         inside = self.offset >= 0 and last < len(numbers) and math.prod(self.shape) <= len(numbers)
-        if not inside or any(length < 0 or stride < 0 for length, stride in steps):
+        if not inside or any(stride < 0 for stride in self.strides):
             raise ValueError(f"an array of {self.shape} is not within its {len(numbers)} numbers")
         strides = [stride * numbers.itemsize for stride in self.strides]
-        found = np.lib.stride_tricks.as_strided(numbers[self.offset :], self.shape, strides)
-        return np.array(found, order="C")
+        start = numbers[self.offset :]
+        return np.lib.stride_tricks.as_strided(start, self.shape, strides, writeable=False)
 
 
 def _tensor(storage: Storage, offset: int, shape: tuple, strides: tuple, *_: Any) -> Tensor:
@@ -153,12 +161,13 @@ def read(path: Path) -> Arrays:
 def _read_zip(file: IO[bytes]) -> Arrays:
     with zipfile.ZipFile(file) as archive:
         [pickled] = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+        _require_stored(archive, file)
         folder = pickled.removesuffix("data.pkl")
         order = f"{folder}byteorder"
         if order in archive.namelist() and archive.read(order) != b"little":
             raise ValueError("its bytes are in big-endian order")
         with archive.open(pickled) as program:
-            tensors = _tensors(Unpickler(program).load())
+            tensors = _tensors(_load(program))
 
         def numbers(storage: Storage) -> np.ndarray:
             return _numbers(archive.read(f"{folder}data/{storage.key}"), storage)
@@ -168,18 +177,49 @@ def _read_zip(file: IO[bytes]) -> Arrays:
 
 def _read_old(file: IO[bytes]) -> Arrays:
     file.seek(0)
-    first = [Unpickler(file).load() for _ in range(3)]
+    first = [_load(file) for _ in range(3)]
     if first[:2] != [MAGIC, PROTOCOL] or not first[2]["little_endian"]:
         raise ValueError("it was not written by torch.save")
-    tensors = _tensors(Unpickler(file).load())
+    tensors = _tensors(_load(file))
     storages = {x.storage.key: x.storage for x in tensors.values()}
     found = {}
-    for key in Unpickler(file).load():
+    for key in _load(file):
         (size,) = struct.unpack("<q", file.read(8))
         if size != storages[key].size:
             raise ValueError(f"a storage holds {size} numbers instead of {storages[key].size}")
-        found[key] = _numbers(file.read(size * storages[key].dtype.itemsize), storages[key])
+        length = size * storages[key].dtype.itemsize
+        if not 0 <= length <= _size(file) - file.tell():
+            raise ValueError(f"a storage of {size} numbers reaches beyond the end")
+        found[key] = _numbers(file.read(length), storages[key])
     return _arrays(tensors, found)
+
+
+def _size(file: IO[bytes]) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _require_stored(archive: zipfile.ZipFile, file: IO[bytes]) -> None:
+    """Refuses members that would be larger in memory than in the file."""
+    members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("it is compressed, which torch.save never does")
+    if sum(member.file_size for member in members) > _size(file):
+        raise ValueError("it is said to hold more bytes than it has")
+
+
+def _load(file: IO[bytes]) -> Any:
+    """What the pickle holds that begins here; the file is then behind it.
+
+    Raises:
+        ValueError: if it keeps a value at a place of its memory that the unpickler would make
+            gigabytes of room for.
+    """
+    start = file.tell()
+    for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument) > count:
+            raise ValueError(f"of at most {count} values one is kept as number {argument}")
+    file.seek(start)
+    return Unpickler(file).load()
 
 
 def _numbers(data: bytes, storage: Storage) -> np.ndarray:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from atbert_jax.input_pipeline.audio import formats
 from atbert_jax.input_pipeline.audio.errors import AudioError
 from atbert_jax.input_pipeline.audio.streams import mend
 
@@ -16,24 +15,13 @@ MOST_BYTES = 2**30
 MOST_SECONDS = 600
 # Files whose sound is kept, since long ones are read part by part.
 RECENT = 4
+# Why a file that only it reads is left out.
+NEEDED = f"takes {PROGRAM} to read, which is not here: install it, or convert the file"
 
 
 def is_there() -> bool:
     """Whether there is an ffmpeg."""
     return shutil.which(PROGRAM) is not None
-
-
-def audio_files(root: Path) -> tuple[list[str], dict[str, str]]:
-    """The audio files below a folder that can be read here, and why others cannot be.
-
-    Returns:
-        Paths relative to the folder, in order; and reasons by such paths.
-    """
-    others = formats.in_folder(root, formats.FOREIGN)
-    if is_there():
-        return sorted(formats.in_folder(root) + others), {}
-    reason = f"takes {PROGRAM} to read, which is not here: install it, or convert the file"
-    return formats.in_folder(root), dict.fromkeys(others, reason)
 
 
 def decode(path: Path, name: str, demuxer: str) -> bytes:

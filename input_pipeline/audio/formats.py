@@ -15,6 +15,7 @@ FOREIGN = (
     *(".m4a", ".m4b", ".mp4", ".aac", ".wma", ".asf", ".webm", ".weba", ".mka", ".mkv"),
     *(".amr", ".3gp", ".ape", ".wv", ".mpc", ".tta", ".ac3"),
 )
+ALL = EXTENSIONS + FOREIGN
 
 # What files begin with that libsndfile does not read: where, the bytes, the name for people, and
 # ffmpeg's own.
@@ -86,19 +87,6 @@ def _is_adts(head: bytes) -> bool:
 
 def _adts_size(head: bytes) -> int:
     return (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
-
-
-def in_folder(root: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[str]:
-    """The paths of all files of these kinds below a folder, relative to it, in order.
-
-    Hidden files are no audio: archives of macOS have one as `._name.mp3` beside each file.
-    """
-    return sorted(
-        os.path.relpath(os.path.join(folder, name), root).replace(os.sep, "/")  # noqa: PTH118
-        for folder, _, names in os.walk(root, followlinks=True)
-        for name in names
-        if name.lower().endswith(extensions) and not name.startswith(".")
-    )
 
 
 def described(left_out: Mapping[str, str]) -> str:

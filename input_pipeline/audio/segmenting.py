@@ -5,6 +5,8 @@ import math
 
 import numpy as np
 
+from atbert_jax import choices
+
 
 @dataclasses.dataclass(frozen=True)
 class Segmenting:
@@ -44,8 +46,7 @@ class Segmenting:
                 f"segmenting needs at least one segment of more than 0 seconds, not "
                 f"segments={self.segments}, seconds={self.seconds}"
             )
-        if self.layout not in ("windows", "spaced"):
-            raise ValueError(f"segmenting.layout is {self.layout!r}; use 'windows' or 'spaced'")
+        choices.require("segmenting.layout", self.layout, ("windows", "spaced"))
         if self.hop < 0 or self.chunks < 0 or (self.hop and self.chunks):
             raise ValueError(
                 f"segmenting.hop={self.hop} and chunks={self.chunks} must be 0 or more, and one of"

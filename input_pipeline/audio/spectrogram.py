@@ -5,6 +5,8 @@ import functools
 
 import numpy as np
 
+from atbert_jax import choices
+
 # Added to the deviation of a clip that is normalised by itself: well above the rounding of its
 # float32 mean, so that silence becomes 0.
 CLIP_EPSILON = 1e-3
@@ -39,7 +41,7 @@ class Spectrogram:
 
     sample_rate: int = 16_000
     n_fft: int = 1024
-    hop_length: int = 512
+    hop_length: int = 320
     n_mels: int = 64
     f_min: float = 0.0
     f_max: float = 0.0
@@ -56,8 +58,7 @@ class Spectrogram:
             raise ValueError(f"spectrogram.frames must be 0 or more, not {self.frames}")
         if self.n_fft % 2:
             raise ValueError(f"spectrogram.n_fft must be even to be centred, not {self.n_fft}")
-        if self.mel_scale not in ("slaney", "htk"):
-            raise ValueError(f"spectrogram.mel_scale is {self.mel_scale!r}; use 'slaney' or 'htk'")
+        choices.require("spectrogram.mel_scale", self.mel_scale, ("slaney", "htk"))
         if not 0 <= self.f_min < self.top_frequency <= self.sample_rate / 2:
             raise ValueError(
                 f"spectrogram.f_min={self.f_min} and f_max={self.f_max} must satisfy 0 <= f_min < "

@@ -8,9 +8,12 @@ from pathlib import Path
 from atbert_jax.input_pipeline.audio import remarks
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.manifest.shards import where
+from atbert_jax.input_pipeline.text.visible import visible
 
 FILE = "bad_records.jsonl"
 ODD_FILE = "odd_records.jsonl"
+# More of them say nothing new.
+SAID = 20
 
 
 class BadRecords:
@@ -19,7 +22,12 @@ class BadRecords:
     Args:
         folder: Where `bad_records.jsonl` and `odd_records.jsonl` are written, one object a record;
             None writes nothing.
+
+    Attributes:
+        first: Why the first one cannot be read; '' as long as there is none.
     """
+
+    first: str = ""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -43,7 +51,12 @@ class BadRecords:
             if (record.id, record.path) in self._seen:
                 return
             self._seen.add((record.id, record.path))
-            logging.getLogger(__name__).warning("left out: %s", error)
+            self.first = self.first or str(error)
+            log, count = logging.getLogger(__name__), len(self._seen)
+            if count <= SAID:
+                log.warning("left out: %s", visible(str(error)))
+            if count == SAID:
+                log.warning("left out: further ones are not said here, but counted")
             self._write(FILE, record, str(error))
 
     def note(self, record: Record) -> None:

@@ -284,7 +284,8 @@ def measure_normalization(config: ml_collections.ConfigDict, dataset: Dataset) -
     config = config.copy_and_resolve_references()
     config.data.update({"input": LOG_MEL, "bucketing": 0})
     contract = dataclasses.replace(dataset.contract, normalization=Normalization("none"))
-    source = Batches(config, dataclasses.replace(dataset, contract=contract), BadRecords(None))
+    bad = BadRecords(None)
+    source = Batches(config, dataclasses.replace(dataset, contract=contract), bad)
     split = dataset.split("train")
     counts = np.zeros(len(split.records), np.int64)
     counts[:: -(-len(counts) // MEASURED_CLIPS)] = 1
@@ -297,5 +298,8 @@ def measure_normalization(config: ml_collections.ConfigDict, dataset: Dataset) -
         total += np.einsum("bsft,bs->f", values, mask)
         squares += np.einsum("bsft,bs->f", values**2, mask)
     if not weight:
-        raise AudioError("not one file of the training split could be read as audio")
+        raise AudioError(
+            "not one file of the training split could be read as audio; the first of them:"
+            f" {bad.first or 'has no sound'}"
+        )
     return BandSums(int(weight), total, squares).normalization

@@ -10,10 +10,10 @@ import sys
 
 from absl import app, flags
 from ml_collections import config_flags
-from rich.console import Console
 
 from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory
 from atbert_jax.input_pipeline.batching.stages import measure_stages, table
+from atbert_jax.input_pipeline.progress import Terminal
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "File with get_config().")
 CLIPS = flags.DEFINE_integer("clips", 512, "How many clips to read.")
@@ -23,14 +23,14 @@ JSON = flags.DEFINE_bool("json", False, "Print JSON instead of a table.")
 def main(_: list[str]) -> None:
     """Prints a row for each stage; errors end it with one line and status 1."""
     try:
-        with Console(stderr=True).status("reading"):
+        with Terminal(stderr=True).status("reading"):
             rows = [stage.row for stage in measure_stages(CONFIG.value, CLIPS.value)]
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
     if JSON.value:
         print(json.dumps(rows, indent=1))
     else:
-        Console().print(table(rows))
+        Terminal().print(table(rows))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from atbert_jax.input_pipeline.batching.log_mel import Augmentation
+from atbert_jax.input_pipeline.batching.augmentation import Augmentation
 
 # Cut-off frequencies in Hz, as the Music Tagging Transformer was trained (Won et al. 2021).
 LOW_PASS, HIGH_PASS = (2200.0, 4000.0), (200.0, 1200.0)

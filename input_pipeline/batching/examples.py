@@ -4,12 +4,13 @@ import ml_collections
 import numpy as np
 import tensorflow as tf
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.batching import effects, transposition
+from atbert_jax.input_pipeline.batching.augmentation import Augmentation
 from atbert_jax.input_pipeline.batching.bad_records import BadRecords
 from atbert_jax.input_pipeline.batching.frames import make_reader, nothing
 from atbert_jax.input_pipeline.batching.log_mel import (
-    Augmentation,
     augment_waveform,
     log_mel,
     normalize,
@@ -192,11 +193,7 @@ def _padded(values: tf.Tensor, length: int | tf.Tensor, value: float = 0.0) -> t
 
 def _input(config: ml_collections.ConfigDict) -> str:
     """What batches carry of the audio, if the augmentation that is asked for can be done to it."""
-    given = config.data.input
-    if given not in (LOG_MEL, WAVEFORM, FRAMES):
-        raise ValueError(
-            f"config.data.input={given!r}; use {LOG_MEL!r}, {WAVEFORM!r} or {FRAMES!r}"
-        )
+    given = choices.require("config.data.input", config.data.input, (LOG_MEL, WAVEFORM, FRAMES))
     if given == FRAMES and (lost := _sounding(config.augmentation)):
         raise ValueError(
             f"config.augmentation.{lost} changes sound, but config.data.input={given!r} are"

@@ -123,8 +123,8 @@ def _timed(name: str, read: Callable[[Record], float], records: list[Record]) ->
 
 def _batches(config: ml_collections.ConfigDict, data: Dataset) -> Iterator[Stage]:
     """The pipeline, with one change after the other until it is the whole."""
+    from atbert_jax.input_pipeline.batching.augmentation import Augmentation
     from atbert_jax.input_pipeline.batching.examples import LOG_MEL, OF_LOG_MELS, WAVEFORM
-    from atbert_jax.input_pipeline.batching.log_mel import Augmentation
 
     def changed(**changes: object) -> ml_collections.ConfigDict:
         other = config.copy_and_resolve_references()

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from atbert_jax.input_pipeline.batching.log_mel import Augmentation
+from atbert_jax.input_pipeline.batching.augmentation import Augmentation
 
 FRAME, HOP = 2048, 512  # samples, as librosa has them
 

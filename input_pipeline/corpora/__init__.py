@@ -11,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 if TYPE_CHECKING:
@@ -42,33 +43,37 @@ CORPORA = {
     "song_describer": "song_describer",
     "tfds": "tfds",
 }
+# People's own, whose paths and links may lead anywhere.
+OWN = ("folder", "huggingface", "manifest")
 
 
-def read(name: str, root: Path, output: Path | None = None) -> Corpus:
+def read(
+    name: str, root: Path, output: Path | None = None, *, allow_outside: bool = False
+) -> Corpus:
     """Reads a corpus.
 
     Args:
         name: Of the corpus, or `name/variant`, or `tfds:name`.
         root: Its folder; of 'manifest' the table.
         output: Where files are made of sound that is none; used by these alone.
+        allow_outside: Accept files that paths or links lead to out of the corpus' folder.
 
     Raises:
         ManifestError: if there is no such corpus or variant, or its files are not as they should
             be.
     """
     corpus, _, variant = name.replace("tfds:", "tfds/", 1).partition("/")
-    if corpus not in CORPORA:
-        raise ManifestError(f"no corpus {corpus!r}; use one of {', '.join(CORPORA)}")
+    choices.require("corpus", corpus, CORPORA, ManifestError)
     module = import_module(f"{__name__}.{CORPORA[corpus]}")
     if module.VARIANTS:
         variant = variant or module.VARIANTS[0]
-        if variant not in module.VARIANTS:
-            known = ", ".join(filter(None, module.VARIANTS)) or f"'{corpus}' alone"
-            raise ManifestError(f"corpus '{corpus}' has no variant {variant!r}; use {known}")
+        choices.require(f"corpus '{corpus}': variant", variant, module.VARIANTS, ManifestError)
     if not root.exists():
         raise ManifestError(f"{root}: no such file or folder; give that of the corpus with --root")
-    if not hasattr(module, "unpack"):
-        return module.read(root, variant)
-    if output is None:
-        raise ManifestError(f"corpus '{corpus}' makes audio files; say where to with --output")
-    return module.unpack(root, variant, output)
+    more = {"allow_outside": allow_outside} if corpus in OWN else {}
+    if hasattr(module, "unpack"):
+        if output is None:
+            raise ManifestError(f"corpus '{corpus}' makes audio files; say where to with --output")
+        return module.unpack(root, variant, output, **more)
+    found = module.read(root, variant, **more)
+    return found if allow_outside or corpus in OWN else found.inside(root)

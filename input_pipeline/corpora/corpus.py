@@ -10,7 +10,11 @@ from typing import Any, Self
 
 import pandas as pd
 
+from atbert_jax.input_pipeline.manifest.places import Root
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
+
+# Why a file is left out.
+OUTSIDE = "leads out of the corpus' folder; allow it with --allow_outside"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +85,25 @@ class Corpus:
         sizes, bad_sizes = dict(published or {}), _sizes(rows[rows["path"].isin(bad)])
         complete = {split: size - bad_sizes.get(split, 0) for split, size in sizes.items()}
         return cls(kept, left_out=reasons, published=complete, **fields)
+
+    def inside(self, root: Path) -> Self:
+        """The corpus without the files that links lead to out of its folder.
+
+        Raises:
+            ManifestError: if none is left.
+        """
+        folder = Root(root)
+        stays = [folder.holds(folder.path / path) for path in self.rows["path"]]
+        if all(stays):
+            return self
+        outside = [path for path, is_in in zip(self.rows["path"], stays, strict=True) if not is_in]
+        if not any(stays):
+            raise ManifestError(
+                f"{root}: links lead out of it, as {outside[0]}; allow that with --allow_outside"
+            )
+        reasons = dict.fromkeys(outside, OUTSIDE)
+        kept = self.rows[stays].reset_index(drop=True)
+        return dataclasses.replace(self, rows=kept, left_out=self.left_out | reasons)
 
     @property
     def sizes(self) -> dict[str, int]:

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 import soundfile
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.corpora.corpus import Corpus
-from atbert_jax.input_pipeline.corpora.folder import SPLITS
+from atbert_jax.input_pipeline.manifest.split_names import SPLITS
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 from atbert_jax.input_pipeline.progress import track
 
@@ -20,7 +21,7 @@ from atbert_jax.input_pipeline.progress import track
 MAGIC = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au"}
 FILES_IN_A_FOLDER = 10_000
 # Columns that a manifest reads, which must not be others of the same name.
-READ = ("id", "path", "text", "label", "labels", "split", "group", "start", "duration")
+READ = ("id", "path", "text", "label", "labels", "split", "group", "start", "end", "duration")
 READ = (*READ, "probabilities", "place")
 TEXTS = ("text", "caption", "sentence", "transcription", "transcript", "description")
 GROUPS = ("client_id", "speaker_id", "speaker", "artist_id", "artist")
@@ -112,17 +113,14 @@ class Roles:
         }
         for word in filter(None, words.split(",")):
             role, _, column = word.partition("=")
+            choices.require(f"{where}: role", role, cls.__annotations__, ManifestError)
             there = {"audio": sounds, "rate": (column,)}.get(role, ("", *columns))
-            if role not in cls.__annotations__ or column not in there:
-                raise ManifestError(
-                    f"{where}: {word!r} gives no column a role, as label=genre would; roles are"
-                    f" {', '.join(cls.__annotations__)}, columns {', '.join((*sounds, *columns))}"
-                )
-            found[role] = column
+            found[role] = choices.require(f"{where}: {role}", column, there, ManifestError)
         return cls(**found)
 
 
-Sound = bytes | Wave | Path | None
+# The bytes of a file, samples, a file elsewhere, or nothing, with the reason if it is known.
+Sound = bytes | Wave | Path | str | None
 
 
 def unpack(
@@ -203,6 +201,8 @@ def _save(sound: Sound, stem: Path) -> Path:
     Raises:
         ValueError: it cannot be used; says why.
     """
+    if isinstance(sound, str):
+        raise ValueError(sound)
     if isinstance(sound, Path):
         if not sound.is_file():
             raise ValueError(f"has no sound in it, and there is no file {sound}")

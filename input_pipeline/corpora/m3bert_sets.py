@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from atbert_jax.input_pipeline.corpora.corpus import Corpus, read_table
-from atbert_jax.input_pipeline.corpora.folder import SPLITS
+from atbert_jax.input_pipeline.manifest.split_names import SPLITS
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
 LABELS = {

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from atbert_jax.input_pipeline.audio.formats import EXTENSIONS
+from atbert_jax.input_pipeline.corpora import clips
 from atbert_jax.input_pipeline.corpora.corpus import Corpus
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
 
@@ -22,17 +23,18 @@ SOURCE = "https://staff.aist.go.jp/m.goto/RWC-MDB"
 
 def read(root: Path, variant: str) -> Corpus:
     """Finds the files by their names, in whatever folders the discs were copied to."""
-    rows = []
-    for folder, _, names in os.walk(root, followlinks=True):
+    rows, left_out = [], {}
+    for folder, names in clips.folders(root, left_out):
         for name in names:
             stem, extension = os.path.splitext(name)  # noqa: PTH122
             found = NAME.fullmatch(stem)
             if not found or extension.lower() not in EXTENSIONS:
                 continue
             number, maker, instrument, style, dynamics = found.groups()
-            path = Path(folder, name).relative_to(root).as_posix()
             split = "test" if maker == "3" else "train"
-            rows.append((stem, path, instrument, split, number + maker, style, dynamics))
+            rows.append(
+                (stem, f"{folder}{name}", instrument, split, number + maker, style, dynamics)
+            )
     if not rows:
         raise ManifestError(
             f"{root}: no file as RWC_I_01/011/011PFNOF.wav in it; copy the discs there, from"
@@ -41,4 +43,6 @@ def read(root: Path, variant: str) -> Corpus:
     columns = ["id", "path", "label", "split", "maker", "style", "dynamics"]
     table = pd.DataFrame(sorted(rows), columns=columns)
     labels = tuple(sorted(set(table["label"])))
-    return Corpus(table, labels=labels, task="single_label", published={"": 3_544})
+    return Corpus(
+        table, labels=labels, task="single_label", published={"": 3_544}, left_out=left_out
+    )

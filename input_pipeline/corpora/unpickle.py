@@ -21,6 +21,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from atbert_jax.input_pipeline.manifest.places import from_home
+from atbert_jax.input_pipeline.text.visible import visible
+
 # What the columns of the table are called there, and in the manifest.
 AUDIO, COLUMNS = "audio", {"Sentence": "text", "Emotion": "label", "person_ix": "group"}
 ALSO = "stt"
@@ -305,15 +308,17 @@ def main(arguments: list[str] | None = None) -> None:
         description="Make audio files and a manifest of a pickled pandas table of recordings.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("path", type=Path, help="pickled DataFrame")
-    parser.add_argument("folder", type=Path, help="folder to write")
+    parser.add_argument("path", type=from_home, help="pickled DataFrame")
+    parser.add_argument("folder", type=from_home, help="folder to write")
     parser.add_argument("--split", default="", help="train, val or test; drawn where it is empty")
-    parser.add_argument("--also", type=Path, help=f"same table, other sentences: column `{ALSO}`")
+    parser.add_argument(
+        "--also", type=from_home, help=f"same table, other sentences: column `{ALSO}`"
+    )
     parser.add_argument("--rate", type=int, default=RATE, help="of the samples, in Hz")
     try:
         count = convert(**vars(given := parser.parse_args(arguments)))
     except (ValueError, OSError, soundfile.SoundFileError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {visible(str(error))}")
     print(f"{count} recordings: {given.folder / 'manifest.csv'}")
 
 

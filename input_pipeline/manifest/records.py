@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from atbert_jax.input_pipeline.manifest import columns
+from atbert_jax.input_pipeline.manifest import columns, drawing
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
+from atbert_jax.input_pipeline.manifest.split_names import split_of
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
 from atbert_jax.input_pipeline.manifest.tasks import Task
+from atbert_jax.input_pipeline.text.visible import tidy
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ def read_manifest(
     """
     table = Table(Path(path))
     table.rename("file_path", "path")
+    columns.warn_of_times(table)
     paths, starts = table.strings("path"), columns.starts(table)
     targets = [table.numbers(column) for column in target_columns]
     of_tasks = [task.read(table, label_separator) for task in tasks]
@@ -111,10 +113,10 @@ def read_manifest(
         columns.audio_paths(table, paths, Path(root) if root else table.root, allow_outside),
         table.strings(text_column, required=text_column not in ("", "text")),
         labels,
-        table.strings(split_column, required=split_column not in ("", "split")),
-        table.strings(group_column, required=group_column not in ("", "group")),
+        map(tidy, table.strings(split_column, required=split_column not in ("", "split"))),
+        map(tidy, table.strings(group_column, required=group_column not in ("", "group"))),
         starts,
-        columns.durations(table),
+        columns.durations(table, starts),
         zip(*targets, strict=True) if targets else repeat(()),
         shares,
         repeat(None),
@@ -144,13 +146,13 @@ def split_records(
     test: str = "test",
     val_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    stratify: bool = True,
 ) -> dict[str, list[Record]]:
     """Divide records into train, val and test.
 
     Splits that the records name are used as they are, and records without one among them are
-    train. A missing val is drawn from train; where no record has a split all three are drawn. Draws
-    hash the group of a record (its id if it has none), so they depend on nothing else in the table
-    and keep groups together; a split that the hash leaves empty gets the one group nearest to it.
+    train. A missing val is drawn from train; where no record has a split all three are drawn (see
+    `drawing`), by the group of a record or, if it has none, its id.
 
     Args:
         records: N records.
@@ -159,9 +161,11 @@ def split_records(
         test: the records' own name for test.
         val_fraction: share of the groups to draw for val, 0 to draw none.
         test_fraction: share of the groups to draw for test where no record has a split.
+        stratify: whether what is drawn has its share of each label.
 
     Returns:
         Records under the keys "train", "val" and "test"; val and test can be empty (`require`).
+        Those of other splits are in none (`others`).
 
     Raises:
         ManifestError: train or val is missing while the records have splits with other names.
@@ -174,23 +178,34 @@ def split_records(
         )
     sizes = Counter(record.split for record in records)
     names = [record.split or train for record in records]
+
+    def draw(fractions: Mapping[str, float]) -> None:
+        """Takes records out of train."""
+        ours = [record for record, name in zip(records, names, strict=True) if name == train]
+        groups = drawing.labels_of(map(_key, ours), map(_labels, ours))
+        drawn = drawing.draw(groups, fractions, stratify=stratify)
+        names[:] = [
+            drawn.get(_key(record), train) if name == train else name
+            for record, name in zip(records, names, strict=True)
+        ]
+
     if set(sizes) <= {""}:
-        drawn = _draw(map(_key, records), {test: test_fraction, val: val_fraction})
-        names = [drawn.get(_key(record), train) for record in records]
+        draw({test: test_fraction, val: val_fraction})
     else:
         _refuse_other_names(sizes, {"train": train, "val": val, "test": test}, val_fraction)
         if val not in sizes:
-            ours = [name == train for name in names]
-            keys = (_key(record) for record, is_ours in zip(records, ours, strict=True) if is_ours)
-            drawn = _draw(keys, {val: val_fraction})
-            names = [
-                drawn.get(_key(record), train) if is_ours else name
-                for record, name, is_ours in zip(records, names, ours, strict=True)
-            ]
+            draw({val: val_fraction})
     return {
         key: [record for record, name in zip(records, names, strict=True) if name == wanted]
         for key, wanted in (("train", train), ("val", val), ("test", test))
     }
+
+
+def others(records: Iterable[Record], wanted: Collection[str]) -> Counter[str]:
+    """Count the records of splits that are none of those wanted, by the splits' names."""
+    return Counter(
+        record.split for record in records if record.split and record.split not in wanted
+    )
 
 
 def require(splits: Mapping[str, list[Record]], name: str) -> list[Record]:
@@ -206,10 +221,11 @@ def require(splits: Mapping[str, list[Record]], name: str) -> list[Record]:
     if splits.get(name):
         return splits[name]
     sizes = ", ".join(f"{key} {len(members)}" for key, members in splits.items())
-    other = next((key for key in ("val", "test", "train") if splits.get(key)), "NAME")
+    # What is tested can be val's; but no model must learn, or be chosen by, what it is tested on.
+    other = "val" if name == "test" and splits.get("val") else "NAME"
     raise ManifestError(
         f"split '{name}' has no records (records per split: {sizes}); add rows with this split "
-        f"to the manifest or name another, e.g. --config.data.{name}_split={other}"
+        f"to the manifest or name another with --config.data.{name}_split={other}"
     )
 
 
@@ -218,36 +234,28 @@ def _key(record: Record) -> str:
     return record.group or record.id
 
 
-def _draw(keys: Iterable[str], fractions: Mapping[str, float]) -> dict[str, str]:
-    """Draw splits for groups by their hash; groups that are not in the result stay in train."""
-    places = {
-        key: int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") / 2**64
-        for key in set(keys)
-    }
-    ordered = sorted(places, key=lambda key: (places[key], key))
-    drawn: dict[str, str] = {}
-    below = 0.0
-    for name, fraction in fractions.items():
-        if fraction == 0:
-            continue
-        count = sum(below <= place < below + fraction for place in places.values())
-        below += fraction
-        start = len(drawn)
-        end = min(start + max(count, 1), len(ordered) - 1)
-        drawn.update(dict.fromkeys(ordered[start:end], name))
-    return drawn
+def _labels(record: Record) -> Iterator[str]:
+    """Return what decides whether a split is stratified: labels, of each task where several are."""
+    yield from record.labels
+    for number, own in enumerate(record.tasks):
+        yield from (f"{number}/{label}" for label in own if isinstance(label, str))
 
 
 def _refuse_other_names(
     sizes: Mapping[str, int], wanted: Mapping[str, str], val_fraction: float
 ) -> None:
     """Refuse to leave out records of an unknown split while a split that we need is missing."""
-    others = sorted(set(sizes) - set(wanted.values()) - {""})
+    strangers = sorted(set(sizes) - set(wanted.values()) - {""})
     for key in ("train", "val"):
         missing = wanted[key] not in sizes and not (key == "train" and "" in sizes)
-        if others and missing and (key == "train" or val_fraction > 0):
+        if strangers and missing and (key == "train" or val_fraction > 0):
             present = ", ".join(f"{name or '(none)'} {size}" for name, size in sizes.items())
+            known = {split: name for name in strangers if (split := split_of(name)) in wanted}
+            known = {split: name for split, name in known.items() if wanted[split] not in sizes}
+            hint = " ".join(f"--config.data.{s}_split={known[s]}" for s in wanted if s in known)
+            if key not in known:
+                hint = f"--config.data.{key}_split=NAME"
             raise ManifestError(
                 f"no record has the split '{wanted[key]}' (records per split: {present}); "
-                f"name yours, e.g. --config.data.{key}_split={others[0]}, or drop those rows"
+                f"name yours with {hint}, or drop those rows"
             )

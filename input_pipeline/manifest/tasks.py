@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.manifest import columns
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
 
@@ -38,8 +39,7 @@ class Task:
 
     def __post_init__(self) -> None:
         where = f"config.data.tasks.{self.name}"
-        if self.kind not in KINDS:
-            raise ManifestError(f"{where}.kind={self.kind!r}; use one of {', '.join(KINDS)}")
+        choices.require(f"{where}.kind", self.kind, KINDS, ManifestError)
         if not self.columns or (self.kind != "regression" and len(self.columns) > 1):
             raise ManifestError(
                 f"{where}.columns={self.columns}: labels are in one column, numbers in one or more"
@@ -96,6 +96,17 @@ class Task:
         return numbers
 
 
+def named(given: str | Sequence[object]) -> tuple[str, ...]:
+    """The names that a field of a config lists.
+
+    What the command line makes of them are numbers for `0,1`, and one text for `rock,pop`.
+    """
+    items = (given,) if isinstance(given, str) else tuple(map(str, given))
+    if len(items) == 1:
+        items = tuple(item.strip() for item in items[0].split(","))
+    return tuple(filter(None, items))
+
+
 def of_config(tasks: Mapping[str, Mapping]) -> tuple[Task, ...]:
     """The tasks of `config.data.tasks`, by name.
 
@@ -103,6 +114,6 @@ def of_config(tasks: Mapping[str, Mapping]) -> tuple[Task, ...]:
         ManifestError: if one is not as it should be.
     """
     return tuple(
-        Task(name, settings["kind"], tuple(settings["columns"]), tuple(settings["names"]))
+        Task(name, settings["kind"], named(settings["columns"]), named(settings["names"]))
         for name, settings in sorted(tasks.items())
     )

@@ -12,6 +12,7 @@ import scipy.fft
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.input_pipeline.contract import Normalization
 from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.text import whole_file
 
 FILE = "statistics.json"
 # Longer clips are summed in parts of so many samples, so that memory does not grow with them.
@@ -102,7 +103,7 @@ def save(folder: Path, sums: BandSums, spectrogram: Spectrogram, ids: Iterable[s
         "mean": list(sums.normalization.mean),
         "std": list(sums.normalization.std),
     }
-    (folder / FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    whole_file.write(folder / FILE, json.dumps(values, indent=1) + "\n")
 
 
 def find(

@@ -14,11 +14,11 @@ from atbert_jax.input_pipeline.audio.decoding import AudioError, read_clip
 from atbert_jax.input_pipeline.audio.music_features import MusicFeatures, extract
 from atbert_jax.input_pipeline.manifest.records import Record, read_manifest
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError, Table
-from atbert_jax.input_pipeline.progress import Meter
+from atbert_jax.input_pipeline.progress import Meter, Terminal
 
 MANIFEST = "manifest.csv"
 # Where in its file a record lies; its features are of this part alone.
-PLACE = ("start", "duration")
+PLACE = ("start", "end", "duration")
 
 
 def file_of(record: Record) -> str:
@@ -90,7 +90,7 @@ def write_all_features(
     Raises:
         ManifestError: if the manifest is not as it should be, or lies where the new one would.
     """
-    console, settings = console or Console(), settings or MusicFeatures()
+    console, settings = console or Terminal(), settings or MusicFeatures()
     if manifest.resolve() == (folder / MANIFEST).resolve():
         raise ManifestError(f"{manifest}: the new manifest would replace it; name another folder")
     records = read_manifest(manifest, root=root, text_column="", allow_outside=allow_outside)
@@ -101,7 +101,9 @@ def write_all_features(
     with meter:
         for record, error in _prepared(jobs, settings, processes or os.cpu_count() or 1):
             if error:
-                console.print(f"left out: {record.id}: {error}", highlight=False, soft_wrap=True)
+                console.print(
+                    f"left out: {record.id}: {error}", highlight=False, markup=False, soft_wrap=True
+                )
             meter.advance()
     kept = [number for number, file in enumerate(files) if file.exists()]
     if not kept:
@@ -111,6 +113,8 @@ def write_all_features(
     changed = {"id": [r.id for r in records], "path": [file.name for file in files]}
     table.write(folder / MANIFEST, kept, changed, without=PLACE)
     console.print(
-        f"{len(kept)} of {len(records)} clips are in {folder / MANIFEST}", highlight=False
+        f"{len(kept)} of {len(records)} clips are in {folder / MANIFEST}",
+        highlight=False,
+        markup=False,
     )
     return len(records) - len(kept)

@@ -14,6 +14,7 @@ from atbert_jax.input_pipeline.preparing.band_statistics import BandSums
 from atbert_jax.input_pipeline.preparing.shard_plan import Plan, Sharding
 from atbert_jax.input_pipeline.preparing.shard_writer import Summary, features
 from atbert_jax.input_pipeline.preparing.storage import Storage
+from atbert_jax.input_pipeline.progress import Terminal
 
 MANIFEST = "manifest.parquet"
 LEFT_OUT = "left_out.csv"
@@ -52,7 +53,7 @@ def write_shard_folder(
             or no record is readable.
         RuntimeError: if the work stopped; the same call goes on.
     """
-    console = console or Console()
+    console = console or Terminal()
     records = read_manifest(table, allow_outside=True)
     plans = shard_plan.make_plan(records, settings)
     plan = {name: rows for part in plans.values() for name, rows in part.items()}
@@ -124,7 +125,7 @@ def _write_manifest(
         "place": numbers,
         "duration": seconds,
     }
-    frame = frame.drop(columns="start", errors="ignore").assign(**changed)
+    frame = frame.drop(columns=["start", "end"], errors="ignore").assign(**changed)
     frame.to_parquet(folder / MANIFEST, index=False)
 
 

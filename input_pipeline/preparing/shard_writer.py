@@ -17,6 +17,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.audio import decoding, remarks
 from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
@@ -50,8 +51,7 @@ class ShardSettings:
     spectrogram: Spectrogram
 
     def __post_init__(self) -> None:
-        if self.audio_format not in FORMATS:
-            raise ValueError(f"format {self.audio_format!r}; use {' or '.join(FORMATS)}")
+        choices.require("format", self.audio_format, FORMATS)
         if not decoding.LOWEST_RATE <= self.sample_rate <= decoding.HIGHEST_RATE:
             raise ValueError(f"{self.sample_rate} Hz is no sample rate")
 

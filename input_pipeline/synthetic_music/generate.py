@@ -27,8 +27,12 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from atbert_jax.input_pipeline.manifest.places import from_home
+from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.synthetic_music.captions import caption
 from atbert_jax.input_pipeline.synthetic_music.composition import Piece, compose, render
+from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.input_pipeline.text.visible import visible
 
 COLUMNS = (
     *("path", "text", "label", "split", "group"),
@@ -77,7 +81,7 @@ def generate(output: Path, clips: int, seconds: float, sample_rate: int, seed: i
     }
     _check(parameters)
     output = Path(output)
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     manifest = output / MANIFEST
     _claim(output, parameters)
     pieces = [compose(seed, index) for index in range(clips)]
@@ -121,8 +125,7 @@ def _claim(output: Path, parameters: dict[str, float]) -> None:
         return
     if output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty and holds no synthetic set; {way_out}")
-    output.mkdir(parents=True, exist_ok=True)
-    record.write_text(json.dumps(parameters, indent=2) + "\n", encoding="utf-8")
+    whole_file.write(record, json.dumps(parameters, indent=2) + "\n")
 
 
 def _path(piece: Piece) -> str:
@@ -189,7 +192,7 @@ def main(arguments: list[str] | None = None) -> None:
         description="Make a synthetic music set with captions, genres and splits.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--output", type=from_home, required=True, help="folder to write")
     parser.add_argument("--clips", type=int, default=720, help="number of clips")
     parser.add_argument("--seconds", type=float, default=6.0, help="length of a clip")
     parser.add_argument("--sample_rate", type=int, default=16000, help="in Hz")
@@ -197,7 +200,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         generate(**vars(parser.parse_args(arguments)))
     except (ValueError, OSError, soundfile.SoundFileError) as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {visible(str(error))}")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import tempfile
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atbert_jax.input_pipeline.text import wordpiece
+from atbert_jax.input_pipeline.text import whole_file, wordpiece
 
 if TYPE_CHECKING:
     from transformers import AlbertTokenizer, PreTrainedTokenizerBase
@@ -27,6 +28,15 @@ _DELETED = str.maketrans("", "", ',?.!-;:"%')
 _MAX_TEXT_BYTES = 1 << 20
 # Of the words and their parts that a vocabulary is chosen from.
 _SEED_WORDS, _SEED_LENGTH, _SEEDS = 50_000, 16, 1_000_000
+
+
+# The defaults of `config.text`.
+DEFAULTS = {
+    # File, folder or hub name; empty: that of init.text, or one trained on the manifest.
+    "tokenizer": "",
+    "vocabulary": 8000,  # of a tokenizer that is trained here
+    "max_tokens": 32,
+}
 
 
 def clean(text: str) -> str:
@@ -80,8 +90,8 @@ def train_sentencepiece(
             "give the manifest a text column with captions or use an existing tokenizer"
         )
     model = io.BytesIO()
-    seeds = Path(model_path).with_suffix(".seeds")
-    seeds.parent.mkdir(parents=True, exist_ok=True)
+    drafts = tempfile.TemporaryDirectory()
+    seeds = Path(drafts.name) / "seeds.tsv"
     _write_seeds(cleaned, seeds)
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -109,11 +119,11 @@ def train_sentencepiece(
             f"texts: {str(error).rsplit('] ', 1)[-1].strip() or error}"
         ) from error
     finally:
-        seeds.unlink()
+        drafts.cleanup()
     path = Path(model_path)
     proto = ModelProto.FromString(model.getvalue())
     proto.DiscardUnknownFields()  # such as where the seeds were, which is nobody's business
-    path.write_bytes(proto.SerializeToString(deterministic=True))
+    whole_file.write(path, proto.SerializeToString(deterministic=True))
     return path
 
 
@@ -160,7 +170,7 @@ def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
     Raises:
         FileNotFoundError: a path that does not exist, or a folder without tokenizer files.
         ValueError: the file is not a unigram SentencePiece model with ALBERT's special pieces, nor
-            a WordPiece vocabulary with BERT's.
+            a WordPiece vocabulary with BERT's; or it is damaged.
         OSError: the hub does not have the name or cannot be reached.
     """
     path = Path(name_or_path)
@@ -187,11 +197,28 @@ def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
 
 
 def _from_folder(folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        return _from_files(folder)
+    except OSError:
+        raise
+    except Exception as error:  # whatever transformers, and its parser in Rust, make of damage
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        files = ", ".join(file.name for file in sorted(folder.glob("*")) if file.name in HUB_FILES)
+        raise ValueError(
+            f"{folder}: no tokenizer can be read from {files} ({reason}); copy them again from"
+            " where they came from"
+        ) from error
+
+
+def _from_files(folder: Path) -> PreTrainedTokenizerBase:
     stored = folder / wordpiece.TOKENIZER_FILE
     if stored.is_file() and not wordpiece.is_file_of_wordpiece(stored):
-        return _albert_class().from_pretrained(
+        tokenizer = _albert_class().from_pretrained(
             str(folder), local_files_only=True, split_special_tokens=True
         )
+        for name in ("is_local", "local_files_only"):  # else it is saved with how it was loaded
+            tokenizer.init_kwargs.pop(name, None)
+        return tokenizer
     if (folder / VOCABULARY_FILE).is_file():
         return _from_sentencepiece(folder / VOCABULARY_FILE)
     if stored.is_file() or (folder / wordpiece.VOCABULARY_FILE).is_file():
@@ -205,6 +232,8 @@ def _from_folder(folder: Path) -> PreTrainedTokenizerBase:
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Path:
     """Write the tokenizer files to a folder that `load_tokenizer` reads without a network.
 
+    Each is there whole or not at all, and one that is there already stays as it is.
+
     Args:
         tokenizer: what `load_tokenizer` returned.
         folder: made if it does not exist.
@@ -212,10 +241,11 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | Path) -> Pa
     Returns:
         The folder.
     """
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(str(path))
-    return path
+    with tempfile.TemporaryDirectory() as draft:
+        tokenizer.save_pretrained(draft)
+        for file in sorted(Path(draft).iterdir()):
+            whole_file.write(Path(folder) / file.name, file.read_bytes())
+    return Path(folder)
 
 
 def tokenize(

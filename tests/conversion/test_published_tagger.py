@@ -103,9 +103,8 @@ def test_training_starts_from_the_folder(convert):
     model = trained.load(folder)
     params, statistics = jax.tree.map(np.zeros_like, (model.params, model.statistics))
     params, statistics = jax.tree.map(jax.numpy.asarray, (params, statistics))
-    state, taken = transfer.start_from(fresh(params, statistics, optax.identity()), folder)
-    assert not taken.new
-    assert not taken.left
+    state, _, lines = transfer.start_from(fresh(params, statistics, optax.identity()), folder)
+    assert len(lines) == 1  # nothing starts anew, and nothing is left
     np.testing.assert_array_equal(
         state.params["objectives"]["classification"]["output"]["kernel"], arrays["dense.weight"].T
     )
@@ -161,16 +160,17 @@ def test_a_run_of_another_family_is_refused():
     config = tagger_config.get_config("fcn")
     config.model.name = "atbert"
     model = SimpleNamespace(workdir="runs/pretrain", config=config, contract=None)
-    with pytest.raises(ValueError, match="runs/pretrain: atbert is no tagger; those are"):
+    with pytest.raises(ValueError, match="runs/pretrain: model='atbert' is none of fcn, "):
         published_tagger.to_pytorch(model)
 
 
 def test_what_the_file_does_not_tell_is_asked_for(tmp_path):
     line = one_line(command("atbert_jax.convert", "tagger", "fcn.pth", tmp_path / "run"))
-    assert "--model= names no model of a tagger's weights, which their file does not tell" in line
+    assert "--model='' is none of crnn, fcn, harmonic_cnn" in line
     assert all(name in line for name in RULES)
     with pytest.raises(
-        ValueError, match=r"--dataset=gtz .*; give one of gtzan, jamendo, msd, mtat"
+        ValueError,
+        match=r"--dataset='gtz' is none of gtzan, jamendo, msd, mtat; did you mean 'gtzan'",
     ):
         published_tagger.published_config("fcn", "gtz")
 

@@ -116,7 +116,7 @@ def test_another_base_is_refused_with_the_difference(config, calls, tmp_path):
 
 
 def test_a_metric_that_no_run_has_is_refused_with_the_choices(config, calls, tmp_path):
-    with pytest.raises(ValueError, match=f"measured correct_pair/auc; choose from .*{METRIC}"):
+    with pytest.raises(ValueError, match=f"--metrics='correct_pair/auc' is none of .*{METRIC}"):
         run(config, tmp_path, metrics=["correct_pair/auc"])
     run(config, tmp_path, metrics=[METRIC])
     assert len(calls) == 2

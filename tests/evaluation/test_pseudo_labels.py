@@ -104,6 +104,22 @@ def test_stretches_have_labels_of_their_own(teacher, unlabelled):
         assert own == pytest.approx(answer.fields["probabilities"], abs=1e-4)
 
 
+def test_what_fails_or_is_killed_is_in_nobodys_way(teacher, unlabelled):
+    output = unlabelled.parent / "pseudo.jsonl"
+    output.with_name("pseudo.jsonl.part").write_text("{half a row")  # of a killed process
+
+    def broken():
+        yield from read_manifest(unlabelled)[:1]
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        pseudo_labels.write(teacher, output, broken(), console=Console(file=io.StringIO()))
+    assert not list(unlabelled.parent.glob("pseudo*"))
+    rows, _, _ = write(teacher, output, read_manifest(unlabelled)[:2])
+    assert len(rows) == 2
+    assert list(unlabelled.parent.glob("pseudo*")) == [output]
+
+
 def test_what_cannot_be_is_refused(teacher, unlabelled, tmp_path):
     for name in ("pseudo.csv", "there.jsonl"):
         (tmp_path / "there.jsonl").touch()

@@ -1,13 +1,16 @@
 """Tests of the contract: what is written beside the weights is read back as it was."""
 
+import copy
 import json
+import random
 
 import numpy as np
 import pytest
 
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
-from atbert_jax.input_pipeline.contract import FILE, Contract, Labels, Normalization
+from atbert_jax.input_pipeline.contract import FILE, Contract, ContractError, Labels, Normalization
+from tests import trial
 
 
 def contract(**changes) -> Contract:
@@ -45,9 +48,16 @@ def test_is_readable_json(tmp_path):
     assert json.loads(text)["spectrogram"]["n_fft"] == 1472
 
 
+def without_checksum(folder) -> dict:
+    """What a file of an earlier version held."""
+    values = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    del values["checksum"], values["format"]
+    return values
+
+
 def test_older_ones_have_consecutive_chunks(tmp_path):
     contract().save(tmp_path)
-    values = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
+    values = without_checksum(tmp_path)
     del values["segmenting"]["hop"], values["segmenting"]["chunks"]
     (tmp_path / FILE).write_text(json.dumps(values), encoding="utf-8")
     assert Contract.load(tmp_path) == contract()
@@ -55,10 +65,69 @@ def test_older_ones_have_consecutive_chunks(tmp_path):
 
 def test_older_ones_have_the_special_tokens_of_an_albert(tmp_path):
     contract().save(tmp_path)
-    values = json.loads((tmp_path / FILE).read_text(encoding="utf-8"))
+    values = without_checksum(tmp_path)
     del values["special_tokens"], values["mask_token"]
     (tmp_path / FILE).write_text(json.dumps(values), encoding="utf-8")
     assert Contract.load(tmp_path) == contract()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "reason"),
+    [
+        (("labels",), None, "labels is None"),
+        (("labels", "names"), "abc", "labels.names is 'abc'"),
+        (("labels", "names"), [1], r"labels.names is 1"),
+        (("spectrogram", "n_fft"), "1472", "spectrogram.n_fft is '1472'"),
+        (("spectrogram", "n_fft"), True, "spectrogram.n_fft is True"),
+        (("spectrogram", "n_mels"), 0, "n_mels"),
+        (("segmenting", "segment"), 3, "segmenting.segment is no field"),
+        (("normalization", "kind"), "batch", "normalization is 'batch'"),
+        (("features",), {"hop_length": []}, "features.hop_length is"),
+        (("tasks",), [{"names": {}}], "tasks.names is"),
+        (("vocabulary",), 2.5, "vocabulary is 2.5"),
+    ],
+)
+def test_what_is_no_contract_is_named(tmp_path, place, value, reason):
+    contract().save(tmp_path)
+    values = inner = without_checksum(tmp_path)
+    for name in place[:-1]:
+        inner = inner[name]
+    inner[place[-1]] = value
+    (tmp_path / FILE).write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(
+        ContractError, match=rf"contract.json: is no contract \(.*{reason}.*copy it"
+    ):
+        Contract.load(tmp_path)
+
+
+def mutants(values: dict, count: int) -> list[dict]:
+    """The same with one value or one name changed."""
+    rng, found = random.Random(0), []
+    for _ in range(count):
+        inner = mutant = copy.deepcopy(values)
+        while True:
+            name = rng.choice(list(inner))
+            if not isinstance(inner[name], dict) or not inner[name] or rng.random() < 0.1:
+                break
+            inner = inner[name]
+        value = rng.choice([None, True, -1, 0, 1e300, "", "x", [], [None], {}, {"x": 1}])
+        if rng.random() < 0.3:
+            inner[f"{name}x"] = inner.pop(name)
+        else:
+            inner[name] = value
+        found.append(mutant)
+    return found
+
+
+def test_mutants_without_a_checksum_are_contracts_or_refused_by_name(tmp_path):
+    contract().save(tmp_path)
+    found = []
+    for mutant in mutants(without_checksum(tmp_path), 200):
+        (tmp_path / FILE).write_text(json.dumps(mutant), encoding="utf-8")
+        found.append(trial.outcome(lambda: Contract.load(tmp_path), ContractError))
+    refused = [each for each in found if not isinstance(each, Contract)]
+    assert len(refused) > 100
+    assert not [each for each in refused if not each.startswith(f"refused: {tmp_path / FILE}: is")]
 
 
 def test_words_are_what_is_not_special():
@@ -82,5 +151,5 @@ def test_arrays_of_a_normalisation():
 
 
 def test_refuses_another_normalisation():
-    with pytest.raises(ValueError, match="normalization is 'batch'; use 'dataset', 'clip' or"):
+    with pytest.raises(ValueError, match="normalization='batch' is none of dataset, clip, none"):
         Normalization("batch")

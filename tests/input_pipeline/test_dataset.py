@@ -270,7 +270,10 @@ def test_refuses_a_label_of_test_alone(tmp_path, tone_config):
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"data.task": "genre"}, "config.data.task='genre'; use 'single_label', 'multi_label'"),
+        (
+            {"data.task": "genre"},
+            "config.data.task='genre' is none of '', single_label, mul",
+        ),
         ({"data.task": "regression"}, "needs config.data.target_columns"),
         (
             {"data.task": "regression", "data.target_columns": ("empty",)},

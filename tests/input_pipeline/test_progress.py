@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from atbert_jax.input_pipeline import progress
-from atbert_jax.input_pipeline.progress import Meter, track
+from atbert_jax.input_pipeline.progress import Meter, Terminal, track
 
 
 @pytest.fixture
@@ -96,3 +96,29 @@ def test_a_bar_on_a_terminal():
 def test_track_gives_every_item(capsys):
     assert list(track(iter("abc"), "reading", 3, "files")) == ["a", "b", "c"]
     assert "reading: 3/3 files" in capsys.readouterr().out
+
+
+NAME = "live [/disc] 2\x1b[2J\u202e.wav"
+SHOWN = "live [/disc] 2\\x1b[2J\\u202e.wav"
+
+
+def test_a_terminal_takes_no_name_for_markup():
+    out = Terminal(file=io.StringIO(), width=30)
+    out.print(f"left out: {NAME}: [red]no sound[/red] :smile: and then some more words")
+    assert lines(out) == [
+        f"left out: {SHOWN}: [red]no sound[/red] :smile: and then some more words"
+    ]
+    out.rule(NAME)
+    assert SHOWN in out.file.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_names_in_progress(terminal):
+    out = Terminal(file=io.StringIO(), force_terminal=terminal, width=200)
+    with Meter(f"on {NAME}", 1, "files", console=out) as meter:
+        meter.advance(note=NAME)
+    said = out.file.getvalue()
+    assert f"on {SHOWN}" in said
+    assert SHOWN in said.partition("left")[2]
+    assert "\u202e" not in said
+    assert "\x1b[2J" not in said

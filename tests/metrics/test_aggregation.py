@@ -55,7 +55,7 @@ def test_one_chunk_per_track_changes_nothing(how):
 
 
 def test_bad_input_is_one_clear_line():
-    with pytest.raises(ValueError, match="unknown aggregation 'median'"):
+    with pytest.raises(ValueError, match="aggregate='median' is none of mean, max, vote"):
         aggregate(SCORES, RECORD, "median")
     with pytest.raises(ValueError, match="nothing to aggregate"):
         aggregate(np.zeros((0, 3)), np.zeros(0))

@@ -310,8 +310,8 @@ def test_a_frozen_bert_has_no_dropout():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"crossmodal.modalities": ()}, r"modalities=\(\); use \('audio', 'text'\) or one of them"),
-        ({"crossmodal.modalities": ("video",)}, r"modalities=\('video',\)"),
+        ({"crossmodal.modalities": ()}, "modalities is empty; name some of audio, text"),
+        ({"crossmodal.modalities": ("video",)}, "modalities='video' is none of audio, text"),
         ({"crossmodal.merge": "max"}, "merge='max' is none of average, last"),
         ({"data.input": "log_mel"}, "set --config.data.input=waveform"),
         ({"crossmodal.heads": 3}, r"heads=3 does not divide config\.crossmodal\.width=16"),

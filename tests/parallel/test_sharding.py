@@ -12,7 +12,7 @@ import pytest
 
 from atbert_jax.parallel import hlo, sharding
 from atbert_jax.training.checkpoint import Checkpoints
-from atbert_jax.training.state import place
+from atbert_jax.training.state import abstract, place
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -220,8 +220,8 @@ def test_heads_and_axes_that_cannot_be_split_are_refused_with_their_numbers():
     config, contract = tiny.make_config(**{"model.heads": 4}), tiny.make_contract()
     config.objectives.correct_pair = 1.0
     with pytest.raises(ValueError, match=r"model\.heads=4 cannot be split over .*model=8"):
-        place(config, contract, mesh, fsdp=False)
+        place(abstract(config, contract), config, mesh, fsdp=False)
     config.model.heads, config.model.ffn = 8, 36
     message = r"ffn/bias \(36,\): its axis 'mlp' of 36 cannot be split over .*model=8"
     with pytest.raises(ValueError, match=message):
-        place(config, contract, mesh, fsdp=False)
+        place(abstract(config, contract), config, mesh, fsdp=False)

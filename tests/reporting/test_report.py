@@ -99,3 +99,14 @@ def test_empty_parts_leave_nothing_behind(tmp_path):
 def test_a_figure_has_to_be_a_png():
     with pytest.raises(ValueError, match="figure 'curves': the bytes are not those of a PNG"):
         Figure("curves", b"<svg>")
+
+
+def test_nothing_unseen_turns_or_hides_what_is_read(tmp_path):
+    name = "a\u202egpj.\x1b[2Jwav\u200b"
+    shown = "a\\u202egpj.\\x1b[2Jwav\\u200b"
+    tables = [Table(name, [name], [[name]], name)]
+    changes = {"title": name, "facts": {name: name}, "warnings": [name], "config": {"a": name}}
+    page = write_report(tmp_path, report(tables=tables, **changes))
+    html = page.read_text(encoding="utf-8")
+    assert not {"\u202e", "\x1b", "\u200b"} & set(html)
+    assert html.count(shown) >= 8

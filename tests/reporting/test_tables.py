@@ -67,3 +67,26 @@ def test_only_columns_of_numbers_are_numeric():
 def test_a_short_row_is_named():
     with pytest.raises(ValueError, match="table 't', row 1: 1 cells under 2 columns"):
         Table("t", ["a", "b"], [[1, 2], [3]])
+
+
+def test_what_is_no_terminal_gets_whole_lines():
+    buffer, name = io.StringIO(), "model/layers/attention/query/kernel/" * 9
+    table = Table("Parameters of " + name, ["name", "n"], [[name, 1], ["b", 2]], "A note. " * 30)
+    print_table(table, Console(file=buffer, width=40))
+    found = buffer.getvalue().splitlines()
+    assert found[0] == f"Parameters of {name}"
+    assert [line.split()[1] for line in found if name in line][1:] == [name]
+    assert found[-1].strip() == ("A note. " * 30).strip()
+    assert len({len(line) for line in found[1:-1]}) == 1
+
+
+def test_no_cell_acts_on_the_terminal():
+    buffer = io.StringIO()
+    name = "a\x1b[2J\u202e\nb"
+    for terminal in (True, False):
+        print_table(
+            Table(name, [name], [[name]], name), Console(file=buffer, force_terminal=terminal)
+        )
+    assert buffer.getvalue().count("a\\x1b[2J\\u202e\\x0ab") == 8
+    assert "\u202e" not in buffer.getvalue()
+    assert "\\x0a" in markdown(Table("t", ["a"], [[name]]))

@@ -1,9 +1,15 @@
 """Checkpoints: exact round trips, what is kept, and what is refused with one clear line."""
 
+import contextlib
+import copy
+import dataclasses
 import functools
+import json
+import random
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +21,16 @@ from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.parallel import sharding
 from atbert_jax.training import checkpoint, optimizer
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints, DamagedError
-from atbert_jax.training.state import TrainState
-from tests import tiny
+from atbert_jax.training.state import TrainState, partition
+from tests import tiny, trial
 
 OPTIMIZER = optimizer.build(tiny.make_config().optimizer, 1000)
 
 
-def make_state(step: int = 0, width: int = 3, seed: int = 0, layer: str = "dense") -> TrainState:
+FROZEN = {("model", "blocks", 0, "dense", "kernel"), ("model", "blocks", 1, "dense", "bias")}
+
+
+def make_state(step=0, width=3, seed=0, layer="dense", frozen=()) -> TrainState:
     """A state of two blocks, as `nnx.List` numbers them, after one update."""
     rng = np.random.default_rng(seed)
 
@@ -31,9 +40,10 @@ def make_state(step: int = 0, width: int = 3, seed: int = 0, layer: str = "dense
     blocks = {n: {layer: {"kernel": array(4, width), "bias": array(width)}} for n in range(2)}
     params = {"model": {"blocks": blocks}}
     statistics = {"model": {"norm": {"mean": array(width), "var": array(width)}}}
-    _, optimizer_state = OPTIMIZER.update(params, OPTIMIZER.init(params), params)
+    trained, kept = partition(params, frozen)
+    _, optimizer_state = OPTIMIZER.update(trained, OPTIMIZER.init(trained), trained)
     counts = (jnp.asarray(count, jnp.int32) for count in (step, 1, 0))
-    state = TrainState(*counts, params, statistics, optimizer_state)
+    state = TrainState(*counts, trained, kept, statistics, optimizer_state)
     return jax.device_put(state, sharding.replicated(sharding.make_mesh()))
 
 
@@ -70,6 +80,24 @@ def test_round_trip_is_exact(saved):
         assert found.keys() == expected.keys()
         for name, value in expected.items():
             np.testing.assert_array_equal(found[name], value)
+
+
+def test_what_is_frozen_is_saved_under_the_names_that_it_had_when_it_was_trained(tmp_path):
+    state, whole = make_state(7, frozen=FROZEN), make_state(7)
+    assert len(jax.tree.leaves(state.frozen)) == len(FROZEN)
+    with contextlib.closing(Checkpoints(tmp_path)) as checkpoints:
+        checkpoints.save(state, 0.5)
+    groups = {path.name for path in (tmp_path / checkpoint.FOLDER / "7").iterdir() if path.is_dir()}
+    assert groups >= {"params", "statistics", "optimizer", "counts"}
+    assert not groups & {"trained", "frozen"}
+    checkpoints = Checkpoints(tmp_path)
+    assert_same(checkpoints.restore_model(7, whole.params, whole.statistics)[0], whole.params)
+    assert_same(checkpoints.restore_state(7, make_state(seed=1, frozen=FROZEN)), state)
+    # Weights go back to where all is trained, too.
+    step, best = checkpoints.restore_best(make_state(seed=1))
+    assert step == 7
+    assert_same(best.params, whole.params)
+    assert best.frozen == {}
 
 
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path):
@@ -236,7 +264,8 @@ def test_a_run_keeps_config_contract_and_tokenizer(tmp_path):
     tokenizer = tokenization.load_tokenizer(
         tokenization.train_sentencepiece(words, tmp_path / "s.model", 60)
     )
-    config, contract = tiny.make_config(seed=3), tiny.make_contract("regression")
+    contract = tiny.make_contract("regression", vocabulary=len(tokenizer))
+    config = tiny.make_config(seed=3)
     run = tmp_path / "deep" / "run"
     checkpoint.save_run(run, config, contract, tokenizer)
     assert (run / TOKENIZER).is_dir()
@@ -244,6 +273,123 @@ def test_a_run_keeps_config_contract_and_tokenizer(tmp_path):
     assert loaded.to_json_best_effort() == config.to_json_best_effort()
     assert same == contract
     assert other(words)["input_ids"] == tokenizer(words)["input_ids"]
+
+
+def test_without_data_of_any_checkpoint_the_folder_is_damaged(saved):
+    checkpoints = Checkpoints(saved, keep_latest=2)
+    checkpoints.save(make_state(8, seed=1), 0.7)
+    checkpoints.close()
+    for file in saved.rglob("params/**/d/*"):
+        file.unlink()
+    checkpoints = Checkpoints(saved)
+    with pytest.raises(CheckpointError, match=r"is damaged, in every checkpoint \(.*copy the fo"):
+        checkpoints.best_whole(checkpoints.restore_arrays)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run's folder with two checkpoints, the config's learning rate changed between them."""
+    tokenizer = tokenization.tokenizer_without_text()
+    contract = tiny.make_contract(vocabulary=len(tokenizer))
+    config, checkpoints = tiny.make_config(), Checkpoints(tmp_path, keep_latest=2)
+    for step in (1, 2):
+        config.optimizer.learning_rate = 0.1 * step
+        checkpoint.save_run(tmp_path, config, contract, tokenizer)
+        checkpoints.save(make_state(step), 0.5)
+    checkpoints.close()
+    return tmp_path
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b'{"model": 3}'])
+@pytest.mark.parametrize("name", ["config.json", "contract.json"])
+def test_what_is_damaged_comes_from_the_latest_checkpoint(run, caplog, name, content):
+    before = checkpoint.load_run(run)
+    (run / name).write_bytes(content)
+    config, contract, _ = checkpoint.load_run(run)
+    assert config.to_json_best_effort() == before[0].to_json_best_effort()
+    assert config.optimizer.learning_rate == 0.2
+    assert contract == before[1]
+    assert f"{run / name}: " in caplog.text
+    assert "the copy of checkpoint 2" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["config.json", "contract.json"])
+def test_damage_without_a_copy_names_file_and_remedy(run, name):
+    shutil.rmtree(run / checkpoint.FOLDER)
+    (run / name).write_bytes(b"")
+    with pytest.raises(CheckpointError, match=f"{run / name}: is empty; copy it again"):
+        checkpoint.load_run(run)
+
+
+def test_what_is_there_already_is_not_written_again(run):
+    config, contract, tokenizer = checkpoint.load_run(run)
+    files = [file for file in run.rglob("*") if file.is_file() and "checkpoints" not in file.parts]
+    before = {file: file.stat().st_ino for file in files}
+    assert len(before) > 3
+    checkpoint.save_run(run, config, contract, tokenizer)
+    assert {file: file.stat().st_ino for file in files} == before
+
+
+@pytest.mark.parametrize("moment", range(1, 9))
+def test_a_kill_while_files_are_written_leaves_each_whole(run, monkeypatch, moment):
+    """Every file is the old one or the new one, whichever write the kill comes before."""
+    config, contract, _ = checkpoint.load_run(run)
+    words = ["slow piano", "fast drums", "a quiet song", "loud guitars and drums"]
+    model = tokenization.train_sentencepiece(words, run / "new" / "s.model", 60)
+    tokenizer, replaced, left = tokenization.load_tokenizer(model), Path.replace, [moment]
+
+    def replace(path, target):
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+        return replaced(path, target)
+
+    def files() -> dict[str, bytes]:
+        return {str(x): x.read_bytes() for x in run.rglob("*.json") if "checkpoints" not in x.parts}
+
+    old = files()
+    with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+        patch.setattr(Path, "replace", replace)
+        changed = dataclasses.replace(contract, vocabulary=len(tokenizer))
+        config.seed = 7
+        checkpoint.save_run(run, config, changed, tokenizer)
+    torn = files()
+    checkpoint.save_run(run, config, changed, tokenizer)
+    new = files()
+    assert old != new
+    assert all(torn[name] in (old[name], new[name]) for name in old)
+
+
+def test_a_damaged_tokenizer_is_named(run):
+    data, rng, found = (run / TOKENIZER / "tokenizer.json").read_bytes(), random.Random(0), []
+    for _ in range(200):
+        mutant = bytearray(data)
+        mutant[rng.randrange(len(mutant))] = rng.randrange(256)
+        (run / TOKENIZER / "tokenizer.json").write_bytes(mutant)
+        found.append(trial.outcome(lambda: checkpoint.load_run(run)[2].get_vocab(), ValueError))
+    refused = [each for each in found if isinstance(each, str)]
+    assert len(refused) > 50
+    assert not [each for each in refused if not each.startswith(f"refused: {run / TOKENIZER}")]
+
+
+def test_mutants_of_a_config_without_checksum_are_read_or_refused_by_name(run):
+    shutil.rmtree(run / checkpoint.FOLDER)
+    values, rng, found = json.loads((run / "config.json").read_text()), random.Random(0), []
+    del values["checksum"], values["format"]
+    for _ in range(200):
+        mutant = copy.deepcopy(values)
+        section = mutant
+        while True:
+            name = rng.choice(list(section))
+            if not isinstance(section[name], dict) or not section[name] or rng.random() < 0.1:
+                break
+            section = section[name]
+        section[name] = rng.choice([None, True, -1, "x", [], {}, {"x": 1}])
+        (run / "config.json").write_text(json.dumps(mutant))
+        found.append(trial.outcome(lambda: checkpoint.load_config(run), CheckpointError))
+    refused = [each for each in found if isinstance(each, str)]
+    assert len(refused) > 50
+    assert not [each for each in refused if not each.startswith(f"refused: {run / 'config.json'}")]
 
 
 def test_a_folder_that_is_no_run_says_so(tmp_path):

@@ -1,5 +1,6 @@
 """Starting from converted weights: what is taken, where it lives, and what does not fit."""
 
+import contextlib
 import io
 import shutil
 from types import SimpleNamespace
@@ -14,7 +15,9 @@ from safetensors.numpy import load_file
 from atbert_jax.conversion import convert_folder as conversion
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models.keys import Keys
-from atbert_jax.training import converted, loop
+from atbert_jax.parallel import sharding
+from atbert_jax.training import checkpoint, converted
+from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from atbert_jax.weights import albert_rules, engine
@@ -135,7 +138,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_read(folders, changes, 
 
 
 def test_the_families_are_told_apart(folders):
-    with pytest.raises(ValueError, match="resnet holds a converted resnet, no albert or bert"):
+    with pytest.raises(ValueError, match="resnet: family='resnet' is none of albert, bert"):
         converted.find(tiny.make_config(**{"init.text": str(folders.audio)}))
 
 
@@ -166,19 +169,20 @@ def test_a_run_starts_from_both_and_goes_on_without_them(
             "train.batch_size": 4,
         },
     )
-    console = Console(file=io.StringIO(), width=400)
-    run = loop.Run(config, tmp_path / "run", console, None)
+    console, workdir = Console(file=io.StringIO(), width=400), tmp_path / "run"
+    state = tiny.start(config, workdir, console)
     assert f"from {tmp_path / 'albert'}: 22 arrays taken over" in console.file.getvalue()
-    found, weights = arrays(run.state), load_file(folders.audio / "weights.safetensors")
+    found, weights = arrays(state), load_file(folders.audio / "weights.safetensors")
     for name, value in weights.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)
-    where = engine.flat(run.layout.state.params, run.layout.state.statistics)
-    assert {name: value.sharding for name, value in found.items()} == where
-    run.checkpoints.save(run.state, None)
-    run.checkpoints.close()
+    everywhere = sharding.replicated(sharding.make_mesh())
+    assert all(x.sharding.is_equivalent_to(everywhere, x.ndim) for x in found.values())
+    with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+        checkpoints.save(state, None)
+    checkpoint.save_run(workdir, config, *checkpoint.load_preprocessing(workdir))
     for name in ("albert", "resnet"):
         shutil.rmtree(tmp_path / name)
-    again = loop.Run(config, tmp_path / "run", console, None)
+    again = tiny.start(config, workdir, console)
     assert "goes on at step 0" in console.file.getvalue()
-    for name, value in arrays(again.state).items():
+    for name, value in arrays(again).items():
         np.testing.assert_array_equal(value, found[name], err_msg=name)

@@ -36,11 +36,9 @@ TINY = {
 }
 
 
-def start(manifest: Path, workdir: Path, *more: str) -> Process:
-    """`python -m atbert_jax.train` in the background."""
-    workdir.mkdir(exist_ok=True)
-    said = workdir / "said.txt"
-    command = (
+def command(manifest: Path, workdir: Path, *more: str) -> tuple[str, ...]:
+    """`python -m atbert_jax.train` of a tiny model."""
+    return (
         "atbert_jax.train",
         "--config=configs/atbert_pretrain.py:tiny",
         f"--workdir={workdir}",
@@ -48,7 +46,13 @@ def start(manifest: Path, workdir: Path, *more: str) -> Process:
         *(f"--config.{name}={value}" for name, value in TINY.items()),
         *more,
     )
-    return commands.start(command, said, said)
+
+
+def start(manifest: Path, workdir: Path, *more: str) -> Process:
+    """The same, in the background."""
+    workdir.mkdir(exist_ok=True)
+    said = workdir / "said.txt"
+    return commands.start(command(manifest, workdir, *more), said, said)
 
 
 def finish(process: Process, workdir: Path, code: int = 0) -> None:
@@ -67,9 +71,9 @@ def wait_for_step(process: Process, workdir: Path, step: int) -> None:
         time.sleep(0.02)
 
 
-def assert_same_run(left: Path, right: Path) -> None:
+def assert_same_run(left: Path, right: Path, step: int = STEPS) -> None:
     """Every array and every row of metrics, bit for bit."""
-    ours, theirs = (tiny.named(Checkpoints(run).restore_arrays(STEPS)) for run in (left, right))
+    ours, theirs = (tiny.named(Checkpoints(run).restore_arrays(step)) for run in (left, right))
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
         np.testing.assert_array_equal(theirs[name], value, err_msg=name)
@@ -78,10 +82,13 @@ def assert_same_run(left: Path, right: Path) -> None:
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory) -> Path:
-    """Ten tones with captions."""
+    return write_tones(tmp_path_factory.mktemp("tones"))
+
+
+def write_tones(folder: Path) -> Path:
+    """Ten tones with captions, and the manifest of them."""
     import soundfile
 
-    folder = tmp_path_factory.mktemp("tones")
     rows = ["path,text,split"]
     for number in range(10):
         tone = 0.5 * np.sin(2 * np.pi * (200 + 150 * number) * np.arange(6000) / 8000)
@@ -155,7 +162,7 @@ def test_signals_only_ask_within_the_context(number):
         assert not interruption.asked(1)
         signal.raise_signal(number)
         assert interruption.asked(2)
-        if number == signal.SIGINT:
+        if number == signal.SIGINT:  # pytest's own is what it was before
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
     assert signal.getsignal(number) == before

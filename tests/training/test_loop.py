@@ -10,9 +10,10 @@ import soundfile
 from rich.console import Console
 
 from atbert_jax.input_pipeline.batching import bad_records
+from atbert_jax.input_pipeline.batching.batches import Batches
 from atbert_jax.training import checkpoint, loop, twin
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
-from atbert_jax.training.writers import read_metrics
+from atbert_jax.training.writers import Writer, read_metrics
 from tests import tiny
 
 pytestmark = pytest.mark.slow
@@ -120,15 +121,15 @@ def test_pretrains_and_fine_tunes_from_there(make_config, tmp_path):
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(make_config, tmp_path, monkeypatch):
     run(make_config(), tmp_path / "whole")
-    log = loop.Run._log
+    write = Writer.scalars
 
-    def stop(self, number):
-        if number == 3:
+    def stop(self, step, values):
+        if step == 3:
             raise KeyboardInterrupt
-        return log(self, number)
+        write(self, step, values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "_log", stop)
+        patch.setattr(Writer, "scalars", stop)
         with pytest.raises(KeyboardInterrupt):
             run(make_config(), tmp_path / "stopped")
     assert Checkpoints(tmp_path / "stopped").latest == 2
@@ -299,13 +300,14 @@ def test_more_bad_files_than_allowed_end_the_run(make_config, tmp_path):
 def test_losses_that_are_not_finite_end_the_run_and_change_nothing(
     make_config, tmp_path, monkeypatch
 ):
-    original = loop.Run._stream
+    original = Batches.train
 
-    def poisoned(self, first):
-        for number, batch in enumerate(original(self, first), first + 1):
+    def poisoned(self, split, batch_size, start_step, **rows):
+        stream = original(self, split, batch_size, start_step, **rows)
+        for number, batch in enumerate(stream, start_step + 1):
             yield batch | {"log_mel": batch["log_mel"] * (np.nan if number > 4 else 1)}
 
-    monkeypatch.setattr(loop.Run, "_stream", poisoned)
+    monkeypatch.setattr(Batches, "train", poisoned)
     config = make_config(
         **{
             "train.steps": 12,

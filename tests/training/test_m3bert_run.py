@@ -117,7 +117,7 @@ def test_a_pretrained_model_is_reported_with_pictures_and_correlations(pretraine
     assert "Hidden units and features" in page
 
 
-TASKS = "genre=label:label,mood=tags,pitch=numbers"
+TASKS = "genre=label+label,mood=tags,pitch=numbers"
 
 
 def finetuned(given: str, features: Path, pretrained: Path, workdir: Path):
@@ -150,7 +150,7 @@ def test_several_tasks_are_learned_evaluated_and_predicted(features, pretrained,
 
 
 def test_a_frozen_trunk_learns_which_layers_to_sum(features, pretrained, tmp_path):
-    model = finetuned("tiny,frozen,genre=label:label", features, pretrained[0], tmp_path / "run")
+    model = finetuned("tiny,frozen,genre=label+label", features, pretrained[0], tmp_path / "run")
     before = tiny.named(trained.load(pretrained[0]).params["model"])
     after = tiny.named(model.params["model"])
     assert after.keys() - before.keys() == {"layer_weights"}
@@ -162,7 +162,7 @@ def test_a_frozen_trunk_learns_which_layers_to_sum(features, pretrained, tmp_pat
 def test_a_record_without_a_label_has_no_say_in_its_task(features, tmp_path):
     """Missing is what the manifest leaves empty; what is written there instead does not matter."""
 
-    config = configured(m3bert_finetune.get_config("tiny,genre=label:label,mood=tags"), features)
+    config = configured(m3bert_finetune.get_config("tiny,genre=label+label,mood=tags"), features)
     data = dataset.load(config, tmp_path)
     learner = tiny.make_module(lambda: Learner(config, data.contract, rngs=Keys(0)))
     rng = np.random.default_rng(0)

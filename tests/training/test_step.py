@@ -134,7 +134,7 @@ def test_a_loss_that_is_not_finite_changes_nothing_and_is_counted(plain):
         state, metrics = plain.step(state, plain.put(bad))
         assert not np.isfinite(metrics["loss"] + metrics["gradient_norm"])
         assert metrics["nonfinite_in_a_row"] == metrics["nonfinite_steps"] == number
-    for name in ("params", "statistics", "optimizer"):
+    for name in ("trained", "statistics", "optimizer"):
         jax.tree.map(np.testing.assert_array_equal, getattr(state, name), getattr(before, name))
     assert state.step == 3
     state, metrics = plain.step(state, plain.put(good))

@@ -51,9 +51,8 @@ def tagger(tmp_path_factory) -> Path:
 def start(config, workdir: Path) -> tuple[dict, str]:
     """Arrays before the first step, and what was said."""
     console = Console(file=io.StringIO(), width=400)
-    run = loop.Run(config, workdir, console, None)
-    run.checkpoints.close()
-    return engine.flat(run.state.params, run.state.statistics), console.file.getvalue()
+    state = tiny.start(config, workdir, console)
+    return engine.flat(state.params, state.statistics), console.file.getvalue()
 
 
 def test_atbert_starts_with_the_network_of_a_run(tagger, tone_manifest, tone_config, tmp_path):

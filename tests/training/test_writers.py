@@ -1,9 +1,14 @@
 """What a run writes: rows of metrics that survive a stop, and TensorBoard's events."""
 
+import os
+import random
+
 import numpy as np
 import pytest
 
+from atbert_jax.training.checkpoint import CheckpointError
 from atbert_jax.training.writers import METRICS, Writer, read_metrics
+from tests import trial
 
 
 @pytest.fixture
@@ -46,6 +51,58 @@ def test_rows_are_on_disk_at_once_and_a_torn_one_is_left_out(tmp_path):
     writer.scalars(2, {"loss": 2.0})
     writer.close()
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2]
+
+
+def test_rows_that_stay_are_not_written_again(written):
+    before = (written / METRICS).stat()
+    Writer(written, 3).close()
+    after = (written / METRICS).stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_kill_while_rows_are_dropped_keeps_all(written, monkeypatch, step):
+    before = (written / METRICS).read_bytes()
+
+    def killed(number):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        Writer(written, step)
+    assert (written / METRICS).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("", "is empty"),
+        ('{"step": 1,', "not JSON"),
+        ("7", "holds a int"),
+        ('{"train/loss": 1.0}', "'step' is None"),
+        ('{"step": 1.5}', "'step' is 1.5"),
+        ('{"step": true}', "'step' is True"),
+        ('{"step": 1, "train/loss": "low"}', "'train/loss' is 'low'"),
+    ],
+)
+def test_a_damaged_row_is_named(written, line, reason):
+    rows = (written / METRICS).read_text().splitlines()
+    rows[2] = line
+    (written / METRICS).write_text("\n".join(rows) + "\n")
+    with pytest.raises(CheckpointError, match=f"metrics.jsonl, line 3: {reason}.*delete this line"):
+        Writer(written, 3)
+
+
+def test_mutated_rows_are_read_or_refused_by_name(written):
+    data, rng, found = (written / METRICS).read_bytes(), random.Random(0), []
+    for _ in range(200):
+        mutant = bytearray(data)
+        mutant[rng.randrange(len(mutant))] = rng.randrange(256)
+        (written / METRICS).write_bytes(mutant)
+        found.append(trial.outcome(lambda: read_metrics(written), CheckpointError))
+    refused = [each for each in found if not isinstance(each, list)]
+    assert len(refused) > 100
+    assert not [each for each in refused if not each.startswith(f"refused: {written / METRICS}, l")]
 
 
 def test_a_folder_without_metrics_has_no_rows(tmp_path):

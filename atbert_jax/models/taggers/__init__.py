@@ -7,6 +7,7 @@ One file for each family, one line for each network in this table.
 import ml_collections
 from flax import nnx
 
+from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.taggers.crnn import CRNN
 from atbert_jax.models.taggers.fcn import FCN
@@ -40,8 +41,7 @@ def build(
         ValueError: if there is none (the message lists those there are), or the batches do not
             carry waveforms.
     """
-    if name not in NETWORKS:
-        raise ValueError(f"there is no tagger {name!r}; use one of {', '.join(sorted(NETWORKS))}")
+    choices.require("config.model.audio_encoder", name, sorted(NETWORKS))
     if config.data.input != "waveform":
         raise ValueError(
             f"{name} has its own front end, but config.data.input={config.data.input!r}; set"

@@ -9,6 +9,25 @@ from atbert_jax.models import remat, taggers
 from atbert_jax.models.encoded import Encoded, with_mean
 from atbert_jax.models.trunk import AudioTrunk, Batch
 
+# Of all taggers, as models and as audio encoders of others.
+DEFAULTS = {
+    "tagger": {
+        "wide": False,  # MusiCNN as it was published for MSD
+        "attention": 256,  # width of the Music Tagging Transformer; 64: its student
+        # Inside of the attention models, and of their weights; published for
+        # self_attention are 0.4 and 0.5.
+        "dropout": 0.1,
+        "attention_dropout": 0.0,
+        # SpecAugment within the model, which has its own front end.
+        "frequency_masks": 0,
+        "frequency_mask_size": 0.1,  # largest share of the bands under one mask
+        "time_masks": 0,
+        "time_mask_size": 0.1,
+        "top_db": 0.0,  # how far below its loudest band a segment reaches; 0: no limit
+        "pooled": False,  # MusiCNN without its dense layer, as MuLaP hears with it
+    }
+}
+
 
 class Tagger(AudioTrunk):
     """A trunk of waveforms, whose embeddings are the network's features of each segment.
@@ -24,6 +43,8 @@ class Tagger(AudioTrunk):
     Raises:
         ValueError: if there is no such network, or the batches do not carry waveforms.
     """
+
+    defaults = DEFAULTS
 
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs

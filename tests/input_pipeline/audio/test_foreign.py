@@ -12,6 +12,7 @@ import soundfile
 
 from atbert_jax.input_pipeline.audio import foreign, formats
 from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, read
+from atbert_jax.input_pipeline.corpora import clips
 
 RATE = 16_000
 FFMPEG = shutil.which("ffmpeg")
@@ -138,7 +139,8 @@ def test_audio_files_of_a_folder(tmp_path, no_ffmpeg, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.wav").mkdir()
-    found, left_out = foreign.audio_files(tmp_path)
+    left_out = {}
+    found = clips.audio_files(tmp_path, left_out)
     assert found == ["b/d.w64", "e.caf", "f.aifc", "g.oga", "j.wav"]
     assert left_out.keys() == {"a.M4A", "b/c.wma"}
     assert formats.described(left_out) == (
@@ -146,7 +148,8 @@ def test_audio_files_of_a_folder(tmp_path, no_ffmpeg, monkeypatch):
         " the file"
     )
     monkeypatch.setattr(foreign, "is_there", lambda: True)
-    found, left_out = foreign.audio_files(tmp_path)
+    left_out = {}
+    found = clips.audio_files(tmp_path, left_out)
     assert found == ["a.M4A", "b/c.wma", "b/d.w64", "e.caf", "f.aifc", "g.oga", "j.wav"]
     assert left_out == {}
 

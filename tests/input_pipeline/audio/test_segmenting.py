@@ -173,7 +173,7 @@ def test_samples():
     [
         ({"segments": 0}, "segments=0, seconds=1.0"),
         ({"seconds": 0.0}, "seconds=0.0"),
-        ({"layout": "random"}, "segmenting.layout is 'random'; use 'windows' or 'spaced'"),
+        ({"layout": "random"}, "segmenting.layout='random' is none of windows, spaced"),
         ({"hop": 1.0, "chunks": 4}, "hop=1.0 and chunks=4 must be 0 or more, and one of them 0"),
         ({"hop": -1.0}, "hop=-1.0 and chunks=0"),
         ({"chunks": 4, "layout": "spaced"}, "chunks=4 are of windows; with the layout 'spaced'"),

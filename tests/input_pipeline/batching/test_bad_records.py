@@ -58,6 +58,20 @@ def test_many_threads(tmp_path):
     assert sorted(int(row["id"]) for row in rows(tmp_path)) == list(range(20))
 
 
+def test_what_is_said_ends_and_what_is_counted_does_not(tmp_path, caplog):
+    bad = BadRecords(tmp_path)
+    assert bad.first == ""
+    for number in range(100):
+        path = Path(f"/x/{number}\x1b.wav")
+        bad.add(Record(str(number), path), AudioError(f"{path}: no such file"))
+    assert len(bad) == len(rows(tmp_path)) == 100
+    assert bad.first == "/x/0\x1b.wav: no such file"
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 21
+    assert said[0] == "left out: /x/0\\x1b.wav: no such file"
+    assert "counted" in said[-1]
+
+
 def test_odd_records_are_counted_beside_the_bad_ones(tmp_path):
     bad = BadRecords(tmp_path)
     odd, plain, shard = tmp_path / "odd.wav", tmp_path / "plain.wav", tmp_path / "shard"

@@ -6,7 +6,7 @@ import tensorflow as tf
 from scipy import signal
 
 from atbert_jax.input_pipeline.batching import effects
-from atbert_jax.input_pipeline.batching.log_mel import Augmentation
+from atbert_jax.input_pipeline.batching.augmentation import Augmentation
 
 RATE, SAMPLES = 8000, 6000
 NOISE = np.random.default_rng(0).normal(0, 0.1, (3, SAMPLES)).astype(np.float32)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from atbert_jax.input_pipeline.batching.log_mel import Augmentation
+from atbert_jax.input_pipeline.batching.augmentation import Augmentation
 from atbert_jax.input_pipeline.batching.transposition import randomly_transpose, transpose
 
 RATE, SAMPLES = 8000, 12_001

@@ -77,7 +77,7 @@ def test_waveforms_are_transposed(make):
     [
         (
             {"data.input": "mfcc"},
-            r"config.data.input='mfcc'; use 'log_mel', 'waveform' or 'frames'",
+            r"config.data.input='mfcc' is none of log_mel, waveform, frames",
         ),
         (
             {"data.input": "waveform", "augmentation.time_masks": 1},

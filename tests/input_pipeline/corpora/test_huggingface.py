@@ -99,8 +99,12 @@ def test_the_roles_of_columns(saved, tmp_path):
     assert corpus.rows["genre"].tolist() == ["rock", "jazz"] * 3
     assert corpus.rows["source_duration"].tolist() == [251.0] * 6
     assert "group" not in corpus.rows
-    for word in ("label=mood", "labels=moods", "audio=genre"):
-        with pytest.raises(ManifestError, match=f"music: '{word}' gives no column a role, as la"):
+    for word, message in (
+        ("label=mood", "label='mood' is none of '', "),
+        ("labels=genre", "role='labels' is none of audio, .*did you mean 'label'"),
+        ("audio=genre", "audio='genre' is none of "),
+    ):
+        with pytest.raises(ManifestError, match=f"music: {message}"):
             corpora.read(f"huggingface/{word}", saved, tmp_path / "out")
     with pytest.raises(ManifestError, match="'huggingface' makes audio files; say where"):
         corpora.read(name, saved)
@@ -172,3 +176,73 @@ def test_what_was_interrupted_goes_on(saved, tmp_path):
     assert whole.stat().st_mtime_ns == before
     assert cut.read_bytes() == sound(1)
     assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_paths_and_links_must_not_lead_out(tmp_path):
+    root, outside = tmp_path / "music", tmp_path / "outside"
+    root.mkdir()
+    outside.mkdir()
+    for name in ("a.wav", "b.wav"):
+        (outside / name).write_bytes(sound(1))
+    (root / "in.wav").write_bytes(sound(2))
+    (root / "link.wav").symlink_to(outside / "b.wav")
+    paths = ["in.wav", "../outside/a.wav", str(outside / "a.wav"), "link.wav", "a\0b.wav"]
+    sounds = [{"bytes": None, "path": path} for path in paths]
+    parquet.write_table(table(range(5), sounds), root / "train.parquet")
+    corpus = corpora.read("huggingface", root, tmp_path / "out")
+    assert corpus.rows["path"].tolist() == [str(root.resolve() / "in.wav")]
+    reasons = list(corpus.left_out.values())
+    assert len(reasons) == 4
+    assert [why for why in reasons if "out of the data set's folder; allow it" in why] == reasons[
+        :3
+    ]
+    allowed = corpora.read("huggingface", root, tmp_path / "out", allow_outside=True)
+    assert len(allowed.rows) == 4
+
+
+def test_tables_must_not_lie_outside(saved, tmp_path):
+    other = save(tmp_path / "other", table([7]))
+    state = saved / "train/state.json"
+    for name in ("../../other/data-00000-of-00001.arrow", str(other / "data-00000-of-00001.arrow")):
+        state.write_text(json.dumps({"_data_files": [{"filename": name}]}))
+        with pytest.raises(
+            ManifestError, match=r"leads out of the data set's folder .*--allow_out"
+        ):
+            corpora.read("huggingface", saved, tmp_path / "out")
+        found = corpora.read("huggingface", saved, tmp_path / "out", allow_outside=True)
+        assert found.rows["text"].tolist() == ["Number 7.", "Number 5."]
+    linked = tmp_path / "linked"
+    linked.mkdir()
+    (linked / "train.arrow").symlink_to(other / "data-00000-of-00001.arrow")
+    with pytest.raises(ManifestError, match=r"train\.arrow: lies or leads out of the data set's"):
+        corpora.read("huggingface", linked, tmp_path / "out")
+
+
+@pytest.mark.parametrize("splits", [["../../away"], ["train/.."], [".."], "train", [3], {"a": 1}])
+def test_splits_that_are_no_names(saved, tmp_path, splits):
+    (saved / "dataset_dict.json").write_text(json.dumps({"splits": splits}))
+    with pytest.raises(ManifestError, match=r"dataset_dict\.json: `splits` is no list of names"):
+        corpora.read("huggingface", saved, tmp_path / "out")
+
+
+def test_an_offset_that_leads_out_of_its_buffer(saved, tmp_path):
+    file = saved / "train/data-00000-of-00002.arrow"
+    data = file.read_bytes()
+    texts = b"Number 0.Number 1."
+    # Their offsets, of four bytes each, stand before them.
+    offsets = np.array([0, 9, 18], np.int32).tobytes()
+    place = data.rindex(offsets, 0, data.index(texts))
+    broken = np.array([0, -(2**31), 18], np.int32).tobytes()
+    file.write_bytes(data[:place] + broken + data[place + 12 :])
+    with pytest.raises(ManifestError, match=r"2\.arrow: not readable \(.*[Oo]ffset.*; get it"):
+        corpora.read("huggingface", saved, tmp_path / "out")
+
+
+def test_an_end_in_a_data_set_is_none_of_its_files(tmp_path):
+    root = tmp_path / "music"
+    root.mkdir()
+    ends = table([0, 1]).append_column("end", pyarrow.array([9.0, 8.0]))
+    parquet.write_table(ends, root / "train.parquet")
+    rows = corpora.read("huggingface", root, tmp_path / "out").rows
+    assert rows["source_end"].tolist() == [9.0, 8.0]
+    assert "end" not in rows

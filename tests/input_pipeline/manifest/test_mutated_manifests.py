@@ -17,6 +17,7 @@ import pytest
 from pyarrow import parquet
 
 from atbert_jax.input_pipeline.labelling import label_names
+from atbert_jax.input_pipeline.manifest import table_formats
 from atbert_jax.input_pipeline.manifest.records import (
     ManifestError,
     Record,
@@ -305,3 +306,24 @@ def test_a_million_rows_take_seconds_and_less_than_two_gigabytes(tmp_path):
     assert found == f"{count} {count - 1}.mp3 노래 {count - 1}"
     assert float(seconds) < 60  # of this process: others may keep the machine busy
     assert int(peak) < 2 * 2**20 * (1 if sys.platform == "linux" else 1024)
+
+
+def test_tables_that_unpack_to_more_than_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_formats, "LARGEST", 2**24)
+    path, text = tmp_path / "t.parquet", "x" * 2**15
+    cells = pyarrow.DictionaryArray.from_arrays(np.zeros(600, np.int32), [text])
+    paths = [f"{n}.wav" for n in range(600)]
+    parquet.write_table(pyarrow.table({"path": paths, "text": cells}), path, store_schema=False)
+    assert path.stat().st_size < 2**16
+    message = refusal(path, path.read_bytes())
+    assert message.startswith(": holds more than 16 MiB, unpacked; write several")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables_of_too_many_columns(tmp_path, suffix):
+    path, names = tmp_path / f"t{suffix}", ["path", *(f"c{n}" for n in range(10_000))]
+    if suffix == ".csv":
+        path.write_text(",".join(names) + "\n")
+    else:
+        parquet.write_table(pyarrow.table({name: ["a"] for name in names}), path)
+    assert refusal(path, path.read_bytes()).startswith(": has 10,001 columns, more than 10,000")

@@ -93,7 +93,10 @@ def test_labels_of_a_checkpoint_are_kept(load):
 @pytest.mark.parametrize(
     ("tasks", "message"),
     [
-        ({"genre": {"kind": "label"}}, r"tasks.genre.kind='label'; use one of single_label"),
+        (
+            {"genre": {"kind": "label"}},
+            r"tasks.genre.kind='label' is none of single_label, multi_label",
+        ),
         ({"genre": {"columns": ("genre", "AV")}}, "labels are in one column"),
         ({"genre": {"columns": ("gnre",)}}, r"tasks.genre: none of the 4 records"),
         ({"genre": {"names": ("jazz",)}}, r"tasks.genre: .* does not name rock"),

@@ -81,7 +81,7 @@ def test_what_a_tagger_cannot_do_is_refused_before_anything_is_made(changes, mes
 
 
 def test_an_unknown_audio_encoder_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match=f"no tagger 'eye'; use one of .*{min(taggers.NETWORKS)}"):
+    with pytest.raises(ValueError, match=f"'eye' is none of .*{min(taggers.NETWORKS)}"):
         make(**{"model.name": "atbert", "model.audio_encoder": "eye"})
 
 

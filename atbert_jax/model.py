@@ -1,0 +1,308 @@
+"""A trained model in Python: `atbert_jax.load("runs/genre")`.
+
+Its answers are those of the commands: the same functions give both.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:  # JAX is loaded when a model is
+    from atbert_jax.evaluation.prediction import Answer
+    from atbert_jax.evaluation.taggram import Taggram
+    from atbert_jax.evaluation.zero_shot import ZeroShot
+    from atbert_jax.input_pipeline.manifest.records import Record
+    from atbert_jax.training.trained import Trained
+
+# A file, or a waveform: (samples,), (channels, samples) or (samples, channels).
+Audio = str | Path | np.ndarray
+HUB = "hub:"
+
+
+def load(source: str | Path, *, step: int | None = None) -> Model:
+    """Loads a model that was trained or converted.
+
+    Args:
+        source: Its folder, or `hub:name` of a repository on the Hugging Face hub that is one.
+        step: Which checkpoint; None is the best one.
+
+    Raises:
+        ValueError: if it is no such folder, or has no such checkpoint.
+    """
+    from atbert_jax.training import trained
+
+    folder = Path(source).expanduser()
+    if str(source).startswith(HUB):
+        from huggingface_hub import snapshot_download
+
+        folder = Path(snapshot_download(str(source).removeprefix(HUB)))
+    return Model(trained.load(folder, step))
+
+
+class Model:
+    """A trained model that answers about audio and text.
+
+    Audio is given as a file or an array, or as a list of either. Long audio is heard in chunks, and
+    the model is compiled once, whatever the lengths; the first answer takes longer for that.
+
+    Args:
+        trained: From `training.trained.load`.
+    """
+
+    def __init__(self, trained: Trained) -> None:
+        self.trained = trained
+
+    def __repr__(self) -> str:
+        does = ", ".join(self.modalities)
+        return f"Model({str(self.trained.workdir)!r}, step {self.trained.step}; {does})"
+
+    @functools.cached_property
+    def modalities(self) -> tuple[str, ...]:
+        """What it hears and reads: 'audio', 'text' or both."""
+        return tuple(self.trained.learner.model.modalities)
+
+    def embed_audio(
+        self, audio: Audio | Sequence[Audio], *, sample_rate: int | None = None
+    ) -> np.ndarray:
+        """One vector for each recording: the mean over its chunks, made of length 1.
+
+        Args:
+            audio: N files or waveforms.
+            sample_rate: Of the waveforms, in Hz; files have their own.
+
+        Returns:
+            (N, D), float32.
+
+        Raises:
+            ValueError: if a file or waveform cannot be used, or the model hears nothing.
+        """
+        self._require("audio")
+        return self._embeddings(audio=_several(audio), sample_rate=sample_rate)
+
+    def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
+        """One vector of length 1 for each text, (N, D), float32.
+
+        Raises:
+            ValueError: if the model reads no text, or finds none in one of them.
+        """
+        self._require("text")
+        return self._embeddings(texts=_several(texts))
+
+    def similarity(
+        self,
+        audio: Audio | Sequence[Audio],
+        texts: str | Sequence[str],
+        *,
+        sample_rate: int | None = None,
+    ) -> np.ndarray:
+        """The cosine of each recording (N) with each text (M), (N, M), float32.
+
+        Raises:
+            ValueError: as `embed_audio` and `embed_text`, or if the model was not trained to bring
+                recordings and texts together.
+        """
+        if "alignment" not in self.trained.config.objectives:
+            raise ValueError(
+                f"{self.trained.workdir}: cosines of recordings and texts say nothing, for it was"
+                f" trained on {', '.join(self.trained.config.objectives)} without 'alignment'"
+            )
+        return self.embed_audio(audio, sample_rate=sample_rate) @ self.embed_text(texts).T
+
+    def tag(
+        self,
+        audio: Audio,
+        *,
+        text: str = "",
+        top: int | None = None,
+        by_time: bool = False,
+        sample_rate: int | None = None,
+    ) -> dict[str, float] | Taggram:
+        """The labels of a recording.
+
+        Args:
+            audio: A file or a waveform.
+            text: That goes with it, where the model reads text.
+            top: How many labels, the most probable ones; None is all of them.
+            by_time: Give the probabilities of each chunk too, as a `Taggram`, which can be drawn.
+            sample_rate: Of a waveform, in Hz.
+
+        Returns:
+            Probability by label, the most probable first.
+
+        Raises:
+            ValueError: if the audio cannot be used, or the model tells no labels.
+        """
+        (answer,) = self._answers(audio=[audio], text=text, sample_rate=sample_rate)
+        if "probabilities" not in answer.fields:
+            raise ValueError(
+                f"{self.trained.workdir}: was trained on no labels; ask `zero_shot`, or fine-tune"
+            )
+        if by_time:
+            return self._taggram(answer)
+        return _most_probable(answer.fields["probabilities"], top)
+
+    def zero_shot(
+        self,
+        audio: Audio | Sequence[Audio],
+        labels: Sequence[str],
+        *,
+        template: str = "{}",
+        sample_rate: int | None = None,
+    ) -> list[dict[str, float]]:
+        """Which of these labels each recording is, though the model was not trained on them.
+
+        Args:
+            audio: N files or waveforms.
+            labels: Two or more, different.
+            template: The text of a label, with {} in the place of its name.
+            sample_rate: Of waveforms, in Hz.
+
+        Returns:
+            For each recording the probability by label, the most probable first.
+
+        Raises:
+            ValueError: if the audio or the labels cannot be used, or the model compares no
+                recordings with texts.
+        """
+        from atbert_jax.evaluation.zero_shot import NAME, ZeroShot
+
+        choices = ZeroShot(self.trained, labels, template)
+        answers = self._answers(audio=_several(audio), sample_rate=sample_rate, choices=choices)
+        return [_most_probable(answer.fields[NAME], None) for answer in answers]
+
+    def predict(
+        self, audio: Audio | None = None, text: str = "", *, sample_rate: int | None = None
+    ) -> dict[str, Any]:
+        """All that the model says of a recording, a text, or both, as `predict --json` prints it.
+
+        Raises:
+            ValueError: if nothing is given, or what is given cannot be used.
+        """
+        from atbert_jax.predict import as_json
+
+        given = [] if audio is None else [audio]
+        if not given and not text:
+            raise ValueError("nothing to predict; give audio, a text or both")
+        texts = [] if given else [text]
+        (answer,) = self._answers(audio=given, texts=texts, text=text, sample_rate=sample_rate)
+        return as_json(answer)
+
+    def evaluate(self, manifest: str | Path, output: str | Path, *, split: str = "test") -> dict:
+        """Measures the model on a split of a manifest, and writes `report.html`.
+
+        Args:
+            manifest: With labels, or with texts.
+            output: Folder of the report.
+            split: 'train', 'val' or 'test'.
+
+        Returns:
+            What `metrics.json` holds.
+        """
+        from atbert_jax.evaluation.evaluate_run import evaluate
+
+        data = {"manifest": str(manifest)}
+        trained = self.trained
+        return evaluate(trained.workdir, split, Path(output), data=data, step=trained.step)
+
+    def _require(self, modality: str) -> None:
+        if modality not in self.modalities:
+            raise ValueError(
+                f"{self.trained.workdir}: this model knows {' and '.join(self.modalities)} alone,"
+                f" not {modality}"
+            )
+
+    @functools.cached_property
+    def _predictor(self) -> Any:
+        from atbert_jax.evaluation.prediction import Predictor
+
+        return Predictor(self.trained)
+
+    def _embeddings(self, **given: Any) -> np.ndarray:
+        found = np.stack([answer.embedding for answer in self._answers(**given)])
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    def _answers(
+        self,
+        *,
+        audio: Sequence[Audio] = (),
+        texts: Sequence[str] = (),
+        text: str = "",
+        sample_rate: int | None = None,
+        choices: ZeroShot | None = None,
+    ) -> list[Answer]:
+        """One answer for each recording and each text alone; `text` goes with every recording."""
+        from atbert_jax.evaluation.prediction import Predictor
+        from atbert_jax.input_pipeline.manifest.records import Record
+
+        if text:
+            self._require("text")
+        for each in texts:
+            if not each.strip():
+                raise ValueError(f"text {each!r} is empty")
+        predictor = Predictor(self.trained, choices) if choices else self._predictor
+        with tempfile.TemporaryDirectory() as folder:
+            records = [
+                _record(each, text, sample_rate, Path(folder) / f"{number}.wav")
+                for number, each in enumerate(audio)
+            ]
+            records += [Record(id="text", path=Path(), text=each) for each in texts]
+            answers = list(predictor.predict(records))
+        for answer in answers:
+            if answer.error:
+                raise ValueError(f"{answer.record.id}: {answer.error}")
+        return answers
+
+    def _taggram(self, answer: Answer) -> Taggram:
+        from atbert_jax.evaluation import taggram
+
+        contract = self.trained.contract
+        names = contract.labels.names
+        whole = np.array([answer.fields["probabilities"][name] for name in names])
+        title, scores = answer.record.name, answer.chunk_scores
+        return taggram.make(title, contract, answer.duration, scores, whole)
+
+
+def _several(given: Any) -> list:
+    """One file, waveform or text as a list of it."""
+    is_one = isinstance(given, str | Path) or (isinstance(given, np.ndarray) and given.dtype != "O")
+    found = [given] if is_one else list(given)
+    if not found:
+        raise ValueError("nothing is given: the list is empty")
+    return found
+
+
+def _record(audio: Audio, text: str, sample_rate: int | None, place: Path) -> Record:
+    """A file as a record; a waveform is written to `place`, so that it is read as files are."""
+    import soundfile
+
+    from atbert_jax.input_pipeline.manifest.records import Record
+
+    if isinstance(audio, str | Path):
+        return Record(id=str(audio), path=Path(audio).expanduser(), text=text)
+    waveform = np.asarray(audio)
+    if not sample_rate or sample_rate < 1:
+        raise ValueError("a waveform says nothing of its rate; give sample_rate, in Hz")
+    if waveform.ndim not in (1, 2) or not waveform.size:
+        raise ValueError(
+            f"a waveform is (samples,), (channels, samples) or (samples, channels), not of shape"
+            f" {waveform.shape}; give several as a list"
+        )
+    if waveform.dtype.kind not in "fi" or not np.isfinite(waveform).all():
+        raise ValueError(f"a waveform holds finite numbers, not such as these: {waveform.dtype}")
+    if waveform.dtype.kind == "i":
+        waveform = waveform / -float(np.iinfo(waveform.dtype).min)
+    if waveform.ndim == 2 and waveform.shape[0] < waveform.shape[1]:
+        waveform = waveform.T
+    soundfile.write(place, waveform.astype(np.float32), int(sample_rate), subtype="FLOAT")
+    return Record(id=f"waveform {place.stem}", path=place, text=text)
+
+
+def _most_probable(probabilities: dict[str, float], top: int | None) -> dict[str, float]:
+    ordered: Iterable = sorted(probabilities.items(), key=lambda item: item[1], reverse=True)
+    return dict(list(ordered)[:top])

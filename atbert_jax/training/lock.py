@@ -1,0 +1,60 @@
+"""One training at a time writes into a run's folder."""
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from atbert_jax.training.checkpoint import CheckpointError
+
+FILE = ".lock"
+
+
+@contextlib.contextmanager
+def held(workdir: Path, *, needed: bool = True) -> Iterator[None]:
+    """Keeps other trainings out of a folder, which is made where it is missing.
+
+    The kernel holds the lock, and lets go of it when the process ends, however it does. On a file
+    system without locks nothing is held, with a warning.
+
+    Args:
+        workdir: The run's folder.
+        needed: Whether this process is the one that writes; others hold nothing.
+
+    Raises:
+        CheckpointError: if another process holds it; the message says which.
+    """
+    if not needed:
+        yield
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    with (workdir / FILE).open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"{workdir} is being trained by {_holder(workdir)}; wait for it, stop it, or use"
+                " another --workdir"
+            ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+                raise
+            message = "%s: this file system has no locks; start one training in it at a time"
+            logging.getLogger(__name__).warning(message, workdir)
+        file.truncate(0)
+        file.write(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))
+        file.flush()
+        yield
+
+
+def _holder(workdir: Path) -> str:
+    try:
+        found = json.loads((workdir / FILE).read_text(encoding="utf-8"))
+        return f"process {found['process']} on host {found['host']}"
+    except (OSError, ValueError, KeyError, TypeError):  # it may be just about to write it
+        return "another process"
