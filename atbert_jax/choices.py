@@ -7,16 +7,13 @@ from collections.abc import Iterable
 def require(
     field: str, given: str, known: Iterable[str], error: type[ValueError] = ValueError
 ) -> str:
-    """Refuses a name that nobody knows.
+    """Gives back a name that is known.
 
     Args:
         field: Where it was given, as `config.model.name` or `--dataset`.
         given: The name.
         known: Those that there are.
         error: What is raised.
-
-    Returns:
-        The name.
 
     Raises:
         ValueError: or `error`, with the field, the name, all that are known, and the one of them
@@ -32,13 +29,10 @@ def require(
 
 
 def require_some(field: str, given: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
-    """Refuses to choose nothing, or a name that nobody knows.
-
-    Returns:
-        The names.
+    """Gives back names that are known, one at least.
 
     Raises:
-        ValueError: as `require` does.
+        ValueError: if there is none, or as `require` does.
     """
     chosen, names = tuple(given), tuple(known)
     if not chosen:

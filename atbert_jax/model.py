@@ -107,10 +107,11 @@ class Model:
             ValueError: as `embed_audio` and `embed_text`, or if the model was not trained to bring
                 recordings and texts together.
         """
-        if "alignment" not in self.trained.config.objectives:
+        learned = self.trained.learner.objectives
+        if "alignment" not in learned:
             raise ValueError(
                 f"{self.trained.workdir}: cosines of recordings and texts say nothing, for it was"
-                f" trained on {', '.join(self.trained.config.objectives)} without 'alignment'"
+                f" trained on {', '.join(learned)} without 'alignment'"
             )
         return self.embed_audio(audio, sample_rate=sample_rate) @ self.embed_text(texts).T
 

@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 from scipy.special import softmax
 
+from atbert_jax import objectives
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, compare, encode_text
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.input_pipeline.progress import track
@@ -50,12 +51,12 @@ class ZeroShot:
     """
 
     def __init__(self, model: Trained, labels: Sequence[str], template: str = "{}") -> None:
-        self.ways = [way for way in WAYS if way in model.learner.objectives]
+        learned = objectives.named(model.config)
+        self.ways = [way for way in WAYS if way in learned]
         if not self.ways:
             raise ValueError(
-                f"{model.workdir} was trained on {', '.join(model.learner.objectives)}, which"
-                " compares no clip with a text; zero-shot labels need a checkpoint of"
-                f" {' or '.join(WAYS)}"
+                f"{model.workdir} was trained on {', '.join(learned)}, which compares no clip with"
+                f" a text; zero-shot labels need a checkpoint of {' or '.join(WAYS)}"
             )
         if "{}" not in template:
             raise ValueError(f"template {template!r} has no {{}} for the label")

@@ -11,6 +11,7 @@ import ml_collections
 import numpy as np
 from rich.console import Console
 
+from atbert_jax import objectives
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import Dataset, Split
 from atbert_jax.input_pipeline.text.visible import visible
@@ -57,7 +58,8 @@ def require_settings(config: ml_collections.ConfigDict) -> None:
         if isinstance(value, int | float) and not least <= value <= most:
             upper = "up" if most == math.inf else f"to {most}"
             raise ValueError(f"config.{name}={value}: give a number from {least} {upper}")
-    for name, weight in config.objectives.items():
+    for name in objectives.named(config):
+        weight = config.objectives[name]
         if not 0 <= weight < math.inf:
             raise ValueError(f"config.objectives.{name}={weight}: give a weight from 0 up")
 
@@ -78,7 +80,7 @@ def require_measurable(
     """
     learned = dataset.contract.by_objective
     learned = {name: labels for name, labels in learned.items() if config.objectives.get(name)}
-    unlabelled = [name for name in config.objectives if name not in learned]
+    unlabelled = [name for name in objectives.named(config) if name not in learned]
     for name, labels in learned.items():
         if labels.task == "regression":
             _require_spread(name, labels, dataset.splits["train"])

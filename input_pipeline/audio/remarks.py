@@ -1,10 +1,15 @@
-"""What is odd about files that are heard all the same: each is warned of once, and can be counted.
+"""What is odd about files that are heard all the same: they are warned of once, and counted.
 
 It is kept for the whole process, for a file is read by many readers and remembered by some.
 """
 
 import logging
 import threading
+
+from atbert_jax.input_pipeline.text.visible import visible
+
+# Files that are warned of; more of them say nothing new.
+SAID = 20
 
 _lock = threading.Lock()
 _remarks: dict[str, dict[str, None]] = {}
@@ -22,7 +27,12 @@ def add(source: str, remark: str) -> None:
         if remark in said:
             return
         said[remark] = None
-    logging.getLogger(__name__).warning("%s: %s", source, remark)
+        count = len(_remarks)
+    log = logging.getLogger(__name__)
+    if count <= SAID:
+        log.warning("%s: %s", visible(source), remark)
+    if count == SAID:
+        log.warning("what is odd about further files is not said here, but counted")
 
 
 def of(source: str) -> str:

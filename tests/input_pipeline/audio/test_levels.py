@@ -16,6 +16,11 @@ RATE = 16_000
 SOUND = 0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * RATE) / RATE)
 
 
+@pytest.fixture(autouse=True)
+def nothing_said_before(monkeypatch):
+    monkeypatch.setattr(remarks, "_remarks", {})
+
+
 def noise(seed: int, count: int = 2 * RATE) -> np.ndarray:
     return 0.1 * np.random.default_rng(seed).standard_normal(count)
 
@@ -153,3 +158,13 @@ def test_a_constant_hides_no_opposite_phase(tmp_path, caplog):
     path = tmp_path / "offset.wav"
     soundfile.write(path, np.stack([SOUND + 0.2, 0.2 - SOUND], 1), RATE, "FLOAT")
     assert "opposite phase" in remarks_of(path, caplog)
+
+
+def test_of_many_odd_files_some_are_warned_of(caplog):
+    with caplog.at_level(logging.WARNING):
+        for number in range(100):
+            remarks.add(f"/\x1b[2J{number}.wav", "is odd")
+    said = [row.getMessage() for row in caplog.records]
+    assert said[0] == r"/\x1b[2J0.wav: is odd"
+    assert said[remarks.SAID :] == ["what is odd about further files is not said here, but counted"]
+    assert remarks.of("/\x1b[2J99.wav") == "is odd"
