@@ -24,12 +24,13 @@ def require_same(
 ) -> None:
     """Refuses to go on with a run under another config.
 
-    Splits of a run of before they were stratified stay as they were drawn: `new` says so then.
+    Splits that were drawn without stratifying, as in runs of before there was that, stay as they
+    are: `new` says so then.
 
     Raises:
         CheckpointError: naming the fields that differ.
     """
-    if "data" in old and "stratify" not in old.data:
+    if "data" in old and not old.data.get("stratify", False):
         new.data.stratify = False
     differ = sameness.changes(sameness.fields(old), sameness.fields(new), CHANGEABLE)
     if differ:
