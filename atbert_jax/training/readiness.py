@@ -80,25 +80,26 @@ def require_measurable(
     """
     learned = dataset.contract.by_objective
     learned = {name: labels for name, labels in learned.items() if config.objectives.get(name)}
-    unlabelled = [name for name in objectives.named(config) if name not in learned]
     for name, labels in learned.items():
         if labels.task == "regression":
             _require_spread(name, labels, dataset.splits["train"])
         else:
             _require_classes(name, labels, dataset.splits["train"])
             _show(name, labels, dataset, console)
-        if not _known(labels, dataset.splits["val"]).any():
-            size = len(dataset.splits["val"].records)
-            problem = (
-                f"none of the {size} records of val has what '{name}' learns, so validation"
-                " measures nothing of it"
-            )
-            if not unlabelled or config.evaluation.best_metric.startswith(f"{name}/"):
-                raise ValueError(
-                    f"{problem} and no checkpoint can be chosen; label some of them, or leave their"
-                    " split empty, so that val is drawn from train"
-                )
-            logging.getLogger(__name__).warning("%s", problem)
+    val, best = dataset.splits["val"], config.evaluation.best_metric
+    lacking = [name for name, labels in learned.items() if not _known(labels, val).any()]
+    if not lacking:
+        return
+    problem = (
+        f"none of the {len(val.records)} records of val has what {', '.join(map(repr, lacking))}"
+        " learns, so validation measures nothing of it"
+    )
+    if len(lacking) == len(objectives.named(config)) or best.partition("/")[0] in lacking:
+        raise ValueError(
+            f"{problem} and no checkpoint can be chosen; label some of them, or leave their split"
+            " empty, so that val is drawn from train"
+        )
+    logging.getLogger(__name__).warning("%s", problem)
 
 
 def _known(labels: Labels, split: Split) -> np.ndarray:

@@ -34,7 +34,7 @@ def require_same(
     Raises:
         CheckpointError: naming the fields that differ.
     """
-    if not old.data.stratify:
+    if "data" in old and not old.data.get("stratify", False):
         new.data.stratify = False
     differ = sameness.changes(sameness.fields(old), sameness.fields(new), CHANGEABLE)
     if differ:

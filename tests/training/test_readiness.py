@@ -121,6 +121,23 @@ def test_numbers_that_never_vary_are_refused(config_of, tmp_path):
     assert not ready(config_of(*rows[:2], "c.wav,,val,1", **regression), tmp_path)
 
 
+def test_one_of_several_tasks_may_lack_labels_in_val(tmp_path, tone_config, caplog):
+    rows = ("a.wav,x,1,train", "b.wav,y,2,train", "c.wav,x,,val", "d.wav,,2,test")
+    (tmp_path / "m.csv").write_text("\n".join(["path,genre,key,split", *rows]) + "\n")
+    config = tone_config(tmp_path / "m.csv", normalization="none", **{"data.task": ""})
+    for name in ("genre", "key"):
+        settings = {"kind": "single_label", "columns": (name,), "names": ()}
+        config.data.tasks[name] = settings
+        config.objectives[name] = 1.0
+    said = ready(config, tmp_path)
+    assert "Records by label: genre" in said
+    assert "Records by label: key" in said
+    assert "none of the 1 records of val has what 'key' learns" in caplog.text
+    config.evaluation.best_metric = "key/audio/accuracy"
+    with pytest.raises(ValueError, match=r"what 'key' learns, .* no checkpoint can be chosen"):
+        ready(config, tmp_path)
+
+
 def test_what_is_not_learned_does_not_matter(config_of, tmp_path):
     rows = ("a.wav,x,train", "b.wav,x,train", "c.wav,,val")
     config = config_of(*rows, **{"objectives.classification": 0.0})
