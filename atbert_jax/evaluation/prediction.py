@@ -66,6 +66,7 @@ class _Open:
 
     record: Record
     duration: float | None = None
+    hears: bool = False
     has_text: bool = False
     read: bool = False
     waiting: int = 0
@@ -75,8 +76,8 @@ class _Open:
 
     @property
     def given(self) -> tuple[str, ...]:
-        """The modalities that the record has."""
-        there = {AUDIO: has_audio(self.record), TEXT: self.has_text}
+        """The modalities of the record that the model is asked about."""
+        there = {AUDIO: self.hears, TEXT: self.has_text}
         return tuple(name for name, given in there.items() if given)
 
     @property
@@ -91,8 +92,8 @@ class Predictor:
     Files are read chunk by chunk, so memory does not grow with their length; chunks of several
     files are computed together, and the model is compiled for one shape only.
 
-    A text beside a file is left out where the model does not know it (see `refusal`); a text alone
-    is an error then, as is a file where it hears nothing.
+    Of a file with a text, what the model does not know is left out (see `refusal`); by itself it is
+    an error.
 
     Args:
         model: From `trained.load`.
@@ -183,8 +184,10 @@ class Predictor:
 
     def _unknown(self, record: Record) -> str:
         """Why the model has nothing to say of a record, or ''."""
-        if has_audio(record):
-            return self.refusal((AUDIO,)) and self.refusal((AUDIO, TEXT))
+        if has_audio(record) and not self.refusal((AUDIO,)):
+            return ""
+        if has_audio(record) and not record.text:
+            return self.refusal((AUDIO,))
         if self.reads(record.text):
             return self.refusal((TEXT,))
         return self.refusal((TEXT,)) or f"the model reads no word in {record.text!r}"
@@ -194,10 +197,11 @@ class Predictor:
         record, contract = answer.record, self.model.contract
         ids, mask = tokenization.tokenize(self.model.tokenizer, [record.text], contract.max_tokens)
         row = {"token_ids": ids[0], "token_mask": mask[0], "answer": answer}
-        given = (AUDIO, TEXT) if has_audio(record) else (TEXT,)
+        answer.hears = has_audio(record) and not self.refusal((AUDIO,))
+        given = (AUDIO, TEXT) if answer.hears else (TEXT,)
         answer.has_text = bool(mask.any()) and not self.refusal(given)
         carries, masks = self.reader.carries, self.reader.masks
-        if not has_audio(record):
+        if not answer.hears:
             silence, real = nothing(self.reader)
             yield row | {carries: silence, **masks(real)}
             return
