@@ -1,5 +1,6 @@
 """Runs that are killed, asked to stop, or shared by processes end as one that never was."""
 
+import functools
 import os
 import random
 import signal
@@ -156,13 +157,15 @@ def assert_close_runs(left: Path, right: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_only_ask_within_the_context(number):
-    before = signal.getsignal(number)
+def test_signals_only_ask_within_the_context(number, request):
+    # The handler of a program; a worker of pytest ignores SIGINT.
+    before = signal.default_int_handler
+    request.addfinalizer(functools.partial(signal.signal, number, signal.signal(number, before)))
     with distributed.Interruption() as interruption:
         assert not interruption.asked(1)
         signal.raise_signal(number)
         assert interruption.asked(2)
-        if number == signal.SIGINT:  # pytest's own is what it was before
+        if number == signal.SIGINT:  # which does what it did before
             with pytest.raises(KeyboardInterrupt):
                 signal.raise_signal(number)
     assert signal.getsignal(number) == before
