@@ -35,6 +35,9 @@ class Tokenizer:
         known = [[self.words.index(w) for w in t.split() if w in self.words] for t in texts]
         return {"input_ids": [[2, *ids[: max_length - 2], 3] for ids in known]}
 
+    def convert_ids_to_tokens(self, ids: Sequence[int]) -> list[str]:
+        return [self.words[number] for number in ids]
+
 
 class Trunk(nnx.Module):
     """Streams of one state: LOW or HIGH, or their mean for words that are neither.

@@ -81,7 +81,7 @@ def test_older_ones_have_the_special_tokens_of_an_albert(tmp_path):
         (("spectrogram", "n_fft"), True, "spectrogram.n_fft is True"),
         (("spectrogram", "n_mels"), 0, "n_mels"),
         (("segmenting", "segment"), 3, "segmenting.segment is no field"),
-        (("normalization", "kind"), "batch", "normalization is 'batch'"),
+        (("normalization", "kind"), "batch", "normalization='batch' is none of"),
         (("features",), {"hop_length": []}, "features.hop_length is"),
         (("tasks",), [{"names": {}}], "tasks.names is"),
         (("vocabulary",), 2.5, "vocabulary is 2.5"),

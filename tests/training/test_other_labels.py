@@ -1,6 +1,7 @@
 """A classifier is fine-tuned on other labels: the trunk is taken, and its head only if it fits."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -115,11 +116,17 @@ def test_a_head_of_the_same_labels_is_taken(start, caplog):
     assert "labels that are known" not in caplog.text
 
 
-def test_of_records_with_some_of_the_labels_all_are_kept_and_that_is_said(start, caplog):
-    contract, after, _ = start(renamed(start.manifest, low="high"))
-    assert contract.labels.names == ("high", "low")
-    assert all(taken(start.before, after, "params/"))
-    assert "the records have 1 of the 2 labels that are known, so those are kept" in caplog.text
+def test_of_records_with_some_of_the_labels_all_are_kept_and_that_is_said(
+    start, model, tmp_path, caplog
+):
+    three = start.manifest.with_name("three.csv")
+    three.write_text(start.manifest.read_text().replace(",low,", ",hum,", 1))
+    shutil.rmtree(tmp_path / "first")
+    tiny.save_run(tmp_path / "first", tones.make_config(three, **(model | RUN)))
+    contract, after, _ = start()
+    assert contract.labels.names == ("high", "hum", "low")
+    assert all(taken(arrays(tmp_path / "first", 0), after, "params/"))
+    assert "the records have 2 of the 3 labels that are known, so those are kept" in caplog.text
 
 
 def test_a_run_that_goes_on_keeps_its_labels(start, tmp_path):

@@ -127,7 +127,7 @@ def test_train_without_labels_and_unknown_task():
     splits = {"train": labelled((), ()), "val": labelled(("a",)), "test": []}
     with pytest.raises(ManifestError, match="none of the 2 records of split 'train' has a label"):
         label_names(splits, "multi_label")
-    with pytest.raises(ValueError, match="task 'regression'"):
+    with pytest.raises(ValueError, match="labels='regression' is none of single_label"):
         label_names(splits, "regression")
 
 
