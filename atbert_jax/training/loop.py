@@ -59,11 +59,11 @@ def train(
     first_process, steps = distributed.is_first(), config.train.steps
     console = console or Terminal() if first_process else Terminal(quiet=True)
 
+    readiness.require_settings(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(lock.held(workdir, needed=first_process))
 
         # What it reads.
-        readiness.require_settings(config)
         mesh = inputs.make_mesh(config)
         updates, reloads = optimizer.build(config.optimizer, steps), optimizer.reloads(config)
         preprocessing = starting.preprocessing(config, workdir, preprocessing)

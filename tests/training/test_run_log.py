@@ -1,12 +1,15 @@
 """What a run writes of its steps: one step behind, as means, and not for ever without a loss."""
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from rich.console import Console
 
+from atbert_jax.input_pipeline.batching.bad_records import BadRecords
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.progress import Meter
 from atbert_jax.training import checkpoint, run_log
 from atbert_jax.training.writers import METRICS
@@ -36,8 +39,11 @@ def start(tmp_path):
     def make(pending=(), bad=0, **changes) -> tuple[run_log.StepLog, Rows]:
         fields = {"train.steps": 5, "train.log_every": 2, "optimizer.warmup_steps": 1} | changes
         split = SimpleNamespace(records=[None] * 10)
+        records = BadRecords(None)
+        for number in range(bad):
+            records.add(Record(str(number), Path(f"{number}.wav")), OSError("gone"))
         batches = SimpleNamespace(
-            bad_records=[None] * bad, dataset=SimpleNamespace(split=lambda _: split)
+            bad_records=records, dataset=SimpleNamespace(split=lambda _: split)
         )
         meter, rows = Meter("training", 5, "steps", console=Console(file=io.StringIO())), Rows()
         config = tiny.make_config(**fields)
