@@ -50,5 +50,5 @@ def test_damaged_sizes_name_the_file(tmp_path, content):
     with pytest.raises(DamagedFileError, match=f"{tmp_path / files.ABOUT}: .*; convert it anew"):
         files.read_about(tmp_path, ["albert"])
     (tmp_path / files.ABOUT).write_text("{}")
-    with pytest.raises(ValueError, match="holds a converted None, no albert"):
+    with pytest.raises(ValueError, match="family=None is none of albert"):
         files.read_about(tmp_path, ["albert"])
