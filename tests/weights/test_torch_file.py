@@ -72,7 +72,7 @@ def test_every_array_of_both_formats(name):
 @pytest.mark.skipif(not importlib.util.find_spec("torch"), reason="parity needs PyTorch")
 def test_what_pytorch_writes_today(tmp_path):
     """To write the golden files anew, copy them from here."""
-    code = f"from tests.conversion import test_torch_file as t; t.write_golden({str(tmp_path)!r})"
+    code = f"from tests.weights import test_torch_file as t; t.write_golden({str(tmp_path)!r})"
     subprocess.run([sys.executable, "-c", code], check=True)
     for name in FORMATS:
         require_expected(tmp_path / name)
