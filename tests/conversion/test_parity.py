@@ -248,6 +248,7 @@ def test_transformers_load_the_head_of_masked_language_modelling(tmp_path):
         config=make_config(**{f"model.{name}": value for name, value in SIZES["tiny"].items()}),
         contract=tiny.make_contract(vocabulary=50),
     )
+    back.mkdir()
     files.write(back, albert_rules.to_pytorch(trained), None, pytorch=True)
     in_pytorch(load_albert, back, "AlbertForMaskedLM", [])
     expected, found = (np.load(name / "outputs.npz") for name in (source, back))
@@ -300,6 +301,7 @@ def test_every_layer_of_a_converted_bert_equals_transformers(tmp_path, size, suf
         config=config,
         contract=contract,
     )
+    back.mkdir()
     files.write(back, bert_rules.to_pytorch(trained), None, pytorch=True)
     in_pytorch(load_bert, back)
     found = np.load(back / "outputs.npz")
