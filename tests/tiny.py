@@ -21,7 +21,7 @@ from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.input_pipeline.contract import Contract, Labels, Normalization
 from atbert_jax.models.keys import Keys
 from atbert_jax.parallel import sharding
-from atbert_jax.training import checkpoint, inputs, optimizer, starting
+from atbert_jax.training import inputs, optimizer, run_folder, starting
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import TrainState, fresh, initialize, lay_out, split
@@ -140,7 +140,7 @@ def save_run(workdir: Path, config: ml_collections.ConfigDict, seed: int = 0) ->
     checkpoints = Checkpoints(workdir)
     checkpoints.save(fresh(params, statistics, optax.adam(0.1)), 0.0)
     checkpoints.close()
-    checkpoint.save_run(workdir, config, data.contract, data.tokenizer)
+    run_folder.save_run(workdir, config, data.contract, data.tokenizer)
 
 
 def start(config: ml_collections.ConfigDict, workdir: Path, console: Console) -> TrainState:

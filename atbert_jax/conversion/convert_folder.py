@@ -15,7 +15,7 @@ from atbert_jax.input_pipeline.labelling import read_names
 from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.reporting.tables import print_table
-from atbert_jax.training import checkpoint, optimizer, trained
+from atbert_jax.training import checkpoint, optimizer, run_folder, trained
 from atbert_jax.training.state import define, fresh
 from atbert_jax.weights import albert_rules, bert_rules, engine, files, resnet_rules
 
@@ -120,7 +120,7 @@ def _write_tagger(
         lambda path, _: jax.numpy.asarray(conversion.arrays[engine.name_of(path[1:])]), shapes
     )
     steps = optimizer.build(config.optimizer, config.train.steps)
-    checkpoint.save_run(folder, config, contract, tokenizer)
+    run_folder.save_run(folder, config, contract, tokenizer)
     with contextlib.closing(checkpoint.Checkpoints(folder)) as checkpoints:
         # It has not been measured, but is the best there is.
         checkpoints.save(fresh(params, statistics, steps), 0.0)

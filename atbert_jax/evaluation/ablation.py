@@ -30,7 +30,7 @@ from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.parallel import distributed
 from atbert_jax.reporting.report import plain
 from atbert_jax.reporting.tables import print_table
-from atbert_jax.training import checkpoint, sameness
+from atbert_jax.training import run_folder, sameness
 from atbert_jax.training.loop import train
 from atbert_jax.training.state import define
 from atbert_jax.training.validation import scalars
@@ -174,7 +174,7 @@ def train_and_evaluate(
         own = {metric: found[metric] for metric in ("loss", *objectives.named(stage))}
         measured |= scalars(plain(own))
         start = workdir
-    trained, contract, _ = checkpoint.load_run(workdir)
+    trained, contract, _ = run_folder.load_run(workdir)
     _, parameters, _ = define(trained, contract)
     return {"metrics": measured, "parameters": sum(x.size for x in jax.tree.leaves(parameters))}
 

@@ -28,7 +28,7 @@ from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting import plots
 from atbert_jax.reporting.report import Figure, Report, Section, write_report
 from atbert_jax.reporting.tables import Table, print_table
-from atbert_jax.training import checkpoint, trained, validation
+from atbert_jax.training import checkpoint, run_folder, trained, validation
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.writers import read_metrics
 
@@ -182,7 +182,7 @@ def _datasets(
 
 def _twin(model: Trained) -> list[Trained]:
     """The same network, trained from scratch, where there is one and labels to compare on."""
-    folder = model.workdir / checkpoint.SCRATCH
+    folder = model.workdir / run_folder.SCRATCH
     there = model.contract.by_objective and (folder / checkpoint.CONFIG).exists()
     return [trained.load(folder)] if there else []
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.models import taggers
-from atbert_jax.training import checkpoint, sameness
+from atbert_jax.training import run_folder, sameness
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.state import TrainState
 from atbert_jax.weights import albert_rules, bert_rules, engine, files, resnet_rules
@@ -91,7 +91,7 @@ def _ears(config: ml_collections.ConfigDict) -> str:
 
 def _require_network(folder: Path, config: ml_collections.ConfigDict) -> None:
     """Checks that a run is of the tagger that is wanted, and that it heard the same."""
-    there, wanted = checkpoint.load_config(folder), _ears(config)
+    there, wanted = run_folder.load_config(folder), _ears(config)
     if (found := _ears(there)) != wanted:
         field = "name" if wanted == config.model.name else "audio_encoder"
         raise ValueError(

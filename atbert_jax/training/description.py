@@ -18,7 +18,7 @@ from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.parallel import sharding, topology
 from atbert_jax.parallel.hlo import Program
 from atbert_jax.reporting.tables import Table, print_table
-from atbert_jax.training import checkpoint, optimizer
+from atbert_jax.training import checkpoint, optimizer, run_folder
 from atbert_jax.training.state import define, lay_out
 from atbert_jax.training.step import make_train_step
 from atbert_jax.weights import engine
@@ -72,7 +72,7 @@ def _contract(config: ml_collections.ConfigDict, workdir: Path) -> Contract:
     known = workdir if (workdir / checkpoint.CONFIG).exists() else Path(config.init_from or "")
     contract = tokenizer = None
     if (known / checkpoint.CONFIG).exists():
-        contract, tokenizer = checkpoint.load_preprocessing(known)
+        contract, tokenizer = run_folder.load_preprocessing(known)
     with tempfile.TemporaryDirectory() as folder:
         return dataset.load(config, Path(folder), contract=contract, tokenizer=tokenizer).contract
 

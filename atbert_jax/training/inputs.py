@@ -10,7 +10,7 @@ from rich.console import Console
 from atbert_jax import models
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.parallel import distributed, sharding
-from atbert_jax.training import checkpoint, transfer
+from atbert_jax.training import run_folder, transfer
 
 if TYPE_CHECKING:
     from atbert_jax.input_pipeline.batching.batches import Batches
@@ -41,7 +41,7 @@ def load(
     with console.status("reading the manifest and measuring the audio"):
         if distributed.is_first():
             dataset = _read(config, workdir, preprocessing)
-            checkpoint.save_preprocessing(workdir, dataset.contract, dataset.tokenizer)
+            run_folder.save_preprocessing(workdir, dataset.contract, dataset.tokenizer)
         # What the first process measured and trained, the others take.
         distributed.wait_for_all("preprocessing")
         if not distributed.is_first():
@@ -56,7 +56,7 @@ def _read(config: ml_collections.ConfigDict, workdir: Path, preprocessing: Path 
 
     contract = tokenizer = None
     if preprocessing:
-        contract, tokenizer = checkpoint.load_preprocessing(preprocessing)
+        contract, tokenizer = run_folder.load_preprocessing(preprocessing)
     return dataset.load(
         config,
         workdir,

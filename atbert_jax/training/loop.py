@@ -10,7 +10,7 @@ from rich.console import Console
 
 from atbert_jax.input_pipeline.progress import Meter, Terminal
 from atbert_jax.parallel import distributed, sharding
-from atbert_jax.training import checkpoint, inputs, lock, optimizer, readiness, run_log, starting
+from atbert_jax.training import inputs, lock, optimizer, readiness, run_folder, run_log, starting
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.profiling import Trace
 from atbert_jax.training.state import TrainState, initialize, lay_out
@@ -41,7 +41,7 @@ def train(
 
     Args:
         config: See `configs/defaults.py`.
-        workdir: The run's folder; see `checkpoint` for what is in it afterwards.
+        workdir: The run's folder; see `run_folder` for what is in it afterwards.
         console: Where to talk.
         preprocessing: A run whose preprocessing and tokenizer a new run takes; by default those of
             `config.init_from`, or else its own.
@@ -84,7 +84,7 @@ def train(
         done = int(state.step)
         # After everything that can refuse a config, so that a corrected one is not another run.
         if first_process:
-            checkpoint.save_run(workdir, config, dataset.contract, dataset.tokenizer)
+            run_folder.save_run(workdir, config, dataset.contract, dataset.tokenizer)
 
         # What it reports.
         writer = Writer(workdir, done, writes=first_process)

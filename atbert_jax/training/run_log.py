@@ -17,7 +17,7 @@ from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.input_pipeline.progress import Meter
 from atbert_jax.parallel import sharding
-from atbert_jax.training import checkpoint, optimizer, pictures, validation
+from atbert_jax.training import optimizer, pictures, run_folder, validation
 from atbert_jax.training.state import TrainState
 from atbert_jax.training.step import Metrics, make_evaluation_step
 from atbert_jax.training.writers import Writer, read_metrics
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def best_metrics(workdir: Path) -> dict[str, float | None]:
     """The validation metrics of a run's best checkpoint, the latest of equals; {} if lost."""
-    name = checkpoint.load_config(workdir).evaluation.best_metric
+    name = run_folder.load_config(workdir).evaluation.best_metric
     validated = [
         {"step": row["step"]}
         | {key.removeprefix("val/"): row[key] for key in row if key.startswith("val/")}

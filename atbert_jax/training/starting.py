@@ -8,7 +8,7 @@ import optax
 from rich.console import Console
 
 from atbert_jax.input_pipeline.dataset import Dataset
-from atbert_jax.training import checkpoint, converted, sameness, transfer
+from atbert_jax.training import checkpoint, converted, run_folder, sameness, transfer
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.state import TrainState
 
@@ -54,12 +54,12 @@ def preprocessing(
             run or does not fit; it says so before the audio is measured.
     """
     if (workdir / checkpoint.CONFIG).exists():
-        require_same(checkpoint.load_config(workdir), config, workdir)
+        require_same(run_folder.load_config(workdir), config, workdir)
         return workdir
     converted.find(config)
     if config.init_from:
         other = other or Path(config.init_from)
-        checkpoint.load_config(other)
+        run_folder.load_config(other)
     return other
 
 

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from atbert_jax.input_pipeline.contract import FILE, REMEDY, Contract
 from atbert_jax.parallel import sharding
-from atbert_jax.training import checkpoint
+from atbert_jax.training import checkpoint, run_folder
 from atbert_jax.training.learner import Batch, Learner
 from atbert_jax.training.state import abstract, place, split
 from atbert_jax.training.step import make_evaluation_step
@@ -87,7 +87,7 @@ def load(workdir: Path, step: int | None = None) -> Trained:
     Raises:
         checkpoint.CheckpointError: if the folder is not that of a run, or has no such checkpoint.
     """
-    config, contract, tokenizer = checkpoint.load_run(workdir)
+    config, contract, tokenizer = run_folder.load_run(workdir)
     try:
         learner = abstract(config, contract)
         definition, params, statistics = split(learner)

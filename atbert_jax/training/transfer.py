@@ -8,7 +8,8 @@ from pathlib import Path
 import ml_collections
 
 from atbert_jax.input_pipeline.contract import Contract, Labels
-from atbert_jax.training.checkpoint import CheckpointError, Checkpoints, load_preprocessing
+from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from atbert_jax.training.run_folder import load_preprocessing
 from atbert_jax.training.state import TrainState
 from atbert_jax.weights import engine
 

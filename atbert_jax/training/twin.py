@@ -5,8 +5,8 @@ from pathlib import Path
 import ml_collections
 from rich.console import Console
 
-from atbert_jax.training.checkpoint import SCRATCH
 from atbert_jax.training.loop import train
+from atbert_jax.training.run_folder import SCRATCH
 
 
 def train_with_twin(

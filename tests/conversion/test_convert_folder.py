@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 from atbert_jax.conversion import convert_folder as conversion
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models.keys import Keys
-from atbert_jax.training import checkpoint
+from atbert_jax.training import run_folder
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
@@ -145,7 +145,7 @@ def workdir(tmp_path_factory):
     contract = tiny.make_contract(vocabulary=len(tokenizer))
     learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
     _, params, statistics = split(learner)
-    checkpoint.save_run(folder, config, contract, tokenizer)
+    run_folder.save_run(folder, config, contract, tokenizer)
     checkpoints = Checkpoints(folder)
     checkpoints.save(fresh(params, statistics, optax.trace(0.9)), 0.0)
     checkpoints.close()

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models.bert import BERT
 from atbert_jax.models.keys import Keys
-from atbert_jax.training import checkpoint, converted
+from atbert_jax.training import converted, run_folder
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
@@ -220,7 +220,7 @@ def test_transformers_load_a_trained_text_encoder(tmp_path):
     contract = tiny.make_contract(vocabulary=len(tokenizer), max_tokens=max(LENGTHS))
     learner = tiny.make_module(lambda: Learner(config, contract, rngs=Keys(0)))
     _, params, statistics = split(learner)
-    checkpoint.save_run(tmp_path / "run", config, contract, tokenizer)
+    run_folder.save_run(tmp_path / "run", config, contract, tokenizer)
     checkpoints = Checkpoints(tmp_path / "run")
     checkpoints.save(fresh(params, statistics, optax.trace(0.9)), 0.0)
     checkpoints.close()

@@ -13,7 +13,7 @@ from atbert_jax.evaluation import evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.input_pipeline import dataset
 from atbert_jax.input_pipeline.batching import batches
-from atbert_jax.training import checkpoint, trained, validation
+from atbert_jax.training import run_folder, trained, validation
 from tests import tiny
 
 NAMES = ("high", "late", "low")
@@ -40,7 +40,7 @@ def tagger(tone_manifest, tone_config, tmp_path) -> Path:
     }
     config = tone_config(manifest, **changes)
     config.init_from = "elsewhere"
-    for number, folder in enumerate((tmp_path / "run", tmp_path / "run" / checkpoint.SCRATCH)):
+    for number, folder in enumerate((tmp_path / "run", tmp_path / "run" / run_folder.SCRATCH)):
         tiny.save_run(folder, config, number)
     return tmp_path / "run"
 

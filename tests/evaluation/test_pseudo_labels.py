@@ -17,7 +17,7 @@ from atbert_jax.input_pipeline.batching.bad_records import BadRecords
 from atbert_jax.input_pipeline.batching.batches import Batches
 from atbert_jax.input_pipeline.manifest.records import ManifestError, read_manifest
 from atbert_jax.models.keys import Keys
-from atbert_jax.training import checkpoint, loop, trained
+from atbert_jax.training import loop, run_folder, trained
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
@@ -50,7 +50,7 @@ def teacher(tone_manifest, make_config, tmp_path) -> Path:
     checkpoints = Checkpoints(folder)
     checkpoints.save(fresh(params, statistics, optax.adam(0.1)), 0.0)
     checkpoints.close()
-    checkpoint.save_run(folder, config, data.contract, data.tokenizer)
+    run_folder.save_run(folder, config, data.contract, data.tokenizer)
     return folder
 
 

@@ -16,7 +16,7 @@ from atbert_jax.conversion import convert_folder as conversion
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models.keys import Keys
 from atbert_jax.parallel import sharding
-from atbert_jax.training import checkpoint, converted
+from atbert_jax.training import converted, run_folder
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
@@ -179,7 +179,7 @@ def test_a_run_starts_from_both_and_goes_on_without_them(
     assert all(x.sharding.is_equivalent_to(everywhere, x.ndim) for x in found.values())
     with contextlib.closing(Checkpoints(workdir)) as checkpoints:
         checkpoints.save(state, None)
-    checkpoint.save_run(workdir, config, *checkpoint.load_preprocessing(workdir))
+    run_folder.save_run(workdir, config, *run_folder.load_preprocessing(workdir))
     for name in ("albert", "resnet"):
         shutil.rmtree(tmp_path / name)
     again = tiny.start(config, workdir, console)

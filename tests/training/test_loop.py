@@ -11,7 +11,7 @@ from rich.console import Console
 
 from atbert_jax.input_pipeline.batching import bad_records
 from atbert_jax.input_pipeline.batching.batches import Batches
-from atbert_jax.training import checkpoint, loop, twin
+from atbert_jax.training import loop, run_folder, twin
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.writers import Writer, read_metrics
 from tests import tiny
@@ -87,7 +87,7 @@ def test_pretrains_and_fine_tunes_from_there(make_config, tmp_path):
         assert (first / name).is_file()
     assert list((first / "tensorboard").glob("events.*"))
     assert any((first / "tokenizer").iterdir())
-    config, contract, tokenizer = checkpoint.load_run(first)
+    config, contract, tokenizer = run_folder.load_run(first)
     assert config.model.hidden == 16
     assert len(contract.normalization.mean) == 16
     assert contract.vocabulary == len(tokenizer)
@@ -106,7 +106,7 @@ def test_pretrains_and_fine_tunes_from_there(make_config, tmp_path):
     assert "arrays taken over" in said
     assert "start anew: objectives/classification/dense/bias" in said
     assert "not used here: objectives/correct_pair/heads/0/dense/bias" in said
-    assert checkpoint.load_run(second)[1] == contract
+    assert run_folder.load_run(second)[1] == contract
     before, after = arrays(first, best["step"]), arrays(second, 2)
     trunk = [name for name in before if name.startswith("params/model/")]
     assert len(trunk) > 30

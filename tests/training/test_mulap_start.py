@@ -16,7 +16,7 @@ from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models.keys import Keys
-from atbert_jax.training import checkpoint, converted
+from atbert_jax.training import converted, run_folder
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
@@ -48,7 +48,7 @@ def save_run(folder, fields: dict):
     """A run of a network of random arrays; returns its arrays."""
     config = tiny.make_config(**fields)
     learner = make_learner(config)
-    checkpoint.save_run(folder, config, learner.contract, tokenization.tokenizer_without_text())
+    run_folder.save_run(folder, config, learner.contract, tokenization.tokenizer_without_text())
     state = fresh(*split(learner)[1:], optax.trace(0.9))
     checkpoints = Checkpoints(folder)
     checkpoints.save(state, 0.0)

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from atbert_jax.input_pipeline import dataset
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
-from atbert_jax.training import checkpoint, loop
+from atbert_jax.training import checkpoint, loop, run_folder
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from tests import ear, tiny, tones
 
@@ -61,7 +61,7 @@ def start(model, tmp_path):
         config.init_from = str(tmp_path / "first")
         console = Console(file=io.StringIO(), width=400)
         loop.train(config, tmp_path / "second", console)
-        contract = checkpoint.load_run(tmp_path / "second")[1]
+        contract = run_folder.load_run(tmp_path / "second")[1]
         return contract, arrays(tmp_path / "second", 1), console.file.getvalue()
 
     run.manifest, run.before = manifest, arrays(tmp_path / "first", 0)
@@ -133,7 +133,7 @@ def test_a_run_that_goes_on_keeps_its_labels(start, tmp_path):
     start(renamed(start.manifest, low="dog", high="cat"))
     with pytest.raises(CheckpointError, match="holds a run with another config"):
         start()
-    config, contract, tokenizer = checkpoint.load_run(tmp_path / "second")
+    config, contract, tokenizer = run_folder.load_run(tmp_path / "second")
     config.data.manifest = str(start.manifest)
     with pytest.raises(ManifestError, match="'low' is none of the 2 known labels"):
         dataset.load(config, tmp_path, contract=contract, tokenizer=tokenizer)
