@@ -12,10 +12,10 @@ import soundfile
 import soxr
 
 from atbert_jax.input_pipeline.audio import foreign, levels, remarks
-from atbert_jax.input_pipeline.audio.errors import AudioError
+from atbert_jax.input_pipeline.audio.errors import AudioError, mend
 from atbert_jax.input_pipeline.audio.inspection import inspect, npy_scale
+from atbert_jax.input_pipeline.audio.joined import Joined, count, in_memory
 from atbert_jax.input_pipeline.audio.pcm import Pcm16
-from atbert_jax.input_pipeline.audio.streams import Joined, count, in_memory, mend
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.manifest.shards import ShardError, read_audio, where
 

@@ -6,8 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from atbert_jax.input_pipeline.audio.errors import AudioError
-from atbert_jax.input_pipeline.audio.streams import mend
+from atbert_jax.input_pipeline.audio.errors import AudioError, mend
 
 PROGRAM = "ffmpeg"
 # Of decoded sound; that is an hour and a half in stereo at 44.1 kHz.

@@ -11,7 +11,7 @@ import soundfile
 
 from atbert_jax.input_pipeline.audio import foreign, formats, levels, remarks, streams
 from atbert_jax.input_pipeline.audio.errors import AudioError
-from atbert_jax.input_pipeline.audio.streams import Stream
+from atbert_jax.input_pipeline.audio.joined import Stream
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,9 +5,9 @@ import functools
 import numpy as np
 
 from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, read, read_clip
+from atbert_jax.input_pipeline.audio.errors import mend
 from atbert_jax.input_pipeline.audio.memory import Memory
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
-from atbert_jax.input_pipeline.audio.streams import mend
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.manifest.shards import where
 
