@@ -33,6 +33,20 @@ gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture
+def opened(monkeypatch) -> list[str]:
+    """The names of the files that are read from here on, each time."""
+    names = []
+
+    def note(path: Path, *arguments: object) -> np.ndarray:
+        names.append(path.name)
+        return read(path, *arguments)
+
+    monkeypatch.setattr("atbert_jax.input_pipeline.audio.decoding.read", note)
+    monkeypatch.setattr("atbert_jax.input_pipeline.audio.reader.read", note)
+    return names
+
+
+@pytest.fixture
 def tone_manifest(tmp_path: Path) -> Callable[..., Path]:
     """`tones.write_manifest` into this test's folder."""
     return functools.partial(tones.write_manifest, tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from atbert_jax.input_pipeline.audio import decoding, memory
+from atbert_jax.input_pipeline.audio import memory
 from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, read
 from atbert_jax.input_pipeline.audio.reader import Reader
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
@@ -273,19 +273,11 @@ def test_a_stretch_of_a_file_ends_where_it_ends(tmp_path, layout, duration):
     assert reader.duration(record(path, start=19.5, duration=duration)) == min(0.5, duration)
 
 
-def test_memory_is_within_the_budget_and_changes_no_answer(tmp_path, monkeypatch):
+def test_memory_is_within_the_budget_and_changes_no_answer(tmp_path, monkeypatch, opened):
     records = []
     for number in range(3):
         records.append(record(tmp_path / f"{number}.wav"))
         soundfile.write(records[-1].path, noise(1.0) / (number + 1), RATE, "FLOAT")
-    opened = []
-
-    def count(path, *arguments):
-        opened.append(path.name)
-        return read(path, *arguments)
-
-    monkeypatch.setattr(decoding, "read", count)
-    monkeypatch.setattr("atbert_jax.input_pipeline.audio.reader.read", count)
     monkeypatch.setattr(memory, "RECENT", 0)
     segmenting = Segmenting(segments=2, seconds=0.5)
 

@@ -12,6 +12,7 @@ from atbert_jax.input_pipeline.batching.bad_records import BadRecords
 from atbert_jax.input_pipeline.batching.batches import Batches
 from atbert_jax.input_pipeline.batching.bucketing import SHAPES, Buckets
 from atbert_jax.input_pipeline.batching.mixture import Mixture
+from tests.input_pipeline.batching.test_batches import assert_equal
 
 SECONDS = (0.1, 0.3, 0.6, 1.1, 2.4)
 PLAIN = {"augmentation.random_crop": False, "normalization": "none", "segmenting.segments": 8}
@@ -37,14 +38,6 @@ def make(tone_manifest, tone_config, tmp_path):
 
 def first(source: Batches, count: int, start: int = 0, **options) -> list[dict[str, np.ndarray]]:
     return list(itertools.islice(source.train("train", 4, start, **options), count))
-
-
-def assert_equal(found: list[dict], expected: list[dict]) -> None:
-    assert len(found) == len(expected)
-    for one, other in zip(found, expected, strict=True):
-        assert one.keys() == other.keys()
-        for name in one:
-            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 def rows(batches: list[dict]) -> list[dict[str, np.ndarray]]:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from atbert_jax.input_pipeline.audio import decoding
 from atbert_jax.input_pipeline.audio.decoding import read
 from atbert_jax.input_pipeline.audio.reader import Reader
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
@@ -34,17 +33,9 @@ def test_evenly_spaced_chunks_are_exact_slices(tmp_path, rate, seconds):
         np.testing.assert_array_equal(samples, real)
 
 
-def test_overlapping_chunks_are_read_once_by_many_threads(tmp_path, monkeypatch):
+def test_overlapping_chunks_are_read_once_by_many_threads(tmp_path, opened):
     path = tmp_path / "clip.wav"
     soundfile.write(path, noise(30.0), RATE, "FLOAT")
-    opened = []
-
-    def count(path, *arguments):
-        opened.append(path.name)
-        return read(path, *arguments)
-
-    monkeypatch.setattr(decoding, "read", count)
-    monkeypatch.setattr("atbert_jax.input_pipeline.audio.reader.read", count)
     reader = Reader(RATE, Segmenting(segments=1, seconds=29.0, chunks=16))
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda chunk: reader.segments(record(path), chunk)[0], range(16)))
