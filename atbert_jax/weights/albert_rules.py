@@ -1,15 +1,14 @@
 """ALBERT (Lan et al. 2019) as Hugging Face's transformers keep it, v1 and v2 of any size."""
 
+import dataclasses
 import re
 from typing import Any
 
 import jax
-import numpy as np
 
 from atbert_jax.weights import engine, text_encoder
 from atbert_jax.weights.engine import Arrays, Conversion, Rule, layer_norm, linear
 from atbert_jax.weights.files import Source
-from atbert_jax.weights.text_encoder import ACTIVATIONS, HEAD
 
 FAMILY = "albert"
 # Where a converted folder has the shared layer, and how a trunk names each of its copies: of the
@@ -34,20 +33,10 @@ RULES = [
     *linear(f"{_THEIR_LAYER}ffn_output", f"{LAYER}ffn_output"),
     *layer_norm(f"{_THEIR_LAYER}full_layer_layer_norm", f"{LAYER}output_norm"),
 ]
-# Of the masked language objective, where the source has it.
-HEAD_RULES = [
-    *linear("predictions.dense", f"{HEAD}dense"),
-    *layer_norm("predictions.LayerNorm", f"{HEAD}norm"),
-    Rule("predictions.bias", f"{HEAD}output_bias"),
-]
+HEAD_RULES = text_encoder.head_rules("predictions.", "predictions.")
 UNUSED = text_encoder.UNUSED | {
     r"^predictions\.decoder\.": "the same as the word embeddings and predictions.bias",
     r"^sop_classifier\.": "the head of sentence order prediction",
-}
-# Arrays that some files hold twice, or under their second name alone.
-TIED = {
-    "predictions.decoder.weight": text_encoder.WORDS,
-    "predictions.decoder.bias": "predictions.bias",
 }
 # What the model's config must have equal.
 SIZES = ("hidden", "heads", "ffn", "embedding", "activation")
@@ -72,16 +61,10 @@ def from_pytorch(source: Source, name: str) -> Conversion:
                 " of one layer"
             )
     arrays = engine.without_prefix(source.arrays, "albert.")
-    text_encoder.untie(source, arrays, TIED)
-    rules, missing = RULES, {}
-    if any(rule.theirs in arrays for rule in HEAD_RULES):
-        rules = RULES + HEAD_RULES
-    else:
-        missing = {rule.ours: "the source has no such head" for rule in HEAD_RULES}
-    converted, taken, unused = engine.to_ours(str(source.path), rules, arrays, UNUSED)
-    converted[POSITIONS] = converted[POSITIONS] + text_encoder.type_row(source, arrays)
-    about = _about(source, converted) | {"source": name, "activation": activation}
-    return Conversion(converted, about, taken, unused, missing)
+    text_encoder.untie(source, arrays, text_encoder.tied("predictions."))
+    found = text_encoder.to_ours(source, arrays, POSITIONS, RULES, HEAD_RULES, UNUSED)
+    about = _about(source, found.arrays) | {"source": name, "activation": activation}
+    return dataclasses.replace(found, about=about)
 
 
 def _about(source: Source, arrays: Arrays) -> dict[str, Any]:
@@ -121,32 +104,21 @@ def to_pytorch(model: engine.Model) -> Conversion:
     """
     where = str(model.workdir)
     arrays = named_as_file(jax.device_get(engine.flat(model.params)), where)
-    head = any(rule.ours in arrays for rule in HEAD_RULES)
-    target, taken, unused = engine.to_theirs(
-        where, RULES + HEAD_RULES if head else RULES, arrays, "no part of an ALBERT"
+    return text_encoder.to_theirs(
+        model,
+        arrays,
+        RULES,
+        HEAD_RULES,
+        family=FAMILY,
+        classes=("AlbertModel", "AlbertForMaskedLM"),
+        width=arrays[WORDS].shape[1],
+        positions=POSITIONS,
+        config={
+            "num_hidden_groups": 1,
+            "inner_group_num": 1,
+            "embedding_size": model.config.model.embedding,
+        },
     )
-    target[text_encoder.TYPES] = np.zeros((2, arrays[WORDS].shape[1]), np.float32)
-    config = {
-        "architectures": ["AlbertForMaskedLM" if head else "AlbertModel"],
-        "model_type": FAMILY,
-        "hidden_size": model.config.model.hidden,
-        "num_attention_heads": model.config.model.heads,
-        "num_hidden_layers": model.config.model.layers,
-        "num_hidden_groups": 1,
-        "inner_group_num": 1,
-        "intermediate_size": model.config.model.ffn,
-        "embedding_size": model.config.model.embedding,
-        "hidden_act": ACTIVATIONS[model.config.model.activation][0],
-        "vocab_size": model.contract.vocabulary,
-        "max_position_embeddings": len(arrays[POSITIONS]),
-        "type_vocab_size": 2,
-        "layer_norm_eps": text_encoder.EPSILON,
-    }
-    prefixed = {
-        name if name.startswith("predictions.") else f"albert.{name}": array
-        for name, array in target.items()
-    }
-    return Conversion(prefixed, config, taken, unused, {"pooler": "transformers make a new one"})
 
 
 def named_as_file(arrays: Arrays, where: str) -> Arrays:

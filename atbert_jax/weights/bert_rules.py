@@ -3,36 +3,25 @@
 A trunk has it as `text_encoder` (see `models.bert`), under the names of a converted folder.
 """
 
+import dataclasses
 import re
 from typing import Any
 
 import jax
-import numpy as np
 
 from atbert_jax.weights import engine, text_encoder
 from atbert_jax.weights.engine import Arrays, Conversion, Rule, layer_norm, linear
 from atbert_jax.weights.files import Source
-from atbert_jax.weights.text_encoder import ACTIVATIONS, HEAD
 
 FAMILY = "bert"
 PREFIX = "model/text_encoder/"
 WORDS, POSITIONS = f"{PREFIX}word_embeddings/embedding", f"{PREFIX}positions"
 LAYER = re.compile(rf"^{PREFIX}encoder/layers/(?P<number>\d+)/")
 
-# Of the masked language objective, where the source has it.
-HEAD_RULES = [
-    *linear("cls.predictions.transform.dense", f"{HEAD}dense"),
-    *layer_norm("cls.predictions.transform.LayerNorm", f"{HEAD}norm"),
-    Rule("cls.predictions.bias", f"{HEAD}output_bias"),
-]
+HEAD_RULES = text_encoder.head_rules("cls.predictions.", "cls.predictions.transform.")
 UNUSED = text_encoder.UNUSED | {
     r"^cls\.predictions\.decoder\.": "the same as the word embeddings and cls.predictions.bias",
     r"^cls\.seq_relationship\.": "the head of next sentence prediction",
-}
-# Arrays that some files hold twice, or under their second name alone.
-TIED = {
-    "cls.predictions.decoder.weight": text_encoder.WORDS,
-    "cls.predictions.decoder.bias": "cls.predictions.bias",
 }
 # The oldest files, the published ones among them, name the arrays of normalisations like this.
 OLD_NAMES = {".gamma": ".weight", ".beta": ".bias"}
@@ -81,16 +70,11 @@ def from_pytorch(source: Source, name: str) -> Conversion:
         )
     arrays = {_new_name(name): x for name, x in source.arrays.items()}
     arrays = engine.without_prefix(arrays, "bert.")
-    text_encoder.untie(source, arrays, TIED)
-    wanted, missing = rules(source.config["num_hidden_layers"]), {}
-    if any(rule.theirs in arrays for rule in HEAD_RULES):
-        wanted += HEAD_RULES
-    else:
-        missing = {rule.ours: "the source has no such head" for rule in HEAD_RULES}
-    converted, taken, unused = engine.to_ours(str(source.path), wanted, arrays, UNUSED)
-    converted[POSITIONS] = converted[POSITIONS] + text_encoder.type_row(source, arrays)
-    about = _about(source, converted) | {"source": name, "activation": activation}
-    return Conversion(converted, about, taken, unused, missing)
+    text_encoder.untie(source, arrays, text_encoder.tied("cls.predictions."))
+    wanted = rules(source.config["num_hidden_layers"])
+    found = text_encoder.to_ours(source, arrays, POSITIONS, wanted, HEAD_RULES, UNUSED)
+    about = _about(source, found.arrays) | {"source": name, "activation": activation}
+    return dataclasses.replace(found, about=about)
 
 
 def _new_name(name: str) -> str:
@@ -139,28 +123,15 @@ def to_pytorch(model: engine.Model) -> Conversion:
     Raises:
         ValueError: if the model has no BERT.
     """
-    settings, contract = model.config.model, model.contract
     arrays = jax.device_get(engine.flat(model.params))
-    wanted = rules(settings.layers)
-    head = any(rule.ours in arrays for rule in HEAD_RULES)
-    target, taken, unused = engine.to_theirs(
-        str(model.workdir), wanted + HEAD_RULES if head else wanted, arrays, "no part of a BERT"
+    return text_encoder.to_theirs(
+        model,
+        arrays,
+        rules(model.config.model.layers),
+        HEAD_RULES,
+        family=FAMILY,
+        classes=("BertModel", "BertForMaskedLM"),
+        width=model.config.model.hidden,
+        positions=POSITIONS,
+        config={},
     )
-    target[text_encoder.TYPES] = np.zeros((2, settings.hidden), np.float32)
-    config = {
-        "architectures": ["BertForMaskedLM" if head else "BertModel"],
-        "model_type": FAMILY,
-        "hidden_size": settings.hidden,
-        "num_attention_heads": settings.heads,
-        "num_hidden_layers": settings.layers,
-        "intermediate_size": settings.ffn,
-        "hidden_act": ACTIVATIONS[settings.activation][0],
-        "vocab_size": contract.vocabulary,
-        "max_position_embeddings": len(arrays[POSITIONS]),
-        "type_vocab_size": 2,
-        "layer_norm_eps": text_encoder.EPSILON,
-    }
-    prefixed = {
-        name if name.startswith("cls.") else f"bert.{name}": array for name, array in target.items()
-    }
-    return Conversion(prefixed, config, taken, unused, {"pooler": "transformers make a new one"})

@@ -4,12 +4,13 @@ Each adds a token-type vector to every token; with one text there is one type, 0
 added into the positions, which is exact. On the way back the token types are zeros.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from atbert_jax.weights.engine import Arrays
+from atbert_jax.weights import engine
+from atbert_jax.weights.engine import Arrays, Conversion, Rule, layer_norm, linear
 from atbert_jax.weights.files import Source
 
 WORDS, POSITIONS, TYPES = (
@@ -26,6 +27,109 @@ UNUSED = {
 # By our name of the activation, the names that transformers have for it.
 ACTIVATIONS = {"gelu_tanh": ("gelu_new", "gelu_pytorch_tanh"), "gelu": ("gelu",)}
 EPSILON = 1e-12
+
+
+def head_rules(bias: str, transform: str) -> list[Rule]:
+    """Rules of the head of the masked language objective.
+
+    Args:
+        bias: PyTorch's prefix of its output bias.
+        transform: Likewise, of the layer before.
+    """
+    return [
+        *linear(f"{transform}dense", f"{HEAD}dense"),
+        *layer_norm(f"{transform}LayerNorm", f"{HEAD}norm"),
+        Rule(f"{bias}bias", f"{HEAD}output_bias"),
+    ]
+
+
+def tied(bias: str) -> dict[str, str]:
+    """Arrays that some files hold twice, or under their second name alone; see `untie`."""
+    return {f"{bias}decoder.weight": WORDS, f"{bias}decoder.bias": f"{bias}bias"}
+
+
+def to_ours(
+    source: Source,
+    arrays: Arrays,
+    positions: str,
+    rules: Sequence[Rule],
+    head: Sequence[Rule],
+    unused: Mapping[str, str],
+) -> Conversion:
+    """The arrays by our names, with the row of the token type in the positions.
+
+    Args:
+        source: What was read.
+        arrays: Of it, by PyTorch's names without a prefix.
+        positions: Our name of the positions.
+        rules: Of the encoder.
+        head: Of the masked language objective, where the source has it.
+        unused: Why what no rule names is left, by regular expressions.
+
+    Returns:
+        The conversion, which knows nothing `about` itself yet.
+    """
+    wanted, missing = [*rules, *head], {}
+    if not any(rule.theirs in arrays for rule in head):
+        wanted, missing = rules, {rule.ours: "the source has no such head" for rule in head}
+    converted, taken, left = engine.to_ours(str(source.path), wanted, arrays, unused)
+    converted[positions] = converted[positions] + type_row(source, arrays)
+    return Conversion(converted, {}, taken, left, missing)
+
+
+def to_theirs(
+    model: engine.Model,
+    arrays: Arrays,
+    rules: Sequence[Rule],
+    head: Sequence[Rule],
+    *,
+    family: str,
+    classes: tuple[str, str],
+    width: int,
+    positions: str,
+    config: Mapping[str, Any],
+) -> Conversion:
+    """A trained model's text side as transformers' model; the way back of `to_ours`.
+
+    Args:
+        model: From the folder of a run.
+        arrays: Its own.
+        rules: Of the encoder.
+        head: Of the masked language objective, which comes along where the model has it.
+        family: Of the model, and the prefix of its arrays.
+        classes: What transformers call it without the head and with it.
+        width: Of the token types.
+        positions: Our name of the positions.
+        config: What `config.json` says beside what all encoders have.
+    """
+    settings = model.config.model
+    has_head = any(rule.ours in arrays for rule in head)
+    target, taken, unused = engine.to_theirs(
+        str(model.workdir),
+        [*rules, *head] if has_head else rules,
+        arrays,
+        f"no part of {family.upper()}",
+    )
+    target[TYPES] = np.zeros((2, width), np.float32)
+    about = {
+        "architectures": [classes[has_head]],
+        "model_type": family,
+        "hidden_size": settings.hidden,
+        "num_attention_heads": settings.heads,
+        "num_hidden_layers": settings.layers,
+        "intermediate_size": settings.ffn,
+        "hidden_act": ACTIVATIONS[settings.activation][0],
+        "vocab_size": model.contract.vocabulary,
+        "max_position_embeddings": len(arrays[positions]),
+        "type_vocab_size": 2,
+        "layer_norm_eps": EPSILON,
+    }
+    of_head = {rule.theirs for rule in head}
+    prefixed = {
+        name if name in of_head else f"{family}.{name}": array for name, array in target.items()
+    }
+    pooler = {"pooler": "transformers make a new one"}
+    return Conversion(prefixed, about | config, taken, unused, pooler)
 
 
 def where(source: Source) -> str:
