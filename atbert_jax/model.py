@@ -82,7 +82,6 @@ class Model:
         Raises:
             ValueError: if a file or waveform cannot be used, or the model hears nothing.
         """
-        self._require("audio")
         return self._embeddings(audio=_several(audio), sample_rate=sample_rate)
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
@@ -91,7 +90,6 @@ class Model:
         Raises:
             ValueError: if the model reads no text, or finds none in one of them.
         """
-        self._require("text")
         return self._embeddings(texts=_several(texts))
 
     def similarity(
@@ -185,13 +183,13 @@ class Model:
         Raises:
             ValueError: if nothing is given, or what is given cannot be used.
         """
-        from atbert_jax.predict import as_json
+        from atbert_jax.evaluation.prediction import as_json
 
         given = [] if audio is None else [audio]
         if not given and not text:
             raise ValueError("nothing to predict; give audio, a text or both")
-        texts = [] if given else [text]
-        (answer,) = self._answers(audio=given, texts=texts, text=text, sample_rate=sample_rate)
+        beside, alone = (text, []) if given else ("", [text])
+        (answer,) = self._answers(audio=given, texts=alone, text=beside, sample_rate=sample_rate)
         return as_json(answer)
 
     def evaluate(self, manifest: str | Path, output: str | Path, *, split: str = "test") -> dict:
@@ -210,13 +208,6 @@ class Model:
         data = {"manifest": str(manifest)}
         trained = self.trained
         return evaluate(trained.workdir, split, Path(output), data=data, step=trained.step)
-
-    def _require(self, modality: str) -> None:
-        if modality not in self.modalities:
-            raise ValueError(
-                f"{self.trained.workdir}: this model knows {' and '.join(self.modalities)} alone,"
-                f" not {modality}"
-            )
 
     @functools.cached_property
     def _predictor(self) -> Any:
@@ -240,13 +231,13 @@ class Model:
         """One answer for each recording and each text alone; `text` goes with every recording."""
         from atbert_jax.evaluation.prediction import Predictor
         from atbert_jax.input_pipeline.manifest.records import Record
+        from atbert_jax.objectives.views import AUDIO, TEXT
 
-        if text:
-            self._require("text")
-        for each in texts:
-            if not each.strip():
-                raise ValueError(f"text {each!r} is empty")
         predictor = Predictor(self.trained, choices) if choices else self._predictor
+        if text and (refused := predictor.refusal((AUDIO, TEXT))):
+            raise ValueError(f"text {text!r}: {refused}; leave it out")
+        if text and not predictor.reads(text):
+            raise ValueError(f"text {text!r}: the model reads no word in it")
         with tempfile.TemporaryDirectory() as folder:
             records = [
                 _record(each, text, sample_rate, Path(folder) / f"{number}.wav")

@@ -140,22 +140,6 @@ def read_labels(labels: str) -> list[str]:
     return names
 
 
-def as_json(answer: Answer) -> dict:
-    """What `--json` prints of an answer."""
-    from atbert_jax.evaluation.prediction import has_audio
-
-    row = {"path": str(answer.record.path) if has_audio(answer.record) else None}
-    if answer.record.place is not None:
-        row |= {"place": answer.record.place, "id": answer.record.id}
-    if answer.record.text:
-        row["text"] = answer.record.text
-    if answer.error:
-        return row | {"error": answer.error}
-    if answer.note:
-        row["note"] = answer.note
-    return row | {"duration": answer.duration, **answer.fields}
-
-
 def as_row(answer: Answer) -> list[str]:
     """What the table shows of an answer."""
     from atbert_jax.evaluation.prediction import has_audio
@@ -221,6 +205,7 @@ def drawing(answers: Iterable[Answer], model: Trained, folder: Path) -> Iterator
 
 def show(answers: Iterable[Answer], json_lines: bool) -> list[Answer]:
     """Prints answers as they come (JSON) or as one table, and returns them."""
+    from atbert_jax.evaluation.prediction import as_json
     from atbert_jax.reporting.tables import Table, print_table
 
     answers_seen = []

@@ -108,7 +108,8 @@ def test_tags_by_time(tagger, files):
         (lambda m, _: m.embed_audio(np.array([np.nan]), sample_rate=8), "finite"),
         (lambda m, _: m.embed_audio([]), "list is empty"),
         (lambda m, _: m.embed_audio("nowhere.wav"), "nowhere.wav: "),
-        (lambda m, _: m.embed_text(""), "is empty"),
+        (lambda m, _: m.embed_text("low"), "was trained on audio alone and knows no text"),
+        (lambda m, f: m.tag(f[0], text="low"), "text 'low': .*knows no text; leave it out"),
         (lambda m, _: m.predict(), "nothing to predict"),
         (lambda m, f: m.zero_shot(f[0], ["low", "high"]), "compares no clip with a text"),
         (lambda m, f: m.similarity(f[0], ["low"]), "without 'alignment'"),
@@ -117,6 +118,19 @@ def test_tags_by_time(tagger, files):
 def test_what_cannot_be_answered_is_refused(tagger, files, ask, said):
     with pytest.raises(ValueError, match=said):
         ask(tagger, files)
+
+
+@pytest.mark.parametrize("text", ["", "?!"])
+def test_a_text_without_a_known_word_is_refused(paired, files, text):
+    with pytest.raises(ValueError, match="reads no word in"):
+        paired.embed_text(text)
+    with pytest.raises(ValueError, match="reads no word in"):
+        paired.predict(files[0], text or "?")
+
+
+def test_a_text_is_answered_alone_and_beside_a_file(paired, files):
+    assert paired.predict(text="a low tone").keys() >= {"text", "duration"}
+    assert 0 <= paired.predict(files[0], "a low tone")["match"] <= 1
 
 
 def test_a_model_without_labels_tags_nothing(paired, files):

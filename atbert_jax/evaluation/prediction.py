@@ -60,6 +60,20 @@ def has_audio(record: Record) -> bool:
     return bool(record.path.name)
 
 
+def as_json(answer: Answer) -> dict[str, Any]:
+    """An answer as JSON can hold it, as `predict --json` prints it."""
+    row = {"path": str(answer.record.path) if has_audio(answer.record) else None}
+    if answer.record.place is not None:
+        row |= {"place": answer.record.place, "id": answer.record.id}
+    if answer.record.text:
+        row["text"] = answer.record.text
+    if answer.error:
+        return row | {"error": answer.error}
+    if answer.note:
+        row["note"] = answer.note
+    return row | {"duration": answer.duration, **answer.fields}
+
+
 @dataclasses.dataclass
 class _Open:
     """A record whose chunks are not all computed yet."""

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from atbert_jax import predict
+from atbert_jax.evaluation import prediction
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.objectives.classification import Classification
@@ -99,7 +100,7 @@ def test_an_answer_without_fields_says_why(predictor):
     (answer,) = asked.predict([file])
     assert answer.fields == {}
     assert answer.note == "correct_pair gave no answer to audio alone"
-    assert predict.as_json(answer)["note"] == answer.note
+    assert prediction.as_json(answer)["note"] == answer.note
     assert predict.as_row(answer)[-1] == f"embedding only: {answer.note}"
 
 

@@ -8,8 +8,9 @@ import pytest
 from rich.console import Console
 
 from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
-from atbert_jax.training import checkpoint, loop, run_folder
+from atbert_jax.training import loop, run_folder
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from tests import ear, tiny, tones
 
@@ -56,7 +57,7 @@ def start(model, tmp_path):
     manifest = tones.write_manifest(tmp_path)
     tiny.save_run(tmp_path / "first", tones.make_config(manifest, **(model | RUN)))
 
-    def run(manifest=manifest, **changes) -> tuple[checkpoint.Contract, dict, str]:
+    def run(manifest=manifest, **changes) -> tuple[Contract, dict, str]:
         config = tones.make_config(manifest, **(model | RUN | changes))
         config.init_from = str(tmp_path / "first")
         console = Console(file=io.StringIO(), width=400)

@@ -10,7 +10,7 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from atbert_jax import predict
-from atbert_jax.evaluation import pseudo_labels
+from atbert_jax.evaluation import prediction, pseudo_labels
 from atbert_jax.evaluation.prediction import Answer
 from atbert_jax.input_pipeline.audio import decoding
 from atbert_jax.input_pipeline.audio.decoding import AudioError
@@ -145,7 +145,7 @@ def test_answers_about_a_record_name_it(tmp_path):
     record = read_manifest(write_shard(tmp_path)[1])[0]
     answer = Answer(record, 0.5, {"probabilities": {"x": 1.0}}, np.zeros(1))
     about = {"path": str(tmp_path / NAME), "place": 0, "id": "a/0.mp3"}
-    assert predict.as_json(answer).items() >= about.items()
+    assert prediction.as_json(answer).items() >= about.items()
     assert predict.as_row(answer)[0] == "0.mp3"
     row = pseudo_labels._row(answer, tmp_path)
     (tmp_path / "pseudo.jsonl").write_text(json.dumps(row) + "\n")
