@@ -15,6 +15,7 @@ from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import remat, resnet, taggers, transformer
 from atbert_jax.models.encoded import Encoded, drop, fold, masked_mean, with_first
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.resnet import ResNet
 from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoders, LayerNorm
 from atbert_jax.models.trunk import Batch, Trunk
@@ -71,8 +72,8 @@ class ATBERT(Trunk):
         def table(*shape: int) -> nnx.Param:
             return nnx.Param(TABLE_INITIALIZER(rngs.params(), shape, jnp.float32))
 
-        def linear(inputs: int) -> nnx.Linear:
-            return nnx.Linear(inputs, hidden, dtype=dtype, rngs=rngs)
+        def linear(inputs: int) -> Linear:
+            return Linear(inputs, hidden, dtype=dtype, rngs=rngs)
 
         if config.audio_encoder == "resnet":
             self.remat = False  # as a whole: its blocks are, one by one
@@ -97,7 +98,7 @@ class ATBERT(Trunk):
         self.audio_norm = LayerNorm(hidden, dtype=dtype, rngs=rngs)
 
         self.word_embeddings = nnx.Embed(
-            contract.vocabulary, embedding, embedding_init=TABLE_INITIALIZER, dtype=dtype, rngs=rngs
+            contract.vocabulary, embedding, embedding_init=TABLE_INITIALIZER, rngs=rngs
         )
         self.text_positions = table(tokens, embedding)
         self.text_norm = LayerNorm(embedding, dtype=dtype, rngs=rngs)

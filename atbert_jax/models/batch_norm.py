@@ -141,16 +141,16 @@ def fold(
         bias: (D,).
 
     Returns:
-        Kernel (C, D), of the compute type, and bias (D,) of the normalised product; mean and
-        variance (D,) of the product.
+        Kernel (C, D), not rounded to the compute type yet, and bias (D,) of the normalised product;
+        mean and variance (D,) of the product.
     """
     rows = x.reshape(len(x), -1, x.shape[-1])
     inputs = keep(weight @ rows.astype(jnp.float32).sum(axis=1))
     moments = keep(second_moments(rows, weight)) - jnp.outer(inputs, inputs)
     variance = jnp.maximum((kernel * (moments @ kernel)).sum(axis=0), 0.0)
-    folded = (kernel * (jax.lax.rsqrt(variance + epsilon) * scale)).astype(x.dtype)
+    folded = kernel * (jax.lax.rsqrt(variance + epsilon) * scale)
     # The mean of what the rounded kernel gives.
-    bias = bias - inputs @ folded.astype(jnp.float32)
+    bias = bias - inputs @ folded.astype(x.dtype).astype(jnp.float32)
     return folded, bias, inputs @ kernel, variance
 
 

@@ -38,7 +38,6 @@ class BERT(nnx.Module):
             contract.vocabulary,
             config.hidden,
             embedding_init=TABLE_INITIALIZER,
-            dtype=dtype,
             rngs=rngs,
         )
         shape = (contract.max_tokens, config.hidden)

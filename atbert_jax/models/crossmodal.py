@@ -20,6 +20,7 @@ from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import remat
 from atbert_jax.models.attention import attend, attention_mask
 from atbert_jax.models.bert import BERT
+from atbert_jax.models.convolution import Convolution
 from atbert_jax.models.encoded import Encoded, drop, fold
 from atbert_jax.models.linear import Linear
 from atbert_jax.models.mfcc import mfcc
@@ -159,7 +160,7 @@ class Stack(nnx.Module):
         return Encoded(x, stream.mask)
 
 
-def convolve(conv: nnx.Conv, stream: Encoded) -> Encoded:
+def convolve(conv: Convolution, stream: Encoded) -> Encoded:
     """(B, T, C) to (B, T - 2, d); a state is real if all that it covers is."""
     mask = stream.mask
     parts = [mask[:, i : mask.shape[1] - KERNEL + 1 + i] for i in range(KERNEL)]
@@ -215,9 +216,16 @@ class CrossModal(Trunk):
         def stack(width: int, dropout: float = settings.attention_dropout) -> Stack:
             return Stack(width, config, dropout, rngs=rngs)
 
-        def conv(channels: int) -> nnx.Conv:
-            return nnx.Conv(
-                channels, width, KERNEL, padding="VALID", use_bias=False, dtype=dtype, rngs=rngs
+        def conv(channels: int) -> Convolution:
+            return Convolution(
+                channels,
+                width,
+                (KERNEL,),
+                strides=(1,),
+                padding=[(0, 0)],
+                use_bias=False,
+                dtype=dtype,
+                rngs=rngs,
             )
 
         text_width = config.model.hidden
@@ -237,7 +245,7 @@ class CrossModal(Trunk):
             self.audio_stack = stack(self.n_mfcc)
         else:
             self.hidden = text_width
-            self.pooler = nnx.Linear(text_width, text_width, dtype=dtype, rngs=rngs)
+            self.pooler = Linear(text_width, text_width, dtype=dtype, rngs=rngs)
 
     def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
         """MFCCs (B, S * T, C), of as much of each segment as `samples` (B, S) says."""

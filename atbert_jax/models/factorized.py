@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from atbert_jax import choices
+from atbert_jax.models.linear import Linear
 from atbert_jax.parallel.sharding import axes
 
 EPSILON = 1e-6
@@ -82,14 +83,14 @@ class FactorizedLinear(nnx.Module):
             **axes(None, axis_in, None),
         )
         self.skew = nnx.Param(initial_skew(rngs.params(), (groups, rank, rank), jnp.float32))
-        self.up = nnx.Linear(
+        self.up = Linear(
             rank,
             width_out,
+            None,
+            axis_out,
             # Of a code of length 1, so that outputs start with the size that nnx.Linear gives them.
             kernel_init=nnx.initializers.normal(1.0),
             dtype=dtype,
-            kernel_metadata=axes(None, axis_out),
-            bias_metadata=axes(axis_out),
             rngs=rngs,
         )
 

@@ -14,6 +14,7 @@ from flax import nnx
 from atbert_jax import choices
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.encoded import Encoded, drop, fold, with_mean
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.transformer import Encoder, LayerNorm
 from atbert_jax.models.trunk import AudioTrunk, Batch
 
@@ -56,7 +57,7 @@ class Embeddings(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
-        self.projection = nnx.Linear(features, settings.hidden, dtype=dtype, rngs=rngs)
+        self.projection = Linear(features, settings.hidden, dtype=dtype, rngs=rngs)
         self.norm = LayerNorm(settings.hidden, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(settings.dropout)
 

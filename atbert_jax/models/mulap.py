@@ -17,6 +17,7 @@ from atbert_jax.models import remat, taggers
 from atbert_jax.models.bert import BERT
 from atbert_jax.models.co_attention import CoAttention
 from atbert_jax.models.encoded import Encoded, drop, fold, with_mean
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoder, LayerNorm
 from atbert_jax.models.trunk import Batch, Trunk
 
@@ -78,7 +79,7 @@ class MuLaP(Trunk):
         self.remat = model.remat
         self.audio_cnn = taggers.build(config, model.audio_encoder, contract, rngs=rngs)
         self.audio_input = self.audio_cnn.audio_input
-        self.audio_projection = nnx.Linear(
+        self.audio_projection = Linear(
             self.audio_cnn.features, audio.hidden, dtype=dtype, rngs=rngs
         )
         shape = (contract.segmenting.segments + 1, audio.hidden)
@@ -91,8 +92,8 @@ class MuLaP(Trunk):
             CoAttention(audio, model, settings.width, settings.heads, dtype=dtype, rngs=rngs)
             for _ in self.text_places
         )
-        self.audio_pooler = nnx.Linear(audio.hidden, self.hidden, dtype=dtype, rngs=rngs)
-        self.text_pooler = nnx.Linear(model.hidden, self.hidden, dtype=dtype, rngs=rngs)
+        self.audio_pooler = Linear(audio.hidden, self.hidden, dtype=dtype, rngs=rngs)
+        self.text_pooler = Linear(model.hidden, self.hidden, dtype=dtype, rngs=rngs)
         self.dropout = nnx.Dropout(model.dropout)
 
     @property

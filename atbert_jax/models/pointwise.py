@@ -8,13 +8,13 @@ other position.
 
 import jax
 
-from atbert_jax.models import batch_norm
+from atbert_jax.models import batch_norm, gradients
 from atbert_jax.models.batch_norm import BatchNorm
 from atbert_jax.models.remat import keep
 
 
 def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Maps (N, F, T, C) with a kernel (C, D) to (N, F, T, D)."""
+    """Maps (N, F, T, C) with a float32 kernel (C, D) to (N, F, T, D), of x's type."""
     return jax.lax.platform_dependent(x, kernel, cpu=_product, default=_convolution)
 
 
@@ -48,7 +48,7 @@ def widening(
     weight, epsilon = batch_norm.row_weights(x, mask), norm.epsilon
 
     def apart(x: jax.Array, kernel: jax.Array, scale: jax.Array, bias: jax.Array) -> tuple:
-        y = keep(pointwise(x, kernel.astype(x.dtype)))
+        y = keep(pointwise(x, kernel))
         y, mean, variance = batch_norm.normalize(False, epsilon, y, weight, scale, bias)
         y = y.astype(x.dtype) if residual is None else y.astype(x.dtype) + residual
         return jax.nn.relu(y) if relu else y, mean, variance
@@ -65,10 +65,9 @@ def widening(
 
 
 def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return (x.reshape(-1, x.shape[-1]) @ kernel).reshape(*x.shape[:-1], -1)
+    rows = x.reshape(-1, x.shape[-1])
+    return gradients.product(rows, kernel).reshape(*x.shape[:-1], -1)
 
 
 def _convolution(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        x, kernel[None, None], (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return gradients.convolution(x, kernel[None, None], (1, 1), ((0, 0), (0, 0)))

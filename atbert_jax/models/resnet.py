@@ -10,6 +10,7 @@ from flax import nnx
 
 from atbert_jax import choices
 from atbert_jax.models.batch_norm import BatchNorm
+from atbert_jax.models.convolution import Convolution
 from atbert_jax.models.group_norm import GroupNorm
 from atbert_jax.models.pointwise import pointwise, widening
 from atbert_jax.models.remat import keep, rematerialized
@@ -78,7 +79,7 @@ class ConvNorm(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         self.kernel, self.stride, self.dtype = kernel, stride, dtype
-        self.conv = nnx.Conv(
+        self.conv = Convolution(
             channels_in,
             channels_out,
             kernel,
@@ -114,7 +115,7 @@ class ConvNorm(nnx.Module):
             kernel = self.conv.kernel[0, 0]
             if self.conv.out_features > self.conv.in_features and self.norm.learns(train):
                 return widening(x, kernel, self.norm, mask, relu=relu, residual=residual)
-            x = pointwise(x, kernel.astype(self.dtype))
+            x = pointwise(x, kernel)
         else:
             x = self.conv(x)
         y = self.norm(keep(x), mask, train, relu=relu and residual is None)

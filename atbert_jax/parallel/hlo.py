@@ -145,6 +145,16 @@ class Program:
             for array in _received(x)
         ]
 
+    def rounded_sums(self) -> list[Array]:
+        """What devices add up in bfloat16."""
+        return [
+            array
+            for x in self.instructions
+            if x.kind.removesuffix("-start") in ("all-reduce", "reduce-scatter")
+            for array in _received(x)
+            if array.dtype == "bf16"
+        ]
+
     def copies(self) -> list[Array]:
         """What is copied only to change its layout."""
         return [array for x in self.instructions if x.kind == "copy" for array in x.results]

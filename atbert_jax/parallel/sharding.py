@@ -144,8 +144,9 @@ def gathered(
 ) -> dict:
     """Parameters that are split over `data`, each where all of it is used.
 
-    Kernels and tables travel in the type that the model computes in. Vectors, which it keeps in
-    float32, and `repeated` parameters, whose gradients add up in it, stay as they are.
+    Kernels and tables travel in the type that the model computes in, which rounds them as the model
+    does; their own type comes back, as that of their gradients. Vectors, which the model keeps in
+    float32, and `repeated` parameters, which have `copies`, stay as they are.
 
     Args:
         params: Nested dicts.
@@ -157,9 +158,9 @@ def gathered(
     here, there = traverse_util.flatten_dict(split), traverse_util.flatten_dict(whole)
     found = traverse_util.flatten_dict(params)
     for path, x in found.items():
-        if x.ndim > 1 and here[path] != there[path] and path not in copied:
-            x = x.astype(dtype)
-        found[path] = jax.lax.with_sharding_constraint(x, there[path])
+        travels = x.ndim > 1 and here[path] != there[path] and path not in copied
+        sent = x.astype(dtype) if travels else x
+        found[path] = jax.lax.with_sharding_constraint(sent, there[path]).astype(x.dtype)
     return traverse_util.unflatten_dict(found)
 
 

@@ -158,6 +158,7 @@ def figures(
         "gathered_activation_bytes": sum(
             array.bytes for array in program.gathered() if array.size not in sizes
         ),
+        "rounded_sum_bytes": sum(array.bytes for array in program.rounded_sums()),
         "large_copies": len(copies),
         "large_copy_bytes": sum(copies),
         "collectives": {
@@ -218,6 +219,7 @@ def _cost(found: dict[str, Any]) -> Table:
         ],
         ["convolutions in float32", str(found["float32_convolutions"])],
         ["MiB gathered, not of parameters", f"{found['gathered_activation_bytes'] / mib:,.2f}"],
+        ["MiB added up in bfloat16", f"{found['rounded_sum_bytes'] / mib:,.2f}"],
         ["MiB copied in large copies", f"{found['large_copy_bytes'] / mib:,.1f}"],
     ]
     if "fits" in found:

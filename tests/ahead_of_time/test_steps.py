@@ -81,5 +81,8 @@ def test_a_step_compiles(case):
     assert found["donated_arrays"] == found["state_arrays"]
     assert found["float32_convolutions"] == 0
     assert found["gathered_activation_bytes"] < LARGEST
+    if chips.startswith("v5e") and "--config.sharding.model=2" not in given:
+        # Of parameters, positions alone are added in bfloat16.
+        assert found["rounded_sum_bytes"] < 4096
     if copied is not None:
         assert found["large_copy_bytes"] <= copied * 2**20

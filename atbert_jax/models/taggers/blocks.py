@@ -10,6 +10,8 @@ from flax import nnx
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.batch_norm import BatchNorm
+from atbert_jax.models.convolution import Convolution
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.remat import keep
 
 # The gradient of an array's `max` divides by how often its maximum occurs. XLA may round the array
@@ -105,7 +107,7 @@ class Conv(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         sizes = [size // 2 for size in kernel] if padding is None else padding
-        self.conv = nnx.Conv(
+        self.conv = Convolution(
             channels_in,
             channels_out,
             tuple(kernel),
@@ -186,7 +188,7 @@ class Dense(nnx.Module):
     def __init__(
         self, features_in: int, features_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
     ) -> None:
-        self.linear = nnx.Linear(features_in, features_out, dtype=dtype, rngs=rngs)
+        self.linear = Linear(features_in, features_out, dtype=dtype, rngs=rngs)
         self.norm = BatchNorm(features_out, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:

@@ -6,6 +6,7 @@ import ml_collections
 from flax import nnx
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.taggers.blocks import axis_max
 from atbert_jax.models.taggers.ladder import Ladder, steps
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
@@ -29,8 +30,8 @@ class GRU(nnx.Module):
 
     def __init__(self, features_in: int, hidden: int, *, dtype: jnp.dtype, rngs: nnx.Rngs) -> None:
         self.hidden = hidden
-        self.of_input = nnx.Linear(features_in, 3 * hidden, dtype=dtype, rngs=rngs)
-        self.of_state = nnx.Linear(hidden, 3 * hidden, dtype=dtype, rngs=rngs)
+        self.of_input = Linear(features_in, 3 * hidden, dtype=dtype, rngs=rngs)
+        self.of_state = Linear(hidden, 3 * hidden, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (N, T, C) to the states (N, T, D), from zeros on."""

@@ -10,6 +10,7 @@ from flax import nnx
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.attention import attend, attention_mask, attention_weights
 from atbert_jax.models.encoded import drop, fold
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.taggers.attention_tagger import HEADS, AttentionTagger
 from atbert_jax.models.taggers.blocks import Residual, require_size
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
@@ -35,8 +36,8 @@ class PreNormLayer(nnx.Module):
     ) -> None:
         width = settings.attention
 
-        def linear(width_in: int, width_out: int, bias: bool = True) -> nnx.Linear:
-            return nnx.Linear(width_in, width_out, use_bias=bias, dtype=dtype, rngs=rngs)
+        def linear(width_in: int, width_out: int, bias: bool = True) -> Linear:
+            return Linear(width_in, width_out, use_bias=bias, dtype=dtype, rngs=rngs)
 
         self.attention_norm = LayerNorm(width, epsilon=EPSILON, dtype=dtype, rngs=rngs)
         self.query_key_value = linear(width, 3 * width, bias=False)
@@ -101,7 +102,7 @@ class MusicTransformer(AttentionTagger):
             for n, pool in enumerate(POOLS)
         )
         bands = spectrogram.n_mels // math.prod(frequency for frequency, _ in POOLS)
-        self.projection = nnx.Linear(CHANNELS * bands, width, dtype=dtype, rngs=rngs)
+        self.projection = Linear(CHANNELS * bands, width, dtype=dtype, rngs=rngs)
         self.first_token = nnx.Param(jax.random.normal(rngs.params(), width))
         self.positions = nnx.Param(jax.random.normal(rngs.params(), (1, TOKENS + 1, width)))
         self.layers = nnx.List(

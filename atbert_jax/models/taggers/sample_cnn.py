@@ -12,6 +12,7 @@ import ml_collections
 from flax import nnx
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, global_max, require_samples
 
 # Of each layer. The first has a stride of 3, the last a kernel of 1; those between take maxima.
@@ -35,8 +36,8 @@ class SqueezeExcitation(Residual):
         **sizes: Sequence[int],
     ) -> None:
         super().__init__(channels_in, channels_out, kernel, dtype=dtype, rngs=rngs, **sizes)
-        self.squeeze = nnx.Linear(channels_out, channels_out, dtype=dtype, rngs=rngs)
-        self.excite = nnx.Linear(channels_out, channels_out, dtype=dtype, rngs=rngs)
+        self.squeeze = Linear(channels_out, channels_out, dtype=dtype, rngs=rngs)
+        self.excite = Linear(channels_out, channels_out, dtype=dtype, rngs=rngs)
 
     def branch(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Two convolutions, and a factor of each channel from the mean of all over time."""

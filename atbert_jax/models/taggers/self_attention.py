@@ -7,6 +7,7 @@ import numpy as np
 from flax import nnx
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.taggers.attention_tagger import HEADS, AttentionTagger
 from atbert_jax.models.taggers.blocks import Residual, max_pool
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
@@ -61,7 +62,7 @@ class SelfAttention(AttentionTagger):
             EncoderLayer(sizes, attention_dropout=dropout, dtype=dtype, rngs=rngs)
             for _ in range(LAYERS)
         )
-        self.pooler = nnx.Linear(WIDTH, WIDTH, dtype=dtype, rngs=rngs)
+        self.pooler = Linear(WIDTH, WIDTH, dtype=dtype, rngs=rngs)
 
     def embed(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
         """Maps (N, samples) with mask (N,) to tokens (N, T, 256)."""
