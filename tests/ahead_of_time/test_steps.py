@@ -31,11 +31,12 @@ NARROW = (
     "--config.model.ffn=128",
 )
 # The MiB that may be copied in large copies, chips and config. MusiCNN's windows are copied: their
-# maxima want another order than their convolutions. MuLaP hears with it.
+# maxima want another order than their convolutions. MuLaP hears with it. With FSDP the gradient of
+# the table of words is.
 CASES = {
     "atbert on an H100": (0, "h100", *ATBERT),
     "atbert on TPUs, fsdp and tensor-parallel": (
-        0,
+        8,
         "v5e:2x2",
         *ATBERT,
         "--config.sharding.fsdp=True",
