@@ -2,7 +2,8 @@
 
 Files, folders and manifests are told apart by what they are. `--text` goes with every file, and
 stands alone where there is none. `--labels` asks which of these labels each file is, though the
-model was not trained on them. The exit code is 1 if a file could not be read.
+model was not trained on them. The exit code is 1 if a file could not be read, or
+a row of a manifest has nothing that the model knows.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from absl import flags
 
 from atbert_jax import command
 from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.input_pipeline.text.visible import visible
 
 if TYPE_CHECKING:  # the model and JAX are loaded when they are needed, after the flags are checked
     from atbert_jax.evaluation.prediction import Answer, Predictor
@@ -178,7 +180,6 @@ def drawing(answers: Iterable[Answer], model: Trained, folder: Path) -> Iterator
         ValueError: if the model tells no labels.
     """
     from atbert_jax.evaluation import contribution, taggram
-    from atbert_jax.evaluation.prediction import has_audio
 
     contract = model.contract
     if contract.labels.task not in ("single_label", "multi_label"):
@@ -191,7 +192,7 @@ def drawing(answers: Iterable[Answer], model: Trained, folder: Path) -> Iterator
     seen = Counter()
     for answer in answers:
         record = answer.record
-        if not answer.error and has_audio(record):
+        if answer.duration is not None:  # it was heard
             name = Path(record.name).stem
             seen[name] += 1
             stem = folder / (name + (f"-{seen[name]}" if seen[name] > 1 else ""))
@@ -244,7 +245,7 @@ def main(arguments: list[str]) -> None:
             answers = drawing(answers, model, Path(TAGGRAM.value))
         answers = show(answers, JSON.value)
         good = [answer for answer in answers if not answer.error]
-        unread = f"{len(answers) - len(good)} of {len(answers)} files could not be read"
+        unread = f"{len(answers) - len(good)} of {len(answers)} files and texts have no answer"
         if not good:
             command.fail(unread, 1)
         if file:
@@ -268,7 +269,7 @@ def _embeddings(path: str | None) -> Iterator[IO[bytes] | None]:
 
 
 def require_known(predictor: Predictor, text: str, wanted: Sequence[Record]) -> None:
-    """Refuses to ask a model about what it does not know; warns of texts of manifests.
+    """Refuses to ask a model about nothing that it knows; counts what it has no answer to.
 
     Args:
         predictor: Of the model.
@@ -281,21 +282,29 @@ def require_known(predictor: Predictor, text: str, wanted: Sequence[Record]) -> 
     from atbert_jax.evaluation.prediction import has_audio
     from atbert_jax.objectives.views import AUDIO, TEXT
 
+    logger = logging.getLogger(__name__)
     heard = next((record for record in wanted if has_audio(record)), None)
     if text:
         if refused := predictor.refusal((AUDIO, TEXT) if heard else (TEXT,)):
-            raise ValueError(f"--text={text!r}: {refused}; leave --text out")
+            deaf = heard and predictor.refusal((AUDIO,))
+            way_out = "name no files" if deaf else "leave --text out"
+            raise ValueError(f"--text={text!r}: {refused}; {way_out}")
         if not predictor.reads(text):
             raise ValueError(f"--text={text!r}: the model reads no word in it; write it otherwise")
-    if not heard:
         return
-    refused = predictor.refusal((AUDIO,))
-    if refused and predictor.refusal((AUDIO, TEXT)):
-        raise ValueError(f"{heard.path}: {refused}; ask about a --text alone")
+    unknown = [(record, why) for record in wanted if (why := predictor.unknown(record))]
+    if unknown:
+        record, why = unknown[0]
+        if len(unknown) == len(wanted):
+            raise ValueError(f"{record.path if has_audio(record) else record.id}: {why}")
+        logger.warning(
+            "%d of %d records get no answer: %s", len(unknown), len(wanted), visible(why)
+        )
     texts = sum(bool(record.text) for record in wanted)
-    if not text and texts and (refused := predictor.refusal((AUDIO, TEXT))):
-        message = "%s; %d texts of the manifest are left out"
-        logging.getLogger(__name__).warning(message, refused, texts)
+    if not texts:
+        return
+    if heard and not predictor.refusal((AUDIO,)) and (why := predictor.refusal((AUDIO, TEXT))):
+        logger.warning("%s; %d texts of the manifest are left out", why, texts)
 
 
 if __name__ == "__main__":

@@ -183,7 +183,7 @@ class Predictor:
             answer = _Open(record)
             open_answers.append(answer)
             try:
-                answer.error = self._unknown(record)
+                answer.error = self.unknown(record)
                 for row in () if answer.error else self._rows(answer):
                     pending.append(row)
                     answer.waiting += 1
@@ -196,7 +196,7 @@ class Predictor:
         self._flush(pending)
         yield from self._finished(open_answers)
 
-    def _unknown(self, record: Record) -> str:
+    def unknown(self, record: Record) -> str:
         """Why the model has nothing to say of a record, or ''."""
         if has_audio(record) and not self.refusal((AUDIO,)):
             return ""

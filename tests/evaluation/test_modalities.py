@@ -85,6 +85,24 @@ def test_an_audio_tagger_does_not_answer_a_text_and_says_that_it_leaves_one_out(
     assert "knows no text; 1 texts of the manifest are left out" in caplog.text
 
 
+def test_a_text_model_answers_the_rows_of_a_manifest_that_have_a_text(predictor, caplog):
+    asked, file = predictor(views("text"))
+    with_text = Record("1", file.path, text="a high tone")
+    wanted = [file, with_text, Record("2", file.path, text="?!")]
+    predict.require_known(asked, "", wanted)
+    assert "2 of 3 records get no answer: " in caplog.text
+    assert "was trained on text alone and knows no audio" in caplog.text
+    alone, answered, wordless = asked.predict(wanted)
+    assert alone.error.endswith("was trained on text alone and knows no audio")
+    assert set(answered.fields["probabilities"]) == {"high", "low"}
+    assert answered.duration is None
+    assert wordless.error == "the model reads no word in '?!'"
+    with pytest.raises(ValueError, match=r"test0\.wav: .*was trained on text alone and knows no"):
+        predict.require_known(asked, "", [file, file])
+    with pytest.raises(ValueError, match=r"--text='a tone': .* no audio; name no files"):
+        predict.require_known(asked, "a tone", [file])
+
+
 def test_a_text_without_a_known_word_is_not_answered(predictor):
     asked, _ = predictor(views("audio_text", "audio", "text"))
     for text in ("?!", "", "犬猫"):
