@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
 from atbert_jax.input_pipeline import contract as contracts
+from atbert_jax.input_pipeline.text import wordpiece
 from atbert_jax.parallel import distributed, stopping
 from atbert_jax.parallel.sharding import placed
 from atbert_jax.training import sameness
@@ -21,7 +22,12 @@ T = TypeVar("T")
 
 CONFIG = "config.json"
 # Each checkpoint has copies of these, for the day that they are damaged.
-COPIED = (CONFIG, contracts.FILE)
+COPIED = (
+    CONFIG,
+    contracts.FILE,
+    f"{contracts.TOKENIZER}/{wordpiece.TOKENIZER_FILE}",
+    f"{contracts.TOKENIZER}/{wordpiece.SETTINGS_FILE}",
+)
 FOLDER = "checkpoints"
 METRIC = "best_metric"
 
@@ -264,12 +270,13 @@ class Checkpoints:
             _cause(error),
         )
 
-    def copies(self, name: str) -> Iterator[tuple[int, str]]:
-        """The latest step, and what was in one of the files `COPIED` then; and of those before."""
+    def copies(self, *names: str) -> Iterator[tuple[int, dict[str, str]]]:
+        """The latest step, and the files `COPIED` that have these names; and of those before."""
         for step in sorted(self.by_metric, reverse=True):
             with contextlib.suppress(DamagedError):
-                if text := self._metadata(step)[1]["files"].get(name):
-                    yield step, text
+                files = self._metadata(step)[1]["files"]
+                if all(files.get(name) for name in names):
+                    yield step, {name: files[name] for name in names}
 
     def close(self) -> None:
         """Waits until everything is on disk.

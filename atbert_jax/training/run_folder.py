@@ -11,6 +11,8 @@
 import contextlib
 import json
 import logging
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from atbert_jax.input_pipeline import contract as contracts
 from atbert_jax.input_pipeline.contract import REMEDY, TOKENIZER, Contract, ContractError
 from atbert_jax.input_pipeline.text import tokenization, whole_file
 from atbert_jax.training import run_config
-from atbert_jax.training.checkpoint import CONFIG, FOLDER, CheckpointError, Checkpoints
+from atbert_jax.training.checkpoint import CONFIG, COPIED, FOLDER, CheckpointError, Checkpoints
 
 # Where a fine-tuning run keeps its twin that was trained from scratch.
 SCRATCH = "scratch"
@@ -56,36 +58,52 @@ def load_config(workdir: Path) -> ml_collections.ConfigDict:
     try:
         return run_config.of_json(whole_file.read_json(path, REMEDY), str(path), REMEDY)
     except whole_file.DamagedFileError as error:
-        return run_config.of_json(_copy(workdir, CONFIG, error), str(path), REMEDY)
+        return run_config.of_json(_json_copy(workdir, CONFIG, error), str(path), REMEDY)
 
 
-def _copy(workdir: Path, name: str, error: Exception) -> dict[str, Any]:
-    """What the latest checkpoint has kept of a damaged file.
+def _copies(workdir: Path, names: Sequence[str], error: Exception) -> tuple[int, dict[str, str]]:
+    """The latest checkpoint that has kept damaged files, and what it has, by name.
 
     Raises:
-        CheckpointError: if there is no copy; it says what `error` does.
+        CheckpointError: if there are no copies; it says what `error` does.
     """
     if (workdir / FOLDER).is_dir():
         with contextlib.closing(Checkpoints(workdir)) as checkpoints:
-            for step, text in checkpoints.copies(name):
+            for step, files in checkpoints.copies(*names):
                 logging.getLogger(__name__).warning("%s; the copy of checkpoint %d", error, step)
-                return whole_file.parse_json(text, f"{workdir}: checkpoint {step}", REMEDY)
+                return step, files
     raise CheckpointError(str(error)) from error
 
 
+def _json_copy(workdir: Path, name: str, error: Exception) -> dict[str, Any]:
+    step, files = _copies(workdir, [name], error)
+    return whole_file.parse_json(files[name], f"{workdir}: checkpoint {step}", REMEDY)
+
+
+def _load_tokenizer(workdir: Path) -> Any:
+    try:
+        return tokenization.load_tokenizer(workdir / TOKENIZER)
+    except (ValueError, FileNotFoundError) as error:
+        names = [name for name in COPIED if name.startswith(TOKENIZER)]
+        _, files = _copies(workdir, names, error)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            whole_file.write(Path(folder) / name, text)
+        return tokenization.load_tokenizer(Path(folder) / TOKENIZER)
+
+
 def load_preprocessing(workdir: Path) -> tuple[Contract, Any]:
-    """Contract and tokenizer of a run; of a damaged contract, the latest checkpoint's copy.
+    """Contract and tokenizer of a run; where one is damaged, the latest checkpoint's copy.
 
     Raises:
-        CheckpointError: if the contract is damaged and has no copy.
-        ValueError: if the tokenizer is damaged.
+        CheckpointError: if one is damaged and has no copy.
     """
     try:
         contract = Contract.load(workdir)
     except ContractError as error:
-        values = _copy(workdir, contracts.FILE, error)
+        values = _json_copy(workdir, contracts.FILE, error)
         contract = Contract.of_json(values, str(workdir / contracts.FILE))
-    tokenizer = tokenization.load_tokenizer(workdir / TOKENIZER)
+    tokenizer = _load_tokenizer(workdir)
     if len(tokenizer) != contract.vocabulary:
         raise CheckpointError(
             f"{workdir / TOKENIZER} has {len(tokenizer)} tokens, {workdir / contracts.FILE} says"

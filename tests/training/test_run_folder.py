@@ -108,7 +108,30 @@ def test_a_kill_while_files_are_written_leaves_each_whole(run, monkeypatch, mome
     assert all(torn[name] in (old[name], new[name]) for name in old)
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_a_damaged_tokenizer_comes_from_the_latest_checkpoint(tmp_path, caplog, name, left):
+    """As a kill or a full disk may leave it; saving the run again mends it."""
+    words = ["slow piano", "fast drums", "a quiet song", "loud guitars and drums"]
+    model = tokenization.train_sentencepiece(words, tmp_path / "s.model", 60)
+    tokenizer, run = tokenization.load_tokenizer(model), tmp_path / "run"
+    contract = tiny.make_contract(vocabulary=len(tokenizer))
+    run_folder.save_run(run, tiny.make_config(), contract, tokenizer)
+    with contextlib.closing(Checkpoints(run)) as checkpoints:
+        checkpoints.save(make_state(3), 0.5)
+    file = run / TOKENIZER / name
+    whole = file.read_bytes()
+    file.write_bytes(whole[: int(left * len(whole))])
+    config, contract, mended = run_folder.load_run(run)
+    assert mended(words)["input_ids"] == tokenizer(words)["input_ids"]
+    assert f"{run / TOKENIZER}: no tokenizer can be read" in caplog.text
+    assert "the copy of checkpoint 3" in caplog.text
+    run_folder.save_run(run, config, contract, mended)
+    assert file.read_bytes() == whole
+
+
 def test_a_damaged_tokenizer_is_named(run):
+    shutil.rmtree(run / checkpoint.FOLDER)
     data, rng, found = (run / TOKENIZER / "tokenizer.json").read_bytes(), random.Random(0), []
     for _ in range(200):
         mutant = bytearray(data)
