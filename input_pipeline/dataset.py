@@ -19,11 +19,10 @@ from atbert_jax.input_pipeline.manifest.config_splits import (
     drawn,
     merged,
     read_splits,
-    without_copies,
 )
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
 from atbert_jax.input_pipeline.manifest.records import Record
-from atbert_jax.input_pipeline.preparing import band_statistics
+from atbert_jax.input_pipeline.preparing import band_statistics, copies
 from atbert_jax.input_pipeline.text import tokenization
 
 # The defaults of `config.data`.
@@ -54,8 +53,8 @@ DEFAULTS = {
     "val_fraction": 0.1,  # drawn from train where the manifest has no such split
     "test_fraction": 0.1,  # drawn where the manifest has no splits at all
     "stratify": True,  # what is drawn has its share of each label
-    # Records of train whose audio is in val or test, byte for byte: 'keep' them, with a
-    # warning, or 'drop' them.
+    # Records of train whose audio is in val or test, byte for byte or sample for sample: 'keep'
+    # them, with a warning, or 'drop' them.
     "copies": "keep",
     "hold_out": "",  # 'column=value': those records, all of them, are the test split
     "samples_per_label": 0,  # few-shot: train on so many records of each label; 0: on all
@@ -239,7 +238,7 @@ def load(
         sources.ManifestError: if the manifest, a split or the labels are not as they should be.
     """
     parts, paths = read_splits(config.data)
-    parts = without_copies(parts, config.data)
+    parts = copies.without(parts, config.data)
     if contract is None:
         sources.require(merged(parts), "train")
     labels, tasks = labelling.find(config.data, contract, merged(parts), paths, renew=renew_labels)

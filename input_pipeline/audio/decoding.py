@@ -1,9 +1,11 @@
 """Record -> waveform: decode the needed part, mix to mono, resample."""
 
 import contextlib
+import hashlib
 import io
 import math
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,6 +177,37 @@ def file_sample_rate(path: Path, place: int | None = None) -> int | None:
         return None
     with _open(path, place) as file:
         return file.samplerate
+
+
+def sound_length(path: Path) -> tuple[int, int]:
+    """Sample rate and number of frames, as the header says it; of a `.npy` the rate is 0.
+
+    Raises:
+        AudioError: if the file is missing or not audio.
+    """
+    if path.suffix.lower() == ".npy":
+        return 0, len(open_npy(path))
+    with _open(path, None) as file:
+        return file.samplerate, file.frames
+
+
+def sound_digest(path: Path, seconds: float = math.inf) -> bytes:
+    """A number of the samples of a file, or of its beginning: the same for the same sound.
+
+    What is stored in another lossless format has the same one, and an mp3 with other tags.
+
+    Raises:
+        AudioError: if the file is missing or not audio.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    if path.suffix.lower() == ".npy":
+        samples = open_npy(path)
+        digest.update(np.ascontiguousarray(samples[: int(min(seconds, 1) * len(samples))]))
+        return digest.digest()
+    with _open(path, None) as file:
+        for block in _blocks(file, round(min(seconds * file.samplerate, sys.maxsize))):
+            digest.update(block)
+    return digest.digest()
 
 
 def _count(source: str, file: soundfile.SoundFile | Joined) -> int:

@@ -5,15 +5,12 @@ from collections.abc import Sequence
 
 import ml_collections
 
-from atbert_jax.input_pipeline.manifest import copies, few_shot
+from atbert_jax.input_pipeline.manifest import few_shot
 from atbert_jax.input_pipeline.manifest import records as sources
 from atbert_jax.input_pipeline.manifest.places import from_home
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.manifest.tasks import named, of_config
 from atbert_jax.input_pipeline.text.visible import visible
-
-# What becomes of records of train whose audio is in val or test.
-KEEP, DROP = "keep", "drop"
 
 
 def read_splits(data: ml_collections.ConfigDict) -> tuple[dict[str, list[list[Record]]], list[str]]:
@@ -90,44 +87,6 @@ def _warn_of_others(path: str, records: Sequence[Record], data: ml_collections.C
             len(records),
             visible(", ".join(f"{name} {count}" for name, count in found.most_common(10))),
         )
-
-
-def without_copies(
-    parts: dict[str, list[list[Record]]], data: ml_collections.ConfigDict
-) -> dict[str, list[list[Record]]]:
-    """The records of each split and manifest; what is heard in train and measured on is said.
-
-    Raises:
-        sources.ManifestError: if the config says neither to keep nor to drop copies.
-    """
-    wish = data.get("copies", KEEP)
-    if wish not in (KEEP, DROP):
-        raise sources.ManifestError(f"config.data.copies={wish!r}; use '{KEEP}' or '{DROP}'")
-    dropped: set[int] = set()
-    for name, pairs in copies.find(merged(parts)).items():
-        again = {id(record) for _, train in pairs for record in train}
-        if again:
-            record, (first, *_) = pairs[0]
-            done = "they are left out of train"
-            if wish == KEEP:
-                done = (
-                    "what is measured there is too good; drop them with --config.data.copies=drop"
-                )
-            logging.getLogger(__name__).warning(
-                "the audio of %d records of %s is in train, too, in %d records, as that of %s is"
-                " that of %s: %s",
-                len(pairs),
-                name,
-                len(again),
-                visible(record.id),
-                visible(first.id),
-                done,
-            )
-        dropped |= again
-    if wish == KEEP or not dropped:
-        return parts
-    train = [[record for record in part if id(record) not in dropped] for part in parts["train"]]
-    return parts | {"train": train}
 
 
 def merged(parts: dict[str, list[list[Record]]]) -> dict[str, list[Record]]:
