@@ -28,5 +28,5 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
     config.train.steps = STEPS
     config.train.evaluate_every = STEPS // 2
     config.train.keep_latest = 1
-    config.optimizer.warmup_steps = 50
+    config.optimizer.warmup_steps = 0.2
     return config

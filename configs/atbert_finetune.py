@@ -55,7 +55,7 @@ def get_config(given: str = "", default: str = "base") -> ml_collections.ConfigD
     config.augmentation.time_masks = 1
     config.train.steps = 3000
     config.train.evaluate_every = 250
-    config.optimizer.warmup_steps = 200
+    config.optimizer.warmup_steps = 1 / 15
     if protocol:
         config.optimizer.learning_rate = NEW_RATE
         config.update_from_flattened_dict(protocol_fields(config.model.depths)[protocol])

@@ -45,7 +45,7 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
     learn(config)
     if size:
         config.train.update({"steps": 300, "batch_size": 16, "evaluate_every": 60})
-        config.optimizer.warmup_steps = 60
+        config.optimizer.warmup_steps = 0.2
     elif view == "text":
         fine_tune(config)
     elif view == "audio_text":
@@ -83,7 +83,7 @@ def learn(config: ml_collections.ConfigDict) -> None:
             "b2": 0.999,
             "learning_rate": 1e-3,
             "clip_norm": 0.8,
-            "warmup_steps": 130,
+            "warmup_steps": 0.1,
         }
     )
 

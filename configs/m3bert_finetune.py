@@ -29,7 +29,7 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
     config.classification.views = ("audio",)
     config.classification.pooling = "mean"
     config.train.update({"steps": 3000, "batch_size": 32, "evaluate_every": 250})
-    config.optimizer.update({"learning_rate": 1e-4, "warmup_steps": 200})
+    config.optimizer.update({"learning_rate": 1e-4, "warmup_steps": 1 / 15})
     if trunk:
         config.optimizer.frozen = (r"^model/(?!layer_weights)",)
         config.optimizer.learning_rate = 4e-3

@@ -29,11 +29,11 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
     config.optimizer.update(
         {"learning_rate": 4e-4, "schedule": "linear", "b2": 0.999, "weight_decay": 0.01}
     )
-    config.optimizer.warmup_steps = 35_000  # 7 %
+    config.optimizer.warmup_steps = 0.07
     if size == "tiny":
         config.segmenting.seconds = 10.0
         config.train.update({"steps": 1000, "batch_size": 16, "evaluate_every": 200})
-        config.optimizer.update({"learning_rate": 1e-3, "warmup_steps": 70})
+        config.optimizer.learning_rate = 1e-3
     return config
 
 

@@ -52,7 +52,7 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
     config.correct_pair.update({"inputs": "summary", "head": "linear"})
     config.optimizer.clip_norm = 0.0
     config.optimizer.schedule = "linear"
-    config.optimizer.warmup_steps = config.train.steps // 10
+    config.optimizer.warmup_steps = 0.1
     return config
 
 

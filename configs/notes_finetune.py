@@ -18,6 +18,7 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
     config.evaluation.best_metric = "classification/audio/accuracy"
     config.augmentation.pitch_semitones = 4.0
     config.train.steps = 1200
+    config.optimizer.warmup_steps = 1 / 12
     config.train.evaluate_every = 150
     config.optimizer.weight_decay = 0.05
     return config

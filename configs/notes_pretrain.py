@@ -39,4 +39,4 @@ def set_up_notes(config: ml_collections.ConfigDict) -> None:
     config.train.steps = 900
     config.train.batch_size = 32
     config.optimizer.learning_rate = 1e-3
-    config.optimizer.warmup_steps = 100
+    config.optimizer.warmup_steps = 1 / 9

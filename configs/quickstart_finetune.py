@@ -12,5 +12,6 @@ def get_config() -> ml_collections.ConfigDict:
     config.classification.views = ("audio",)
     config.evaluation.best_metric = "classification/loss"
     config.train.steps = 300
+    config.optimizer.warmup_steps = 1 / 6
     config.train.evaluate_every = 100
     return config

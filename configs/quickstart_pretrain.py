@@ -28,4 +28,4 @@ def set_up_music(config: ml_collections.ConfigDict) -> None:
     config.train.batch_size = 32
     config.train.log_every = 20
     config.optimizer.learning_rate = 1e-3
-    config.optimizer.warmup_steps = 50
+    config.optimizer.warmup_steps = 1 / 16

@@ -39,4 +39,4 @@ def set_up_words(config: ml_collections.ConfigDict) -> None:
     config.segmenting.seconds = 0.25
     config.train.batch_size = 32
     config.optimizer.learning_rate = 1e-3
-    config.optimizer.warmup_steps = 50
+    config.optimizer.warmup_steps = 1 / 16

@@ -32,5 +32,5 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
     config.train.steps = STEPS.get(name, 400)
     config.train.evaluate_every = 80
     config.optimizer.learning_rate = RATES.get(name, 1e-3)
-    config.optimizer.warmup_steps = 20
+    config.optimizer.warmup_steps = 20 / config.train.steps
     return config

@@ -45,7 +45,7 @@ def modern(config: ml_collections.ConfigDict) -> None:
             "weight_decay": 0.05,
             "clip_norm": 1.0,
             "schedule": "cosine",
-            "warmup_steps": config.train.steps // 20,
+            "warmup_steps": 0.05,
         }
     )
     config.train.batch_size = 32

@@ -65,8 +65,8 @@ def train(
 
         # What it reads.
         mesh = inputs.make_mesh(config)
-        updates, reloads = optimizer.build(config.optimizer, steps), optimizer.reloads(config)
         preprocessing = starting.preprocessing(config, workdir, preprocessing)
+        updates, reloads = optimizer.build(config.optimizer, steps), optimizer.reloads(config)
         dataset = inputs.load(config, workdir, console, preprocessing)
         readiness.require_measurable(config, dataset, console)
         batches, size = inputs.make_batches(config, dataset, workdir), config.train.batch_size

@@ -22,7 +22,7 @@ DEFAULTS = {
     "weight_decay": 1e-2,
     "clip_norm": 1.0,  # of the global gradient; 0 is off
     "schedule": "cosine",  # after the warm-up; or 'linear', 'constant', 'steps'
-    "warmup_steps": 500,
+    "warmup_steps": 0.05,  # a share of the run, or from 1 up as many steps
     "switch_at": (),  # shares of the run, where its next phase begins
     "switch_rates": (),  # learning rate of each phase but the first, for 'steps'
     "reload_best": False,  # each phase begins with the weights of the best checkpoint
@@ -72,6 +72,27 @@ def reloads(config: ml_collections.ConfigDict) -> list[int]:
     return found
 
 
+def warmup(config: ml_collections.ConfigDict, steps: int) -> int:
+    """Number of the steps in which the rate rises, 0 if it does not.
+
+    Args:
+        config: `config.optimizer`; `warmup_steps` below 1 is a share of the run.
+        steps: Of the whole run.
+
+    Raises:
+        ValueError: if the run would end before, or it is a number of steps that is not whole.
+    """
+    given = config.warmup_steps
+    if given < 1:
+        return min(round(given * steps), steps - 1)
+    if given >= steps or given % 1:
+        raise ValueError(
+            f"config.optimizer.warmup_steps={given:g} must be a whole number of steps, less than"
+            f" config.train.steps={steps}, or below 1 a share of them, such as 0.05"
+        )
+    return int(given)
+
+
 def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
     """Learning rate by step: linear warm-up, then constant, in steps, or falling to 0.
 
@@ -85,12 +106,8 @@ def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
         ValueError: if the schedule is unknown, the warm-up is longer than the run, or there is not
             one rate for each switch.
     """
-    rate, warmup = config.learning_rate, config.warmup_steps
-    if warmup >= steps:
-        raise ValueError(
-            f"config.optimizer.warmup_steps={warmup} must be less than config.train.steps={steps}"
-        )
-    rest = steps - warmup
+    rate, rising = config.learning_rate, warmup(config, steps)
+    rest = steps - rising
     after = {
         "cosine": lambda: optax.cosine_decay_schedule(rate, rest),
         "linear": lambda: optax.linear_schedule(rate, 0.0, rest),
@@ -99,20 +116,21 @@ def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
     }
     choices.require("config.optimizer.schedule", config.schedule, after)
     return optax.join_schedules(
-        [optax.linear_schedule(0.0, rate, warmup), after[config.schedule]()], [warmup]
+        [optax.linear_schedule(0.0, rate, rising), after[config.schedule]()], [rising]
     )
 
 
 def _stairs(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
     """The rates by the number of steps behind the warm-up."""
     at, rates = switches(config, steps), tuple(config.switch_rates)
-    if len(at) != len(rates) or min(at, default=steps) < config.warmup_steps:
+    rising = warmup(config, steps)
+    if len(at) != len(rates) or min(at, default=steps) < rising:
         raise ValueError(
             f"config.optimizer.switch_rates={rates} needs one rate for each of switch_at="
-            f"{tuple(config.switch_at)}, and these behind the warm-up of {config.warmup_steps}"
+            f"{tuple(config.switch_at)}, and these behind the warm-up of {rising}"
         )
     flat = [optax.constant_schedule(rate) for rate in (config.learning_rate, *rates)]
-    return optax.join_schedules(flat, [step - config.warmup_steps for step in at])
+    return optax.join_schedules(flat, [step - rising for step in at])
 
 
 def decayed(params: dict) -> dict:

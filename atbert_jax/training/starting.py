@@ -1,5 +1,6 @@
 """How a run starts: it goes on where it was, or from other weights, or from scratch."""
 
+import logging
 from pathlib import Path
 
 import jax
@@ -29,13 +30,18 @@ def require_same(
 ) -> None:
     """Refuses to go on with a run under another config.
 
-    Splits of a run that were not stratified stay as they were drawn, and `new` says so then.
+    What earlier versions of the presets had stays as the run began, and `new` says so then: splits
+    that were not stratified, and a number of steps to warm up instead of a share of the run.
 
     Raises:
         CheckpointError: naming the fields that differ.
     """
     if "data" in old and not old.data.get("stratify", False):
         new.data.stratify = False
+    if old.optimizer.warmup_steps >= 1 and 0 < new.optimizer.warmup_steps < 1:
+        new.optimizer.warmup_steps = old.optimizer.warmup_steps
+        message = "%s: the warm-up stays at the %g steps that the run began with"
+        logging.getLogger(__name__).warning(message, workdir, old.optimizer.warmup_steps)
     differ = sameness.changes(sameness.fields(old), sameness.fields(new), CHANGEABLE)
     if differ:
         raise CheckpointError(

@@ -107,9 +107,24 @@ def test_a_reload_needs_a_checkpoint_before_it():
     assert optimizer.reloads(config) == [5]
 
 
-def test_a_warm_up_as_long_as_the_run_is_refused():
-    with pytest.raises(ValueError, match=r"warmup_steps=100 must be less than config.train.steps"):
-        optimizer.schedule(make_config(warmup_steps=100), STEPS)
+@pytest.mark.parametrize("given", [100, 1.5])
+def test_a_warm_up_as_long_as_the_run_or_of_no_whole_steps_is_refused(given):
+    message = rf"warmup_steps={given:g} must be a whole number of steps, less than config.train.st"
+    with pytest.raises(ValueError, match=message):
+        optimizer.schedule(make_config(warmup_steps=given), STEPS)
+
+
+@pytest.mark.parametrize(
+    ("given", "steps", "expected"),
+    [(0.05, 10_000, 500), (1 / 15, 3000, 200), (0.05, 1, 0), (0.9, 2, 1), (1, 50, 1), (0, 50, 0)],
+)
+def test_a_warm_up_is_a_share_of_the_run_or_so_many_steps(given, steps, expected):
+    config = make_config(warmup_steps=given, schedule="constant")
+    assert optimizer.warmup(config, steps) == expected
+    rate = optimizer.schedule(config, steps)
+    assert float(rate(expected)) == pytest.approx(RATE)
+    if expected:
+        assert float(rate(expected - 1)) == pytest.approx(RATE * (expected - 1) / expected)
 
 
 @pytest.mark.parametrize(
