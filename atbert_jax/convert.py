@@ -18,6 +18,9 @@ Training starts from them with `--config.init.text=FOLDER` and `--config.init.au
   say which network it is, and whose labels it tells. FOLDER becomes that of a run, which `predict`,
   `evaluate` and `--config.init_from=FOLDER` take.
 
+* `yamnet` is YAMNet's file of TensorFlow Lite, which takes TensorFlow to read. The names of its
+  sounds are in `yamnet_class_map.csv` beside it, or `--labels=FILE`. FOLDER is that of a run, too.
+
 With `--to_pytorch` SOURCE is the folder of a training run, and FOLDER gets `model.safetensors` with
 PyTorch's names and a `config.json`: an ALBERT that `AlbertModel.from_pretrained` loads, or a BERT
 for `BertModel`, a ResNet for torchvision's model with a 9x9 stem (see
@@ -28,7 +31,7 @@ from pathlib import Path
 
 from absl import flags
 
-from atbert_jax import command
+from atbert_jax import choices, command
 
 STEM = flags.DEFINE_enum("stem", "adapt", ["adapt", "random"], "What becomes of a ResNet's stem.")
 MODEL = flags.DEFINE_string("model", None, "Which network a tagger is, as 'musicnn'.")
@@ -40,22 +43,25 @@ STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it; by default th
 
 def main(arguments: list[str]) -> None:
     """Converts what the arguments say."""
-    families = ("albert", "bert", "resnet", "tagger")
+    families = ("albert", "bert", "resnet", "tagger", "yamnet")
     if len(arguments) != 3 or arguments[0] not in families:
         raise ValueError(
             "give a family, a source and a new folder: atbert convert albert SOURCE FOLDER, or"
-            " bert, resnet or tagger in the place of albert"
+            " bert, resnet, tagger or yamnet in the place of albert"
         )
     from atbert_jax.conversion import convert_folder
 
     family, source, folder = arguments
+    labels = Path(LABELS.value) if LABELS.value else None
     if TO_PYTORCH.value:
+        choices.require("family for --to_pytorch", family, families[:-1])
         convert_folder.to_pytorch(family, Path(source), Path(folder), step=STEP.value)
     elif family == "tagger":
-        labels = Path(LABELS.value) if LABELS.value else None
         convert_folder.tagger_from_pytorch(
             source, Path(folder), model=MODEL.value, dataset=DATASET.value, labels=labels
         )
+    elif family == "yamnet":
+        convert_folder.yamnet_from_tflite(Path(source), Path(folder), labels=labels)
     else:
         convert_folder.from_pytorch(family, source, Path(folder), stem=STEM.value)
 

@@ -4,7 +4,9 @@ atbert train --config tagger:musicnn,mtat --workdir runs/musicnn \
     --config.data.manifest=tracks.csv
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import ml_collections
 
@@ -21,6 +23,8 @@ class Published(NamedTuple):
         rate: Sample rate, in Hz.
         dropout: Before the output.
         within: Dropout inside of an attention model, and of its attention weights.
+        hop: Seconds from one chunk of a clip to the next; 0 is the length of the input.
+        hears: Fields of `config.spectrogram` that are others than the taggers' usual ones.
     """
 
     samples: int
@@ -28,8 +32,12 @@ class Published(NamedTuple):
     rate: int = 16_000
     dropout: float = 0.5
     within: tuple[float, float] = (0.1, 0.0)
+    hop: float = 0.0
+    hears: Mapping[str, Any] = MappingProxyType({})
 
 
+# As TensorFlow's model garden has it: magnitudes, of 25 ms every 10 ms.
+YAMNET = {"hop_length": 160, "f_min": 125.0, "f_max": 7500.0, "power": 1.0, "log_floor": 1e-3}
 # Won et al. (2020), table 1; for the Music Tagging Transformer Won et al. (2021).
 PUBLISHED = {
     "fcn": Published(464_000),
@@ -42,6 +50,7 @@ PUBLISHED = {
     "harmonic_cnn": Published(80_000, 128),
     "self_attention": Published(240_000, 128, within=(0.4, 0.5)),
     "music_transformer": Published(220_500, 128, 22_050, 0.0),
+    "yamnet": Published(15_600, 64, dropout=0.0, hop=0.48, hears=YAMNET),
 }
 # Frames are as long as 32 ms at 16 kHz and 46 ms at 22.05 kHz: FFT by rate; half of it is the hop.
 N_FFT = {16_000: 512, 22_050: 1024}
@@ -82,7 +91,7 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
 
 
 def hear(config: ml_collections.ConfigDict, published: Published) -> None:
-    """Sets length and front end: HTK bands in decibels, that the network normalises itself."""
+    """Sets length and front end, as HTK bands in decibels, which the network normalises itself."""
     n_fft = N_FFT[published.rate]
     config.spectrogram.update(
         {
@@ -93,6 +102,8 @@ def hear(config: ml_collections.ConfigDict, published: Published) -> None:
             "mel_scale": "htk",
             "log_floor": 1e-10,
         }
+        | dict(published.hears)
     )
-    config.segmenting.update({"segments": 1, "seconds": published.samples / published.rate})
+    seconds = published.samples / published.rate
+    config.segmenting.update({"segments": 1, "seconds": seconds, "hop": published.hop})
     config.normalization = "none"

@@ -22,8 +22,12 @@ LAYERS = (
     {"atbert_jax"},  # the verbs
 )
 RANKS = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}
-# What reads with tf.data, and TFDS' own data sets.
-TENSORFLOW = ("atbert_jax.input_pipeline.batching.", "atbert_jax.input_pipeline.corpora.tfds")
+# What reads with tf.data, TFDS' own data sets, and TensorFlow Lite's own files.
+TENSORFLOW = (
+    "atbert_jax.input_pipeline.batching.",
+    "atbert_jax.input_pipeline.corpora.tfds",
+    "atbert_jax.weights.tflite_file",
+)
 
 
 def name_of(file: Path) -> str:

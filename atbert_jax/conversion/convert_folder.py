@@ -1,6 +1,7 @@
 """A conversion from end to end: read, apply the rules, write, and show what became of it all."""
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -8,8 +9,8 @@ import ml_collections
 from rich.console import Console
 
 from atbert_jax.configs import tagger as tagger_config
-from atbert_jax.conversion import published_tagger
-from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.conversion import published_tagger, published_yamnet
+from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.input_pipeline.dataset import make_contract
 from atbert_jax.input_pipeline.labelling import read_names
 from atbert_jax.input_pipeline.progress import Terminal
@@ -17,7 +18,14 @@ from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.reporting.tables import print_table
 from atbert_jax.training import checkpoint, optimizer, run_folder, trained
 from atbert_jax.training.state import define, fresh
-from atbert_jax.weights import albert_rules, bert_rules, engine, files, resnet_rules
+from atbert_jax.weights import (
+    albert_rules,
+    bert_rules,
+    engine,
+    files,
+    resnet_rules,
+    tflite_file,
+)
 
 FAMILIES = {
     module.FAMILY: module for module in (albert_rules, bert_rules, resnet_rules, published_tagger)
@@ -88,7 +96,9 @@ def tagger_from_pytorch(
     config = published_tagger.published_config(model, dataset, read_names(labels) if labels else ())
     config.init.audio = source  # so that reports say where it comes from
     with files.creating(folder) as draft:
-        found, conversion = _write_tagger(source, draft, config)
+        found = files.read_pytorch(source)
+        published_tagger.take_width(config, found)
+        conversion = _write_tagger(found, draft, config, published_tagger.from_pytorch)
     print_table(conversion.table(f"{model} from {found.path}"), console)
     given = f"{model},{dataset}" if dataset else model
     published = tagger_config.get_config(given).tagger.attention
@@ -102,19 +112,48 @@ def tagger_from_pytorch(
     )
 
 
-def _write_tagger(
-    source: str, folder: Path, config: ml_collections.ConfigDict
-) -> tuple[files.Source, engine.Conversion]:
-    """Writes a run with the weights of a tagger; of another width than the config's, it sets that.
+def yamnet_from_tflite(
+    source: Path, folder: Path, *, labels: Path | None = None, console: Console | None = None
+) -> None:
+    """Writes YAMNet's weights as the folder of a run before its first step.
 
-    Returns:
-        What was read, and what became of it.
+    Args:
+        source: The `.tflite` file.
+        folder: New.
+        labels: The class map, a CSV with the names under `display_name`, or a file with one on each
+            line; None is `yamnet_class_map.csv` beside the source.
+        console: Where to talk.
+
+    Raises:
+        ValueError: if the source is no such file with as many labels, or the folder is there
+            already.
+        OSError: if there is no such source, or no class map.
     """
-    found, tokenizer = files.read_pytorch(source), tokenization.tokenizer_without_text()
-    published_tagger.take_width(config, found)
+    console = console or Terminal(width=TABLE_WIDTH)
+    config = published_yamnet.published_config(source, labels)
+    with files.creating(folder) as draft:
+        found = files.Source(source, tflite_file.read(source), {})
+        conversion = _write_tagger(found, draft, config, published_yamnet.from_tflite)
+    print_table(conversion.table(f"yamnet from {source}"), console)
+    console.print(
+        f"use it with `atbert predict --checkpoint {folder} FILE`, train with"
+        f" --config tagger:yamnet --config.init_from={folder}",
+        highlight=False,
+        markup=False,
+    )
+
+
+def _write_tagger(
+    found: files.Source,
+    folder: Path,
+    config: ml_collections.ConfigDict,
+    convert: Callable[[files.Source, ml_collections.ConfigDict, Contract], engine.Conversion],
+) -> engine.Conversion:
+    """Writes a run with the weights of a tagger, and returns what became of what was read."""
+    tokenizer = tokenization.tokenizer_without_text()
     tags = Labels(config.data.task, tuple(config.data.labels))
     contract = make_contract(config, tokenizer, tags)
-    conversion = published_tagger.from_pytorch(found, config, contract)
+    conversion = convert(found, config, contract)
     _, *shapes = define(config, contract)
     params, statistics = jax.tree_util.tree_map_with_path(
         lambda path, _: jax.numpy.asarray(conversion.arrays[engine.name_of(path[1:])]), shapes
@@ -124,7 +163,7 @@ def _write_tagger(
     with contextlib.closing(checkpoint.Checkpoints(folder)) as checkpoints:
         # It has not been measured, but is the best there is.
         checkpoints.save(fresh(params, statistics, steps), 0.0)
-    return found, conversion
+    return conversion
 
 
 def to_pytorch(

@@ -84,6 +84,38 @@ def from_pytorch(
             f"{where} tells {count} tags, but the data set has {tags}; give the --dataset that it"
             " was trained on, or its --labels"
         )
+    require_sizes(
+        where,
+        arrays,
+        config,
+        contract,
+        f"no {name} as published for this data set",
+        "give the --dataset that it was trained on",
+    )
+    return Conversion(arrays, {}, taken, unused, {})
+
+
+def require_sizes(
+    where: str,
+    arrays: engine.Arrays,
+    config: ml_collections.ConfigDict,
+    contract: Contract,
+    what: str,
+    remedy: str,
+) -> None:
+    """Checks that arrays have the sizes that the config's model has.
+
+    Args:
+        where: The source, for messages.
+        arrays: By our names, all of the model's.
+        config: Of the model.
+        contract: With its labels.
+        what: The source is if not.
+        remedy: And what to do then.
+
+    Raises:
+        ValueError: if not.
+    """
     _, *trees = define(config, contract)
     wrong = [
         f"{path} {arrays[path].shape} instead of {like.shape}"
@@ -91,11 +123,7 @@ def from_pytorch(
         if arrays[path].shape != like.shape
     ]
     if wrong:
-        raise ValueError(
-            f"{where} is no {name} as published for this data set: {engine.listed(wrong)}; give"
-            " the --dataset that it was trained on"
-        )
-    return Conversion(arrays, {}, taken, unused, {})
+        raise ValueError(f"{where} is {what}: {engine.listed(wrong)}; {remedy}")
 
 
 def _require_network(where: str, arrays: engine.Arrays, name: str) -> None:

@@ -17,6 +17,7 @@ from atbert_jax.models.taggers.musicnn import MusiCNN
 from atbert_jax.models.taggers.sample_cnn import SECNN, SampleCNN
 from atbert_jax.models.taggers.self_attention import SelfAttention
 from atbert_jax.models.taggers.short_chunk import ShortChunk, ShortChunkRes
+from atbert_jax.models.taggers.yamnet import YAMNet
 
 NETWORKS = {
     "fcn": FCN,
@@ -29,6 +30,7 @@ NETWORKS = {
     "harmonic_cnn": HarmonicCNN,
     "self_attention": SelfAttention,
     "music_transformer": MusicTransformer,
+    "yamnet": YAMNet,
 }
 
 
