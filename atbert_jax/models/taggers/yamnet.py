@@ -6,6 +6,7 @@ import ml_collections
 from flax import nnx
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.models.linear import Linear
 from atbert_jax.models.taggers.blocks import require_samples
 from atbert_jax.models.taggers.tagger_frontend import Constant, spec_augment
 
@@ -105,7 +106,7 @@ class Separable(nnx.Module):
         self, channels_in: int, channels_out: int, stride: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
     ) -> None:
         self.depthwise = Depthwise(channels_in, stride, dtype=dtype, rngs=rngs)
-        self.pointwise = nnx.Linear(channels_in, channels_out, dtype=dtype, rngs=rngs)
+        self.pointwise = Linear(channels_in, channels_out, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps (N, F, T, C) to (N, F', T', D)."""
