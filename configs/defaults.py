@@ -15,21 +15,31 @@ from atbert_jax.input_pipeline.audio.music_features import MusicFeatures
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.input_pipeline.batching.augmentation import Augmentation
-from atbert_jax.input_pipeline.contract import Normalization
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models import MODELS
 from atbert_jax.objectives import OBJECTIVES
 from atbert_jax.parallel import sharding
 from atbert_jax.training import converted, loop, optimizer, transfer, validation
 
-SIZES = ("depths", "width", "hidden", "heads", "layers", "ffn", "embedding")
+# Beside what the parts declare: the whole, and the sizes of a model, which presets change.
+DEFAULTS = {
+    "seed": 0,  # of initial values, the order of records, dropout and what splits draw
+    "normalization": "dataset",  # of log-mels: by the training data's bands; or 'clip', 'none'
+    "model": {
+        "depths": (3, 4, 6, 3),  # blocks in each stage of the ResNet
+        "width": 64,  # channels in the blocks of its first stage; each next one has twice as many
+        "hidden": 768,  # width of the encoder's states
+        "heads": 12,  # of its attention; they divide the width
+        "layers": 12,  # of the encoder
+        "ffn": 3072,  # inner width of its feed-forward blocks
+        "embedding": 128,  # width of ATBERT's word embeddings
+    },
+}
+BASE = DEFAULTS["model"]
 PRESETS = {
-    name: dict(zip(SIZES, sizes, strict=True))
-    for name, sizes in {
-        "tiny": ((1, 1, 1, 1), 16, 128, 4, 2, 256, 64),
-        "small": ((2, 2, 2, 2), 32, 256, 4, 6, 1024, 128),
-        "base": ((3, 4, 6, 3), 64, 768, 12, 12, 3072, 128),
-    }.items()
+    "tiny": dict(zip(BASE, ((1, 1, 1, 1), 16, 128, 4, 2, 256, 64), strict=True)),
+    "small": dict(zip(BASE, ((2, 2, 2, 2), 32, 256, 4, 6, 1024, 128), strict=True)),
+    "base": BASE,
 }
 
 
@@ -43,7 +53,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
         ValueError: if there is no such preset.
     """
     choices.require("preset", preset, PRESETS)
-    config = ml_collections.ConfigDict({"seed": 0})
+    config = ml_collections.ConfigDict(DEFAULTS)
 
     for model in dict.fromkeys(MODELS.values()):
         config.update(dict(model.defaults))
@@ -63,7 +73,6 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config.spectrogram = dataclasses.asdict(Spectrogram())
     config.features = dataclasses.asdict(MusicFeatures())  # of data.input='frames'
     config.segmenting = dataclasses.asdict(Segmenting())
-    config.normalization = Normalization().kind
     config.text = tokenization.DEFAULTS
     config.augmentation = dataclasses.asdict(Augmentation())
 

@@ -35,7 +35,7 @@ DEFAULTS = {
     "root": "",  # folder that paths are relative to; empty: the manifest's own
     "allow_outside": False,  # allow paths that lead out of it
     "mixture": (),  # weight of each manifest; empty: by their sizes
-    "text_column": "text",
+    "text_column": "text",  # captions, lyrics, transcripts; a record may lack it
     "label_column": "",  # empty: `labels` or `label`
     "label_separator": "|",  # between the labels of a cell
     "target_columns": (),  # numbers to predict, for task 'regression'
@@ -45,11 +45,11 @@ DEFAULTS = {
     # Several tasks instead, by name: kind (one of these), columns of the manifest, and
     # names of the labels or empty; a record may lack the labels of any.
     "tasks": {},
-    "split_column": "split",
-    "group_column": "group",
-    "train_split": "train",
-    "val_split": "val",
-    "test_split": "test",
+    "split_column": "split",  # names the split of each record
+    "group_column": "group",  # records that share it, as songs of an artist, go into one split
+    "train_split": "train",  # name of the training split in that column
+    "val_split": "val",  # that of validation
+    "test_split": "test",  # that of the final measurement
     "val_fraction": 0.1,  # drawn from train where the manifest has no such split
     "test_fraction": 0.1,  # drawn where the manifest has no splits at all
     "stratify": True,  # what is drawn has its share of each label

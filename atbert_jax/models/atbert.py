@@ -26,6 +26,7 @@ ROLES = {"early": ("joint",), "mid": ("audio", "text", "joint"), "late": ("audio
 # The defaults of `config.model`, of which other models take what they share.
 DEFAULTS = {
     "model": {
+        # The trunk: or 'mulap', 'm3bert', 'crossmodal', or a tagger, such as 'musicnn'.
         "name": "atbert",
         "fusion": "mid",  # or 'early', 'late'
         "audio_encoder": "resnet",  # or a tagger, such as 'musicnn', with its front end

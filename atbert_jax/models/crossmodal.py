@@ -35,17 +35,17 @@ DEFAULTS = {
     "crossmodal": {
         "modalities": ("audio", "text"),  # or one of them
         "width": 64,  # of both streams
-        "heads": 8,
+        "heads": 8,  # of each attention; they divide the width
         "layers": 4,  # of each of four stacks, or of one on audio alone
-        "n_mfcc": 40,
+        "n_mfcc": 40,  # coefficients of a frame
         "top_db": 80.0,  # range of the bands that MFCCs are made of
         "merge": "average",  # of a stream's states over time; or 'last'
         # Attention hides what comes later, across streams too, as published.
         "causal": False,
-        "embedding_dropout": 0.2,
-        "attention_dropout": 0.2,
+        "embedding_dropout": 0.2,  # of BERT's last states, and of what goes into each stack
+        "attention_dropout": 0.2,  # of the weights of all other attentions
         "audio_attention_dropout": 0.0,  # where audio listens to text
-        "relu_dropout": 0.1,
+        "relu_dropout": 0.1,  # within the feed-forward blocks
         "dropout": 0.1,  # of what is added to the residuals
     }
 }

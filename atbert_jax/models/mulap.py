@@ -25,11 +25,15 @@ FUSIONS = {"mul": jnp.multiply, "sum": jnp.add}
 # As it was published; `config.model` has the sizes of its text stream.
 DEFAULTS = {
     "mulap": {
-        "audio": {"hidden": 256, "heads": 8, "layers": 6, "ffn": 1024},
-        "co_attention": True,
-        # Before which layers of the two streams co-attentions stand.
-        "text_places": (4, 5),
-        "audio_places": (0, 1),
+        "audio": {
+            "hidden": 256,  # width of the audio stream
+            "heads": 8,  # of its attention
+            "layers": 6,  # of its encoder
+            "ffn": 1024,  # inner width of its feed-forward blocks
+        },
+        "co_attention": True,  # without, the streams meet in their summaries alone
+        "text_places": (4, 5),  # layers of the text stream that a co-attention stands before
+        "audio_places": (0, 1),  # those of the audio stream, as many
         "width": 1024,  # of the co-attentions and of the summary
         "heads": 8,  # of the co-attentions
         "fusion": "mul",  # of the streams' summaries; or 'sum'

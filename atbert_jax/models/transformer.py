@@ -34,8 +34,8 @@ DEFAULTS = {
     "rank": 128,  # of factorized maps
     "rotation": "exp",  # of factorized maps; or 'cayley'
     "activation": "gelu_tanh",  # of the feed-forward blocks; or 'gelu'
-    "dropout": 0.1,
-    "scan_layers": False,
+    "dropout": 0.1,  # behind each attention and feed-forward block, and of embeddings
+    "scan_layers": False,  # loop over the layers: deep encoders compile sooner, and run slower
     # Keep products and convolutions alone for the backward pass, and compute the rest
     # again: for what does not fit into memory.
     "remat": False,

@@ -40,13 +40,13 @@ CHOICES = {
     "pooling": ("summary", "mean"),
 }
 DEFAULTS = {
-    "views": ("audio_text", "audio", "text"),
+    "views": ("audio_text", "audio", "text"),  # what one head classifies: both, or one alone
     "head": "mlp",  # two layers; or 'linear', or 'residual'
     "hidden": 0,  # width of 'mlp' between the two; 0: half of the trunk's
     "activation": "tanh",  # of 'mlp' between them; or 'relu'
     "pooling": "summary",  # or 'mean' over the sequence
-    "dropout": 0.1,
-    "label_smoothing": 0.0,
+    "dropout": 0.1,  # before the output
+    "label_smoothing": 0.0,  # share of each target that all labels get
     "mixup": 0.0,  # alpha of the Beta distribution; 0: off
 }
 

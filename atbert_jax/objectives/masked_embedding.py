@@ -21,7 +21,7 @@ from atbert_jax.reporting.tables import Table
 
 STREAMS = (AUDIO, TEXT)
 DEFAULTS = {
-    "streams": ("audio", "text"),
+    "streams": ("audio", "text"),  # whose embeddings are masked
     "rate": 0.15,  # of the positions, that are masked
     # Or 'cans_dissimilar', 'current_minibatch', 'current_sequence'.
     "negatives": "cans_similar",

@@ -19,12 +19,12 @@ from atbert_jax.training.writers import Writer
 
 # The defaults of `config.train`.
 DEFAULTS = {
-    "steps": 10_000,
+    "steps": 10_000,  # updates in the whole run
     "batch_size": 64,  # global
     "accumulate": 1,  # micro-batches that a batch is computed in
-    "log_every": 50,
+    "log_every": 50,  # steps from one line of metrics to the next
     "evaluate_every": 500,  # steps between validations, each followed by a checkpoint
-    "keep_latest": 2,
+    "keep_latest": 2,  # checkpoints, beside the best one
     "modality_dropout": 0.0,  # share of the rows that lose their clip or their text
     "max_nonfinite": 20,  # steps in a row without a finite loss that end the run
 }

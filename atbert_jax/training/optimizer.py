@@ -13,13 +13,13 @@ from atbert_jax.training.freezing import TRUNK
 # The defaults of `config.optimizer`.
 DEFAULTS = {
     "name": "adamw",  # or 'amsgrad', 'adam', 'sgd', 'adam_sgd' (SGD from the first switch)
-    "learning_rate": 1e-4,
+    "learning_rate": 1e-4,  # at its peak, behind the warm-up
     "trunk_rate": 1.0,  # factor of it for the trunk, all that is named `model/...`
     # Regular expressions on the names of parameters that stay as they are (--describe).
     "frozen": (),
-    "b1": 0.9,
-    "b2": 0.98,
-    "weight_decay": 1e-2,
+    "b1": 0.9,  # decay of the mean of gradients; the momentum of 'sgd'
+    "b2": 0.98,  # decay of the mean of their squares
+    "weight_decay": 1e-2,  # of kernels and tables, each step by this times the rate
     "clip_norm": 1.0,  # of the global gradient; 0 is off
     "schedule": "cosine",  # after the warm-up; or 'linear', 'constant', 'steps'
     "warmup_steps": 0.05,  # a share of the run, or from 1 up as many steps

@@ -37,7 +37,7 @@ Outputs = Mapping[str, np.ndarray]
 
 # The defaults of `config.evaluation`.
 DEFAULTS = {
-    "batch_size": 64,
+    "batch_size": 64,  # of validation and evaluation, global
     "aggregate": "mean",  # chunks into tracks; or 'max', 'vote'
     "rerank": 32,  # candidates of a search that the pair head puts in order; 0: none
     "best_metric": "loss",  # a validation metric's name; the lowest loss, else the highest

@@ -35,7 +35,7 @@ DEFAULTS = {
     # File, folder or hub name; empty: that of init.text, or one trained on the manifest.
     "tokenizer": "",
     "vocabulary": 8000,  # of a tokenizer that is trained here
-    "max_tokens": 32,
+    "max_tokens": 32,  # longer texts are cut, [CLS] and [SEP] included
 }
 
 

@@ -17,12 +17,12 @@ DEFAULTS = {
         # Inside of the attention models, and of their weights; published for
         # self_attention are 0.4 and 0.5.
         "dropout": 0.1,
-        "attention_dropout": 0.0,
+        "attention_dropout": 0.0,  # of the weights
         # SpecAugment within the model, which has its own front end.
         "frequency_masks": 0,
         "frequency_mask_size": 0.1,  # largest share of the bands under one mask
-        "time_masks": 0,
-        "time_mask_size": 0.1,
+        "time_masks": 0,  # how many in a segment
+        "time_mask_size": 0.1,  # largest share of the frames under one mask
         "top_db": 0.0,  # how far below its loudest band a segment reaches; 0: no limit
         "pooled": False,  # MusiCNN without its dense layer, as MuLaP hears with it
     }
