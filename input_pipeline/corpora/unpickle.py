@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import pickle
 import re
 import sys
@@ -22,6 +23,7 @@ import numpy as np
 import soundfile
 
 from atbert_jax.input_pipeline.manifest.places import from_home
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.input_pipeline.text.visible import visible
 
 # What the columns of the table are called there, and in the manifest.
@@ -282,10 +284,11 @@ def convert(
     for name, samples in zip(names, table[AUDIO], strict=True):
         dtype = samples.dtype.newbyteorder("=")
         soundfile.write(folder / name, samples.astype(dtype), rate, SUBTYPES[dtype])
-    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", *rows])
-        writer.writerows(zip(names, *rows.values(), strict=True))
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["path", *rows])
+    writer.writerows(zip(names, *rows.values(), strict=True))
+    whole_file.write(folder / "manifest.csv", table.getvalue())
     return len(names)
 
 
