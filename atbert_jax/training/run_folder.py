@@ -70,7 +70,8 @@ def _copies(workdir: Path, names: Sequence[str], error: Exception) -> tuple[int,
     if (workdir / FOLDER).is_dir():
         with contextlib.closing(Checkpoints(workdir)) as checkpoints:
             for step, files in checkpoints.copies(*names):
-                logging.getLogger(__name__).warning("%s; the copy of checkpoint %d", error, step)
+                message = "%s; until then the copy of checkpoint %d is used"
+                logging.getLogger(__name__).warning(message, error, step)
                 return step, files
     raise CheckpointError(str(error)) from error
 
