@@ -1,8 +1,9 @@
 """The same audio in two splits: what a model has heard in training is no test of it.
 
 Copies have the same bytes, or the same samples, as a WAV that is a FLAC elsewhere, or an mp3 with
-other tags. Files of different size, or length, are none, which costs a look at each file and its
-header; of those of one size a few places are read, and only where these agree all.
+other tags; of what takes ffmpeg to read the bytes alone are compared. Files of different size, or
+length, are none, which costs a look at each file and its header; of those of one size a few places
+are read, and only where these agree all.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import ml_collections
 
-from atbert_jax.input_pipeline.audio import decoding
+from atbert_jax.input_pipeline.audio import decoding, formats
 from atbert_jax.input_pipeline.audio.errors import AudioError
 from atbert_jax.input_pipeline.manifest.config_splits import merged
 from atbert_jax.input_pipeline.manifest.records import ManifestError, Record
@@ -189,8 +190,9 @@ def _digests(shard: Path) -> list[str]:
 
 def _length(file: Path) -> tuple[int, int] | None:
     try:
-        return decoding.sound_length(file)
-    except AudioError:  # training says so
+        # What takes ffmpeg would be decoded whole to be measured.
+        return None if formats.foreign(file) else decoding.sound_length(file)
+    except (AudioError, OSError):  # training says so
         return None
 
 
