@@ -256,7 +256,9 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     """
     try:
         opened = parquet.ParquetFile(file)
-        _require_size(file, opened.metadata.num_columns, 0)
+        about = opened.metadata
+        parts = (about.row_group(part).total_byte_size for part in range(about.num_row_groups))
+        _require_size(file, about.num_columns, sum(parts))
         batches, size = [], 0
         for batch in opened.iter_batches(BATCH):
             batch.validate(full=True)

@@ -319,6 +319,17 @@ def test_tables_that_unpack_to_more_than_a_limit(tmp_path, monkeypatch):
     assert message.startswith(": holds more than 16 MiB, unpacked; write several")
 
 
+def test_tables_that_say_they_unpack_to_more_than_a_limit_are_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_formats, "LARGEST", 2**24)
+    monkeypatch.setattr(parquet.ParquetFile, "iter_batches", lambda *_: pytest.fail("unpacked"))
+    path = tmp_path / "t.parquet"
+    texts = [chr(97 + number) * 2**20 for number in range(20)]
+    table = pyarrow.table({"path": [f"{n}.wav" for n in range(20)], "text": texts})
+    parquet.write_table(table, path, compression="gzip")
+    assert path.stat().st_size < 2**17
+    assert refusal(path, path.read_bytes()).startswith(": holds more than 16 MiB, unpacked")
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_tables_of_too_many_columns(tmp_path, suffix):
     path, names = tmp_path / f"t{suffix}", ["path", *(f"c{n}" for n in range(10_000))]
