@@ -19,6 +19,7 @@ from atbert_jax.parallel import sharding, topology
 from atbert_jax.parallel.hlo import Program
 from atbert_jax.reporting.tables import Table, print_table
 from atbert_jax.training import checkpoint, optimizer, run_folder
+from atbert_jax.training.room import peak
 from atbert_jax.training.state import define, lay_out
 from atbert_jax.training.step import make_train_step
 from atbert_jax.weights import engine
@@ -151,7 +152,7 @@ def figures(
         "bytes": program.bytes_moved(),
         "argument_bytes": memory.argument_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
-        "peak_bytes": _peak(memory),
+        "peak_bytes": peak(memory),
         "state_arrays": len(jax.tree.leaves(layout.state)),
         "donated_arrays": program.donated(),
         "float32_convolutions": len(program.float32_convolutions()),
@@ -176,13 +177,6 @@ def figures(
             "seconds_of_memory": found["bytes"] / chip.bandwidth,
         }
     return found
-
-
-def _peak(memory: Any) -> int:
-    """Arguments, results that do not overwrite them, intermediate values and the program."""
-    results = memory.output_size_in_bytes - memory.alias_size_in_bytes
-    held = memory.argument_size_in_bytes + results + memory.generated_code_size_in_bytes
-    return held + memory.temp_size_in_bytes
 
 
 def _parameters(config: ml_collections.ConfigDict, contract: Contract, mesh: Mesh) -> Table:

@@ -8,9 +8,19 @@ from typing import NoReturn
 import ml_collections
 from rich.console import Console
 
+from atbert_jax.input_pipeline.audio.allocation import give_back_freed_memory
 from atbert_jax.input_pipeline.progress import Meter, Terminal
 from atbert_jax.parallel import distributed, sharding
-from atbert_jax.training import inputs, lock, optimizer, readiness, run_folder, run_log, starting
+from atbert_jax.training import (
+    inputs,
+    lock,
+    optimizer,
+    readiness,
+    room,
+    run_folder,
+    run_log,
+    starting,
+)
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.profiling import Trace
 from atbert_jax.training.state import TrainState, initialize, lay_out
@@ -70,6 +80,9 @@ def train(
         dataset = inputs.load(config, workdir, console, preprocessing)
         readiness.require_measurable(config, dataset, console)
         batches, size = inputs.make_batches(config, dataset, workdir), config.train.batch_size
+        lengths = batches.seconds("train")
+        if preprocessing != workdir:
+            readiness.note_lengths(dataset.contract, lengths, preprocessing)
         read = functools.partial(batches.train, "train", size, rows=sharding.rows(mesh, size))
 
         # What it changes.
@@ -82,6 +95,12 @@ def train(
         stack.callback(checkpoints.close)
         state, pending = starting.start(state, checkpoints, config, dataset, console)
         done = int(state.step)
+        if done < steps:
+            first = next(read(done))
+            console.print("compiling the training step", highlight=False)
+            # With what `step` is called with, which finds the program then.
+            compiled = step.func.lower(*step.args, state, sharding.put(first, mesh)).compile()
+            room.require(config, compiled, batches.remembered_bytes("train", lengths))
         # After everything that can refuse a config, so that a corrected one is not another run.
         if first_process:
             run_folder.save_run(workdir, config, dataset.contract, dataset.tokenizer)
@@ -95,10 +114,11 @@ def train(
         validate = run_log.make_validation(config, definition, mesh, where, batches, writer)
         if padding := batches.padding("train", size):
             console.print(padding, highlight=False)
-        stream = read(done)
         if not done:
-            run_log.introduce(writer, config, next(read(0)), dataset.contract)
+            run_log.introduce(writer, config, first, dataset.contract)
             validate(state)
+        give_back_freed_memory()  # of the compiler
+        stream = read(done)
         meter = stack.enter_context(Meter("training", steps, "steps", done=done, console=console))
         log = run_log.StepLog(config, workdir, batches, writer, meter, pending)
 

@@ -1,4 +1,4 @@
-"""What is checked before the first step: settings in their ranges, and labels to learn and measure.
+"""What is checked before the first step: settings in their ranges, lengths of clips, and labels.
 
 A run that measures nothing looks like one that does: a validation without labels has loss 0, which
 would even choose the checkpoint.
@@ -6,13 +6,14 @@ would even choose the checkpoint.
 
 import logging
 import math
+from pathlib import Path
 
 import ml_collections
 import numpy as np
 from rich.console import Console
 
 from atbert_jax import objectives
-from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.input_pipeline.dataset import Dataset, Split
 from atbert_jax.input_pipeline.text.visible import visible
 from atbert_jax.reporting.tables import Table, print_table
@@ -100,6 +101,35 @@ def require_measurable(
             " empty, so that val is drawn from train"
         )
     logging.getLogger(__name__).warning("%s", problem)
+
+
+def note_lengths(contract: Contract, seconds: np.ndarray, source: Path | None) -> None:
+    """Warns where most of what the model would hear is the silence behind short clips.
+
+    Args:
+        contract: Of the run.
+        seconds: Lengths of clips of the training split; 0 where one cannot be read.
+        source: The run whose preprocessing this one has; None where the config says it.
+    """
+    segmenting, seconds = contract.segmenting, seconds[seconds > 0]
+    spaced = segmenting.layout == "spaced"
+    heard = segmenting.seconds if spaced else segmenting.length
+    if not len(seconds) or np.median(seconds) >= heard / 2:
+        return
+    long = float(np.percentile(seconds, 90))
+    count = segmenting.segments
+    if not spaced:
+        count = min(count, max(4, math.ceil(long / segmenting.seconds)))
+    length = min(segmenting.seconds, round(long if spaced else long / count, 2))
+    logging.getLogger(__name__).warning(
+        "half of the clips of train last %.2g s or less, and the model hears %g s of each, the rest"
+        " of it silence: %s",
+        np.median(seconds),
+        heard,
+        f"start from a run that hears less than {source}"
+        if source
+        else f"set config.segmenting.segments={count} and config.segmenting.seconds={length:g}",
+    )
 
 
 def _known(labels: Labels, split: Split) -> np.ndarray:

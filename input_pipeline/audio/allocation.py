@@ -18,3 +18,13 @@ def keep_freed_memory() -> None:
     mallopt(mmap_max, 0)
     mallopt(trim_threshold, 2**31 - 1)
     mallopt(top_pad, 2**28)
+
+
+def give_back_freed_memory() -> None:
+    """Gives the system what is free now, for once.
+
+    A compiler leaves much of it behind, in pieces that are too small for a step's arrays.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

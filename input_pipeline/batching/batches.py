@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from atbert_jax.input_pipeline.audio.decoding import AudioError
-from atbert_jax.input_pipeline.audio.reader import Reader
+from atbert_jax.input_pipeline.audio.reader import WHOLE_SECONDS, Reader
 from atbert_jax.input_pipeline.batching.bad_records import BadRecords
 from atbert_jax.input_pipeline.batching.bucketing import Buckets, durations, longest
 from atbert_jax.input_pipeline.batching.examples import LOG_MEL, Examples
@@ -62,7 +62,7 @@ class Batches:
         self.dataset, self.bad_records = dataset, bad_records
         self.examples = Examples(config, dataset.contract, bad_records, any_length=any_length)
         self.reader = self.examples.reader
-        self.seed = config.seed
+        self.seed, self.budget = config.seed, config.data.memory_mb * 2**20
         self.threads = config.data.threads or os.cpu_count() or 1
         self.window = config.data.get("bucketing", 0)  # not in configs of before there was any
         if self.window < 0:
@@ -118,6 +118,25 @@ class Batches:
         else:
             places = tf.data.Dataset.range(start_step * count, np.iinfo(np.int64).max).map(place)
         return _batches(self._examples(places, records, count, augment=True), self.reader, records)
+
+    def seconds(self, split: str) -> np.ndarray:
+        """Lengths of up to 2000 records of a split, evenly taken; 0 where they cannot be read."""
+        records = self.dataset.split(split).records
+        part = records[:: -(-len(records) // MEASURED_CLIPS)]
+        return durations(part, self.reader, self.threads)
+
+    def remembered_bytes(self, split: str, seconds: np.ndarray) -> int:
+        """Bytes that are remembered of a split at last, which is the budget at most.
+
+        Args:
+            split: 'train', 'val' or 'test'.
+            seconds: Lengths of some of its records, from `seconds`.
+        """
+        features = self.dataset.contract.features
+        rate = self.reader.sample_rate * (features.size if features else 1)
+        kept = seconds if features else seconds[seconds <= WHOLE_SECONDS]
+        count = len(self.dataset.split(split).records) / len(seconds)
+        return int(min(4 * rate * count * kept.sum(), self.budget))
 
     def padding(self, split: str, batch_size: int) -> str:
         """How much of the batches of training is padding, for people; '' without buckets."""

@@ -2,13 +2,18 @@
 
 import io
 import math
+import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.console import Console
 
 from atbert_jax.configs import defaults
 from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.training import loop, readiness
+from tests import tiny
 
 
 def ready(config, folder) -> str:
@@ -142,3 +147,28 @@ def test_what_is_not_learned_does_not_matter(config_of, tmp_path):
     rows = ("a.wav,x,train", "b.wav,x,train", "c.wav,,val")
     config = config_of(*rows, **{"objectives.classification": 0.0})
     assert not ready(config, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("segmenting", "seconds", "said"),
+    [
+        (Segmenting(10, 1.0), 0.8, r"0\.8 s or less, .* hears 10 s .*segments=4 .*seconds=0\.2$"),
+        (Segmenting(10, 1.0), 4.5, r"4\.5 s or less, .* hears 10 s .*segments=5 .*seconds=0\.9$"),
+        (Segmenting(1, 3.0), 0.8, r"hears 3 s .*segments=1 and config\.segmenting\.seconds=0\.8$"),
+        (Segmenting(4, 1.0, "spaced"), 0.3, r"hears 1 s .*segments=4 .*seconds=0\.3$"),
+    ],
+)
+def test_clips_much_shorter_than_what_is_heard(segmenting, seconds, said, caplog):
+    contract = tiny.make_contract(segmenting=segmenting)
+    lengths = np.array([seconds] * 9 + [0.0])
+    readiness.note_lengths(contract, lengths, None)
+    assert re.search(said, caplog.text.rstrip()), caplog.text
+    caplog.clear()
+    readiness.note_lengths(contract, lengths, Path("runs/pretrain"))
+    assert caplog.text.rstrip().endswith("start from a run that hears less than runs/pretrain")
+
+
+@pytest.mark.parametrize("segmenting", [Segmenting(10, 1.0), Segmenting(10, 1.0, "spaced")])
+def test_nothing_is_said_of_clips_that_fill_more_than_half(segmenting, caplog):
+    readiness.note_lengths(tiny.make_contract(segmenting=segmenting), np.full(5, 5.0), None)
+    assert not caplog.text
