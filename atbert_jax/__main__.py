@@ -7,6 +7,7 @@ from atbert_jax import __version__, choices, command
 
 VERBS = {
     "train": ("atbert_jax.train", "pre-train or fine-tune a model"),
+    "probe": ("atbert_jax.probe", "fit a linear model on what frozen models hear"),
     "evaluate": ("atbert_jax.evaluate", "measure a model on a split, with a report"),
     "predict": ("atbert_jax.predict", "ask a model about files, folders or texts"),
     "convert": ("atbert_jax.convert", "bring in weights of others, or give yours away"),

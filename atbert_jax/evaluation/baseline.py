@@ -17,10 +17,8 @@ from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import Dataset, Split
 from atbert_jax.input_pipeline.progress import track
 from atbert_jax.metrics import scores as metrics
+from atbert_jax.models.mfcc import HOP_LENGTH, N_FFT, N_MFCC
 
-N_MFCC = 20
-N_FFT = 2048
-HOP_LENGTH = 512
 # It listens to at most so many training clips, and to so much of each.
 MOST_CLIPS = 5000
 LONGEST = 60.0

@@ -8,13 +8,20 @@ from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import taggers
 from atbert_jax.models.atbert import ATBERT
 from atbert_jax.models.crossmodal import CrossModal
+from atbert_jax.models.linear_probe import Probe
 from atbert_jax.models.m3bert import M3BERT
 from atbert_jax.models.mulap import MuLaP
 from atbert_jax.models.taggers.tagger import Tagger
 from atbert_jax.models.trunk import Trunk
 
 MODELS: dict[str, type[Trunk]] = dict.fromkeys(taggers.NETWORKS, Tagger)
-MODELS |= {"atbert": ATBERT, "crossmodal": CrossModal, "m3bert": M3BERT, "mulap": MuLaP}
+MODELS |= {
+    "atbert": ATBERT,
+    "crossmodal": CrossModal,
+    "m3bert": M3BERT,
+    "mulap": MuLaP,
+    "probe": Probe,
+}
 
 
 def trunk_class(name: str) -> type[Trunk]:

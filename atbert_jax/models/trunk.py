@@ -89,6 +89,11 @@ class Trunk(nnx.Module):
         """The text stream (B, L', D_t) of a batch."""
         return self.contextualize_text(self.embed_text(batch, key), key)
 
+    def audio_layers(self, batch: Batch) -> list[Encoded]:
+        """States (B, T, D) of several layers, for a probe to pool; in evaluation."""
+        embedded = self.embed_audio(batch, None)
+        return [embedded, self.contextualize_audio(embedded, None)]
+
     def fuse(self, audio: Encoded | None, text: Encoded | None, key: jax.Array | None) -> Encoded:
         """Joint states, or those of one modality alone.
 

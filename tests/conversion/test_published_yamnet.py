@@ -70,7 +70,7 @@ def assert_every_layer_is_the_same(source: Path, folder: Path, clips: np.ndarray
 
     learner = model.learner
     network = learner.model.network
-    layers = jax.jit(lambda x: [network.frontend(x, None), *network.pictures(x, None)])(clips)
+    layers = jax.jit(lambda x: [network.frontend(x, None), *network.pictures(x, None, None)])(clips)
     assert len(layers) == len(inner) == 15
     for number, (found, theirs) in enumerate(zip(layers, inner, strict=True)):
         found = np.asarray(found)

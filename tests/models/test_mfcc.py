@@ -6,8 +6,9 @@ import librosa
 import numpy as np
 import pytest
 
+from atbert_jax.evaluation import baseline
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
-from atbert_jax.models.mfcc import mfcc
+from atbert_jax.models.mfcc import mfcc, mfcc_statistics
 from atbert_jax.models.taggers.tagger_frontend import mirrored
 
 COUNT, TOP_DB = 40, 80.0
@@ -101,3 +102,18 @@ def test_places_are_mirrored_as_numpy_does(length):
     sound = np.arange(length)
     places = jax.jit(mirrored)(np.arange(-200, length + 200), np.array([length]))
     np.testing.assert_array_equal(sound[places], np.pad(sound, 200, mode="reflect"))
+
+
+def test_statistics_are_the_baselines(signals):
+    """Of what is real alone, and of clips that are shorter than a window."""
+    samples = np.array([16_000, 9_001, 1_000, 4_097])
+    waveform = np.where(np.arange(16_000) < samples[:, None], signals, 0).astype(np.float32)
+    found = jax.jit(mfcc_statistics, static_argnums=2)(waveform, samples, 16_000)
+    expected = np.stack(
+        [
+            baseline.mfcc_statistics(clip[:count], 16_000)
+            for clip, count in zip(waveform, samples, strict=True)
+        ]
+    )
+    assert found.shape == (4, 80)
+    np.testing.assert_allclose(found, expected, atol=1e-2, rtol=1e-3)

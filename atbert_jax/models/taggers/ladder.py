@@ -42,15 +42,21 @@ class Ladder(nnx.Module):
 
     audio_input = "waveform"
 
-    def picture(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Maps (N, samples) with mask (N,) to the last layer's output (N, F, T, C).
+    def pictures(
+        self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None
+    ) -> list[jax.Array]:
+        """The output (N, F', T', C) of each layer, of waveforms (N, samples) with mask (N,).
 
         Raises:
             ValueError: if a clip or its bands are too few for all maxima.
         """
         spectrogram, pools = self.frontend.spectrogram, [layer.pool for layer in self.layers]
         require_size(waveform.shape[1], self.frontend.bands, pools, spectrogram)
-        x = self.frontend(waveform, mask, key)
+        found = [self.frontend(waveform, mask, key)]
         for layer in self.layers:
-            x = layer(x, mask, key is not None)
-        return x
+            found.append(layer(found[-1], mask, key is not None))
+        return found[1:]
+
+    def picture(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
+        """The last of the `pictures`."""
+        return self.pictures(waveform, mask, key)[-1]

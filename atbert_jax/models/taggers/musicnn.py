@@ -66,8 +66,10 @@ class MusiCNN(nnx.Module):
         self.features = pooled if config.tagger.pooled else features
         self.dense = None if config.tagger.pooled else Dense(pooled, features, **settings)
 
-    def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
-        """Maps (N, samples) with mask (N,) to (N, D); `key=None` is evaluation."""
+    def pictures(
+        self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None
+    ) -> list[jax.Array]:
+        """The output (N, T, C) of the filters and each layer of waveforms (N, samples)."""
         train = key is not None
         bands = self.frontend(waveform, mask, key)
         timbre = [
@@ -81,6 +83,10 @@ class MusiCNN(nnx.Module):
         for number, layer in enumerate(self.middle):
             x = layer(x, mask, train) + (x if number else 0)
             found.append(x)
-        x = jnp.concatenate(found, axis=-1)
+        return found
+
+    def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
+        """Maps (N, samples) with mask (N,) to (N, D); `key=None` is evaluation."""
+        x = jnp.concatenate(self.pictures(waveform, mask, key), axis=-1)
         x = jnp.concatenate([axis_max(x), x.mean(axis=1)], axis=-1)
-        return x if self.dense is None else self.dense(x, mask, train)
+        return x if self.dense is None else self.dense(x, mask, key is not None)

@@ -1,6 +1,7 @@
 """A music tagger's network as a trunk."""
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 from flax import nnx
 
@@ -59,6 +60,26 @@ class Tagger(AudioTrunk):
         merged = waveform.reshape(-1, waveform.shape[-1])
         features = remat.apply(self.network, merged, mask.reshape(-1), key, remat=self.remat)
         return Encoded(features.reshape(*mask.shape, self.hidden), mask)
+
+    def audio_layers(self, batch: Batch) -> list[Encoded]:
+        """Every place in each layer's picture, if the network shows them, or else its features.
+
+        Places behind the end of the sound are padding.
+        """
+        if not hasattr(self.network, "pictures"):
+            return [self.embed_audio(batch, None)]
+        waveform, (rows, segments) = batch[self.audio_input], batch["segment_mask"].shape
+        merged, size = waveform.reshape(-1, waveform.shape[-1]), waveform.shape[-1]
+        real = jnp.where(batch["segment_mask"] > 0, batch["samples"], 0)[..., None, None]
+        layers = []
+        for picture in self.network.pictures(merged, batch["segment_mask"].reshape(-1), None):
+            frames, channels = picture.shape[-2:]
+            hidden = picture.reshape(rows, segments, -1, frames, channels)
+            mask = jnp.arange(frames) * (size / frames) < real
+            mask = jnp.broadcast_to(mask, hidden.shape[:-1]).reshape(rows, -1)
+            hidden = hidden.reshape(rows, -1, channels)
+            layers.append(Encoded(hidden, mask.astype(jnp.float32)))
+        return layers
 
     def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
         """(B, S, D) to (B, S + 1, D): the mean of the real segments, then each by itself."""

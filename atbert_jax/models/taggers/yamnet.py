@@ -144,12 +144,15 @@ class YAMNet(nnx.Module):
             ]
         )
 
-    def pictures(self, waveform: jax.Array, key: jax.Array | None) -> list[jax.Array]:
-        """The output (N, F', T', C) of each layer, of waveforms (N, samples).
+    def pictures(
+        self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None
+    ) -> list[jax.Array]:
+        """The output (N, F', T', C) of each layer, of waveforms (N, samples) with mask (N,).
 
         Raises:
             ValueError: if the clips are shorter than a window.
         """
+        del mask  # no statistics are learned here
         found = [nnx.relu(self.first(self.frontend(waveform, key)))]
         for layer in self.layers:
             found.append(layer(found[-1]))
@@ -157,5 +160,4 @@ class YAMNet(nnx.Module):
 
     def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
         """Maps (N, samples) with mask (N,) to (N, 1024); `key=None` is evaluation."""
-        del mask  # no statistics are learned here
-        return self.pictures(waveform, key)[-1].mean(axis=(1, 2))
+        return self.pictures(waveform, mask, key)[-1].mean(axis=(1, 2))

@@ -1,0 +1,156 @@
+"""Linear models of many features of few clips, with the penalty that cross-validation chooses."""
+
+import dataclasses
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
+
+# On the squared weights, of features whose squares sum to 1 for the average clip.
+PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
+# Without groups to leave out there is nothing to choose by.
+DEFAULT_PENALTY = 0.01
+FOLDS = 5
+# The logit of a class that no clip has.
+NEVER = -30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What cross-validation says of some features.
+
+    Attributes:
+        penalty: The best one.
+        loss: Of the clips left out: cross entropy, or squared error of numbers; None where there
+            was nothing to leave out.
+        outputs: (N, C) logits or numbers of clips while they were left out.
+    """
+
+    penalty: float
+    loss: float | None
+    outputs: np.ndarray | None
+
+
+class Features:
+    """Features of the same clips, rotated into as many dimensions as there are clips.
+
+    A linear model with a penalty on its squared weights is the same after any rotation, and its
+    weights lie among the clips. So nothing is lost, and fitting takes as long as there are clips,
+    whatever the number of features.
+
+    Args:
+        values: (N, D), standardised.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        values = np.asarray(values, np.float64)
+        self._size = np.sqrt(max((values**2).sum(axis=1).mean(), 1e-12))
+        self._values = values / self._size
+        power, directions = np.linalg.eigh(self._values @ self._values.T)
+        kept = power > 1e-10 * power[-1]
+        self.rotated = directions[:, kept] * np.sqrt(power[kept])
+        self._back = directions[:, kept] / np.sqrt(power[kept])
+
+    def weights(self, rotated: np.ndarray) -> np.ndarray:
+        """Weights (D, C) of the features as they were given, of those (R, C) of the rotated."""
+        return self._values.T @ (self._back @ rotated) / self._size
+
+
+def fit(
+    features: np.ndarray, targets: np.ndarray, task: str, penalty: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (D, C) and biases (C,) of logits, or of numbers.
+
+    Single-label: multinomial logistic regression on the largest target. Multi-label: one logistic
+    regression for each tag. Regression: ridge, in closed form. A class that no clip has gets no
+    chance; a tag that all have or none has, what it has there.
+
+    Args:
+        features: (N, D).
+        targets: (N, C).
+        task: 'single_label', 'multi_label' or 'regression'.
+        penalty: On the squared weights.
+    """
+    size, classes = features.shape[1], targets.shape[1]
+    if task == "regression":
+        centre, bias = features.mean(axis=0), targets.mean(axis=0)
+        inner = features - centre
+        gram = inner.T @ inner + penalty * np.eye(size)
+        kernel = np.linalg.solve(gram, inner.T @ (targets - bias))
+        return kernel, bias - centre @ kernel
+    kernel, bias = np.zeros((size, classes)), np.full(classes, NEVER)
+    if task == "single_label":
+        known, labels = np.unique(targets.argmax(axis=1), return_inverse=True)
+        if len(known) == 1:
+            bias[known] = 0.0
+            return kernel, bias
+        found = _logistic(features, labels, penalty)
+        # Of two classes there is one logit, that of the second against the first.
+        mine = known if len(known) > 2 else known[1:]
+        bias[known] = 0.0
+        kernel[:, mine], bias[mine] = found.coef_.T, found.intercept_
+        return kernel, bias
+    for number, tag in enumerate((targets > 0.5).astype(int).T):
+        count = tag.sum()
+        if 0 < count < len(tag):
+            found = _logistic(features, tag, penalty)
+            kernel[:, number], bias[number] = found.coef_[0], found.intercept_[0]
+        else:
+            bias[number] = np.log((count + 0.5) / (len(tag) - count + 0.5))
+    return kernel, bias
+
+
+def _logistic(features: np.ndarray, labels: np.ndarray, penalty: float) -> LogisticRegression:
+    return LogisticRegression(C=1 / penalty, max_iter=1000, tol=1e-5).fit(features, labels)
+
+
+def losses(outputs: np.ndarray, targets: np.ndarray, task: str) -> np.ndarray:
+    """(N,) cross entropy of logits (N, C), or squared errors of numbers."""
+    if task == "regression":
+        return ((outputs - targets) ** 2).mean(axis=1)
+    if task == "multi_label":
+        return (np.logaddexp(0, outputs) - targets * outputs).mean(axis=1)
+    highest = outputs.max(axis=1, keepdims=True)
+    total = np.log(np.exp(outputs - highest).sum(axis=1)) + highest[:, 0]
+    return total - (outputs * targets).sum(axis=1)
+
+
+def choose(features: np.ndarray, targets: np.ndarray, groups: np.ndarray, task: str) -> Choice:
+    """The penalty with the least loss on clips of groups that were left out in turn.
+
+    Args:
+        features: (N, D), as `Features` rotates them.
+        targets: (N, C).
+        groups: (N,), clips of one stay together.
+        task: As of `fit`.
+    """
+    folds = list(_folds(targets, groups, task))
+    if not folds:
+        return Choice(DEFAULT_PENALTY, None, None)
+    best = Choice(DEFAULT_PENALTY, np.inf, None)
+    for penalty in PENALTIES:
+        outputs = np.zeros(targets.shape)
+        for train, left in folds:
+            kernel, bias = fit(features[train], targets[train], task, penalty)
+            outputs[left] = features[left] @ kernel + bias
+        loss = float(losses(outputs, targets, task).mean())
+        if loss < best.loss:
+            best = Choice(penalty, loss, outputs)
+    return best
+
+
+def _folds(
+    targets: np.ndarray, groups: np.ndarray, task: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    count = min(FOLDS, len(np.unique(groups)))
+    if task == "single_label":
+        labels = targets.argmax(axis=1)
+        count = min(count, np.bincount(labels).max())
+        if count > 1:
+            with warnings.catch_warnings():  # of classes that not every fold can have
+                warnings.simplefilter("ignore", UserWarning)
+                yield from StratifiedGroupKFold(count).split(targets, labels, groups)
+    elif count > 1:
+        yield from GroupKFold(count).split(targets, groups=groups)
