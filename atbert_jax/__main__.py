@@ -7,10 +7,10 @@ from atbert_jax import __version__, choices, command
 
 VERBS = {
     "train": ("atbert_jax.train", "pre-train or fine-tune a model"),
-    "probe": ("atbert_jax.probe", "fit a linear model on what frozen models hear"),
     "evaluate": ("atbert_jax.evaluate", "measure a model on a split, with a report"),
     "predict": ("atbert_jax.predict", "ask a model about files, folders or texts"),
     "convert": ("atbert_jax.convert", "bring in weights of others, or give yours away"),
+    "probe": ("atbert_jax.probe", "fit a linear model on what frozen models hear"),
     "ablate": ("atbert_jax.ablate", "train a grid of configs and compare them"),
     "pseudo_label": ("atbert_jax.pseudo_label", "label a manifest with a model's answers"),
     "prepare": ("atbert_jax.prepare", "make a manifest, or shards, of a corpus"),

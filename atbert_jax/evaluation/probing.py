@@ -162,16 +162,16 @@ def _with_ears(
 def _of_length(
     config: ml_collections.ConfigDict, data: dataset.Dataset, console: Console
 ) -> tuple[ml_collections.ConfigDict, Contract]:
-    """Config and contract of segments as long as the longest clip of train, if that is shorter."""
+    """Config and contract of segments as long as the longest clip of all, if that is shorter."""
     contract = data.contract
     reader = Reader(contract.spectrogram.sample_rate, contract.segmenting)
     longest = 0.0
-    records = data.split("train").records
+    records = [record for part in data.splits.values() for record in part.records]
     for record in track(records, "lengths", len(records), "clips", console=console):
         with contextlib.suppress(AudioError):  # reported where it is read
             longest = max(longest, reader.duration(record))
     if not longest:
-        raise ValueError("not one clip of the training split could be read as audio")
+        raise ValueError("not one clip of the manifest could be read as audio")
     # A rest shorter than a millisecond is none.
     seconds = min(config.segmenting.seconds, math.ceil(longest * 100 - 0.1) / 100)
     config.segmenting.seconds = seconds
@@ -274,8 +274,12 @@ def _computing(
         batch = {"waveform": waveform[:, None], "samples": samples[:, None]}
         return learner.model.features(batch | {"segment_mask": (samples > 0)[:, None] * 1.0})
 
+    rate = contract.spectrogram.sample_rate
+
     def compute(waveform: np.ndarray, samples: np.ndarray) -> Parts:
-        found = jax.device_get(step(*state, waveform, samples))
+        # Silence behind a clip counts for nothing, but takes time; 1, 2, 4, ... seconds are heard.
+        seconds = 2 ** math.ceil(math.log2(max(samples.max() / rate, 1)))
+        found = jax.device_get(step(*state, waveform[:, : seconds * rate], samples))
         return {name: np.asarray(values) for name, values in found.items()}
 
     return compute

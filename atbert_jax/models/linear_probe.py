@@ -34,7 +34,6 @@ class Ears(nnx.Module):
     Args:
         config: Of the model.
         contract: Of the model.
-        samples: Length of the clips.
         rngs: Keys of the initial values.
 
     Raises:
@@ -42,7 +41,7 @@ class Ears(nnx.Module):
     """
 
     def __init__(
-        self, config: ml_collections.ConfigDict, contract: Contract, samples: int, *, rngs: nnx.Rngs
+        self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs
     ) -> None:
         from atbert_jax import models  # of which the probe is one
 
@@ -56,17 +55,17 @@ class Ears(nnx.Module):
         segmenting, rate = contract.segmenting, contract.spectrogram.sample_rate
         self.segments, self.size = segmenting.segments, segmenting.samples(rate)
         self.hop = round((segmenting.hop or segmenting.length) * rate)
-        to_the_end = -(-max(0, samples - self.segments * self.size) // self.hop) + 1
-        self.count = min(to_the_end, -(-samples // self.hop))
 
     def __call__(self, waveform: jax.Array, samples: jax.Array) -> jax.Array:
         """Maps clips (B, N), of which `samples` (B,) are real, to features (B, D).
 
         They are the mean and the maximum over time of every layer's states, one after the other.
         """
-        starts = np.arange(self.count)[:, None] * self.hop + np.arange(self.segments) * self.size
-        rows = len(waveform)
-        behind = max(0, int(starts.max()) + self.size - waveform.shape[1])
+        rows, length = waveform.shape
+        to_the_end = -(-max(0, length - self.segments * self.size) // self.hop) + 1
+        count = min(to_the_end, -(-length // self.hop))
+        starts = np.arange(count)[:, None] * self.hop + np.arange(self.segments) * self.size
+        behind = max(0, int(starts.max()) + self.size - length)
         padded = jnp.pad(waveform, [(0, 0), (0, behind)])
         chunks = padded[:, starts[..., None] + np.arange(self.size)]
         real = jnp.clip(samples[:, None, None] - starts, 0, self.size)
@@ -82,7 +81,7 @@ class Ears(nnx.Module):
         heard = mask.max(axis=1).reshape(rows, -1, 1) * heard[..., None]
         found = []
         for hidden, mask in self.model.audio_layers(batch):
-            mask = (mask.reshape(rows, self.count, -1) * heard).reshape(rows, -1)
+            mask = (mask.reshape(rows, count, -1) * heard).reshape(rows, -1)
             states = Encoded(hidden.reshape(rows, -1, hidden.shape[-1]), mask)
             found += pooled(states)
         return jnp.concatenate(found, axis=1)
@@ -115,7 +114,7 @@ def joined(parts: Mapping[str, jax.Array]) -> jax.Array:
 class Probe(AudioTrunk):
     """Features of clips by frozen models and by statistics of MFCCs, each standardised.
 
-    A clip is one segment. Its length is that of the longest clip that the probe was fitted on; what
+    A clip is one segment. Its length is that of the longest clip that there was; what
     is padding counts for nothing.
 
     Args:
@@ -151,7 +150,7 @@ class Probe(AudioTrunk):
                     f"config.probe.ears.{name} hears {own.spectrogram.sample_rate} Hz, the probe"
                     f" {rate} Hz; give models of one rate"
                 )
-            ears[name] = Ears(given.config, own, samples, rngs=rngs)
+            ears[name] = Ears(given.config, own, rngs=rngs)
         if not ears and not self.mfcc:
             raise ValueError("a probe needs a model to hear with, or config.probe.mfcc=true")
         self.ears = nnx.Dict(ears)
