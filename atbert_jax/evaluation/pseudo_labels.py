@@ -97,8 +97,10 @@ def write(
     Raises:
         ValueError: if the output is no `.jsonl` or there already, or the model tells no labels.
     """
-    if output.suffix != ".jsonl" or output.exists():
-        raise ValueError(f"{output}: name a new file with the extension .jsonl")
+    if output.suffix != ".jsonl":
+        raise ValueError(f"{output}: name a file with the extension .jsonl")
+    if output.exists():
+        raise ValueError(f"{output}: exists already; name a new file, or remove it first")
     console = console or Terminal()
     with whole_file.writing(output) as file:
         counts = _write(checkpoint, file, records, output.parent, chunks=chunks, console=console)

@@ -121,9 +121,10 @@ def test_what_fails_or_is_killed_is_in_nobodys_way(teacher, unlabelled):
 
 
 def test_what_cannot_be_is_refused(teacher, unlabelled, tmp_path):
-    for name in ("pseudo.csv", "there.jsonl"):
-        (tmp_path / "there.jsonl").touch()
-        with pytest.raises(ValueError, match=rf"{name}: name a new file with the extension"):
+    (tmp_path / "there.jsonl").touch()
+    reasons = {"pseudo.csv": "name a file with", "there.jsonl": "exists already; name a new file"}
+    for name, reason in reasons.items():
+        with pytest.raises(ValueError, match=f"{name}: {reason}"):
             pseudo_labels.write(teacher, tmp_path / name, read_manifest(unlabelled))
 
 
