@@ -59,7 +59,7 @@ class Checkpoints:
     """
 
     def __init__(self, workdir: Path, keep_latest: int = 1) -> None:
-        self.workdir, self._keep_latest = workdir, keep_latest
+        self.workdir, self._keep_latest, self._saving = workdir, keep_latest, None
         self._open()
 
     def _open(self) -> None:
@@ -101,8 +101,8 @@ class Checkpoints:
             },
         }
         with self._failing():
-            self._checkpointer.wait()  # a save is skipped while another one is going on
-            self._checkpointer.save_checkpointables_async(
+            self._wait()  # a save is skipped while another one is going on
+            self._saving = self._checkpointer.save_checkpointables_async(
                 int(state.step),
                 groups,
                 metrics=None if metric is None else {METRIC: metric},
@@ -203,7 +203,7 @@ class Checkpoints:
         Raises:
             CheckpointError: if there is no whole checkpoint.
         """
-        self._checkpointer.wait()  # the best one may be on its way to the disk
+        self._wait()  # the best one may be on its way to the disk
         targets = _abstract((like.params, like.statistics))
         step, arrays = self.best_whole(lambda step: self.restore_model(step, *targets))
         return step, like.with_model(*arrays)
@@ -285,7 +285,17 @@ class Checkpoints:
             CheckpointError: if the last save failed.
         """
         with self._failing(), stopping.deferred():
-            self._checkpointer.close()
+            try:
+                self._wait()
+            finally:
+                self._checkpointer.close()
+
+    def _wait(self) -> None:
+        """Waits for the save that is going on; with its answer go its thread and descriptors."""
+        saving, self._saving = self._saving, None
+        if saving is not None:
+            saving.result()
+        self._checkpointer.wait()
 
 
 def _groups(state: TrainState) -> dict[str, Any]:

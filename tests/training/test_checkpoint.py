@@ -5,6 +5,8 @@ import functools
 import shutil
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -110,6 +112,21 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path):
         for _ in range(number):
             expected = step(expected)
         assert_same(checkpoints.restore_state(number, make_state()), expected)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc")
+def test_saving_again_and_again_takes_no_more_descriptors_and_threads(tmp_path):
+    def held() -> tuple[int, int]:
+        return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
+
+    with contextlib.closing(Checkpoints(tmp_path / "first")) as first:
+        first.save(make_state(step=1), 0.0)
+    before = held()
+    for number in range(3):
+        with contextlib.closing(Checkpoints(tmp_path / str(number))) as checkpoints:
+            for step in (1, 2):
+                checkpoints.save(make_state(step), 0.0)
+    assert all(now <= then for now, then in zip(held(), before, strict=True))
 
 
 def test_the_latest_and_the_best_are_kept(tmp_path):
