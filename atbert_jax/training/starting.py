@@ -28,7 +28,7 @@ CHANGEABLE = (
 def require_same(
     old: ml_collections.ConfigDict, new: ml_collections.ConfigDict, workdir: Path
 ) -> None:
-    """Refuses to go on with a run under another config.
+    """Refuses to go on with a run under another config; says what has changed of what may.
 
     What earlier versions of the presets had stays as the run began, and `new` says so then: splits
     that were not stratified, and a number of steps to warm up instead of a share of the run.
@@ -48,6 +48,8 @@ def require_same(
             f"{workdir} holds a run with another config ({differ}); use another --workdir, or the"
             " same config to go on"
         )
+    if changed := sameness.changes(sameness.fields(old), sameness.fields(new), ()):
+        logging.getLogger(__name__).warning("%s goes on with %s", workdir, changed)
 
 
 def preprocessing(

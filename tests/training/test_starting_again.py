@@ -37,6 +37,7 @@ def test_a_warm_up_in_steps_stays_where_the_presets_have_a_share_now(caplog):
     starting.require_same(old, new, Path("run"))
     assert optimizer.warmup(new.optimizer, new.train.steps) == 500
     assert "run: the warm-up stays at the 500 steps" in caplog.text
+    assert "run goes on with train.steps: 2000 -> 4000" in caplog.text
     new.optimizer.warmup_steps = 400
     with pytest.raises(CheckpointError, match=r"optimizer\.warmup_steps: 500.* -> 400"):
         starting.require_same(old, new, Path("run"))
