@@ -129,6 +129,8 @@ def ablate(
             title = f"run {number}/{len(runs)}: {run.name}"
             console.print(title, style="bold", highlight=False, markup=False)
             _attempt(run, config, split, console)
+            # The programs of a run, some 100 MB, are of no use to the next one.
+            jax.clear_caches()
             write_comparison(workdir, config, cells, outcomes(), metrics, split)
             meter.advance(note=run.name)
     for table in write_comparison(workdir, config, cells, outcomes(), metrics, split):

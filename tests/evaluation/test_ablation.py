@@ -6,6 +6,8 @@ import json
 import os
 import signal
 
+import jax
+import jax.numpy as jnp
 import pytest
 from rich.console import Console
 
@@ -49,6 +51,18 @@ def run(config, workdir, *axes, over="seed=0,1", split="test", metrics=()):
         config, cells, replicates, workdir, split=split, metrics=metrics, console=out
     )
     return outcomes, out.file.getvalue()
+
+
+def test_what_a_run_compiled_is_let_go(config, monkeypatch, tmp_path):
+    def train_and_evaluate(*_: object) -> dict:
+        jax.jit(lambda x: x + len(counts))(jnp.ones(3 + len(counts)))
+        counts.append(len(jax.devices()[0].client.live_executables()))
+        return {"metrics": {METRIC: 1.0}, "parameters": 1}
+
+    counts: list[int] = []
+    monkeypatch.setattr(ablation, "train_and_evaluate", train_and_evaluate)
+    run(config, tmp_path, over="seed=0,1,2,3")
+    assert counts[1:] == [counts[1]] * 3
 
 
 def test_every_cell_is_trained_with_every_seed_once(config, calls, tmp_path):
