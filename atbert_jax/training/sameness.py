@@ -14,6 +14,7 @@ EARLIER = {
     "model.norm": "batch",
     "data.stratify": False,
     "data.copies": "keep",
+    "probe.mfcc": True,
 }
 
 
