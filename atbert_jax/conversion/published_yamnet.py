@@ -10,7 +10,7 @@ from atbert_jax.configs import tagger as tagger_config
 from atbert_jax.conversion.published_tagger import require_sizes
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.input_pipeline.labelling import read_names
-from atbert_jax.models.taggers.yamnet import WINDOW
+from atbert_jax.models.taggers.yamnet import HANN
 from atbert_jax.weights import engine, yamnet_rules
 from atbert_jax.weights.engine import Conversion
 from atbert_jax.weights.files import Source
@@ -81,11 +81,10 @@ def from_tflite(
     }
     arrays, taken, unused = engine.to_ours(where, yamnet_rules.rules(), theirs, yamnet_rules.UNUSED)
     found = np.ravel(theirs[yamnet_rules.WINDOW])
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)
     floor = np.ravel(theirs[yamnet_rules.FLOOR])
-    if found.shape != window.shape or np.abs(found - window).max() > 1e-5:
+    if found.shape != HANN.shape or np.abs(found - HANN).max() > 1e-5:
         raise ValueError(
-            f"{where} hears with another window than YAMNet, which has {WINDOW} samples"
+            f"{where} hears with another window than YAMNet, which has {len(HANN)} samples"
         )
     if np.abs(floor - contract.spectrogram.log_floor).max() > 1e-6:
         raise ValueError(f"{where} adds {floor.max():g} before the logarithm, YAMNet 0.001")

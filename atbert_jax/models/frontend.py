@@ -2,9 +2,30 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from atbert_jax.input_pipeline.audio.spectrogram import CLIP_EPSILON, Spectrogram
 from atbert_jax.input_pipeline.contract import Contract
+
+
+def spectra(
+    waveform: jax.Array, window: np.ndarray, hop: int, count: int, n_fft: int | None = None
+) -> jax.Array:
+    """The discrete Fourier transform of windowed frames.
+
+    Args:
+        waveform: (..., N), padded already.
+        window: (W,).
+        hop: Samples from the start of a frame to that of the next.
+        count: T, how many frames.
+        n_fft: Samples of a transform, which silence fills up; None is W.
+
+    Returns:
+        (..., T, n_fft // 2 + 1), complex.
+    """
+    starts = jnp.arange(count) * hop
+    frames = waveform[..., starts[:, None] + jnp.arange(len(window))]
+    return jnp.fft.rfft(frames * window.astype(frames.dtype), n_fft)
 
 
 def log_mel(waveform: jax.Array, spectrogram: Spectrogram) -> jax.Array:
@@ -20,9 +41,7 @@ def log_mel(waveform: jax.Array, spectrogram: Spectrogram) -> jax.Array:
     half, hop = spectrogram.n_fft // 2, spectrogram.hop_length
     samples = waveform.shape[-1]
     padded = jnp.pad(waveform, [(0, 0)] * (waveform.ndim - 1) + [(half, half)])
-    starts = jnp.arange(samples // hop + 1) * hop
-    frames = padded[..., starts[:, None] + jnp.arange(spectrogram.n_fft)]
-    magnitude = jnp.abs(jnp.fft.rfft(frames * spectrogram.window.astype(frames.dtype)))
+    magnitude = jnp.abs(spectra(padded, spectrogram.window, hop, samples // hop + 1))
     energy = magnitude if spectrogram.power == 1 else magnitude**spectrogram.power
     energy = energy.astype(jnp.float32)
     mel = jnp.matmul(energy, spectrogram.mel_matrix, precision="highest")

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.fft import dct
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.models.frontend import spectra
 from atbert_jax.models.taggers.tagger_frontend import decibels, power_spectrum
 
 # Of `mfcc_statistics`: coefficients, window and step.
@@ -73,19 +74,18 @@ def mfcc_statistics(waveform: jax.Array, samples: jax.Array, sample_rate: int) -
     spectrogram = Spectrogram(sample_rate, n_fft=N_FFT, hop_length=HOP_LENGTH, n_mels=128)
     behind = max(0, N_FFT - waveform.shape[1])
     padded = jnp.pad(waveform, [(0, 0), (N_FFT // 2, N_FFT // 2 + behind)])
-    starts = jnp.arange((waveform.shape[1] + behind) // HOP_LENGTH + 1) * HOP_LENGTH
-    frames = padded[:, starts[:, None] + jnp.arange(N_FFT)]
-    spectrum = jnp.fft.rfft(frames * spectrogram.window.astype(frames.dtype))
+    frames = (waveform.shape[1] + behind) // HOP_LENGTH + 1
+    spectrum = spectra(padded, spectrogram.window, HOP_LENGTH, frames)
     power = spectrum.real**2 + spectrum.imag**2
     values = decibels(jnp.matmul(power, spectrogram.mel_matrix, precision="highest"), 1e-10)
     count = jnp.maximum(samples, N_FFT) // HOP_LENGTH + 1
-    mask = (jnp.arange(len(starts)) < count[:, None])[..., None]
+    mask = (jnp.arange(frames) < count[:, None])[..., None]
     loudest = values.max(axis=(1, 2), keepdims=True, initial=-jnp.inf, where=mask)
     matrix = dct_matrix(spectrogram.n_mels, N_MFCC)
     found = jnp.matmul(jnp.maximum(values, loudest - 80.0), matrix, precision="highest")
     # Over nine frames; the first and the last real one stand for those that there are not.
     steps = np.arange(-4, 5)
-    places = jnp.arange(len(starts))[:, None] + steps
+    places = jnp.arange(frames)[:, None] + steps
     places = jnp.clip(places, 0, count[:, None, None] - 1)
     around = jax.vmap(lambda values, where: values[where])(found, places)
     deltas = jnp.einsum("btkc,k->btc", around, steps / (steps**2).sum(), precision="highest")

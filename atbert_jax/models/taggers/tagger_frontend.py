@@ -8,6 +8,7 @@ from flax import nnx
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.batch_norm import BatchNorm
 from atbert_jax.models.encoded import fold
+from atbert_jax.models.frontend import spectra
 
 
 class Constant(nnx.BatchStat):
@@ -35,9 +36,7 @@ def power_spectrum(
     else:
         places = mirrored(jnp.arange(-half, waveform.shape[-1] + half), real[:, None])
         padded = jnp.take_along_axis(waveform, places, axis=1)
-    starts = jnp.arange(waveform.shape[-1] // hop + 1) * hop
-    frames = padded[:, starts[:, None] + jnp.arange(spectrogram.n_fft)]
-    spectrum = jnp.fft.rfft(frames * spectrogram.window.astype(frames.dtype))
+    spectrum = spectra(padded, spectrogram.window, hop, waveform.shape[-1] // hop + 1)
     return spectrum.real**2 + spectrum.imag**2
 
 

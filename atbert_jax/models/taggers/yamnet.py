@@ -3,9 +3,11 @@
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from flax import nnx
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
+from atbert_jax.models.frontend import spectra
 from atbert_jax.models.linear import Linear
 from atbert_jax.models.taggers.blocks import require_samples
 from atbert_jax.models.taggers.tagger_frontend import Constant, spec_augment
@@ -26,6 +28,7 @@ LAYERS = (
 KERNEL = 3
 # Samples under the window, which the FFT fills up with silence: 25 ms.
 WINDOW = 400
+HANN = np.hanning(WINDOW + 1)[:-1]
 
 
 class LogMel(nnx.Module):
@@ -56,10 +59,9 @@ class LogMel(nnx.Module):
         """
         spectrogram, samples = self.spectrogram, waveform.shape[1]
         require_samples(samples, WINDOW, spectrogram)
-        starts = jnp.arange((samples - WINDOW) // spectrogram.hop_length + 1)
-        places = starts[:, None] * spectrogram.hop_length + jnp.arange(WINDOW)
-        window = 0.5 - 0.5 * jnp.cos(2 * jnp.pi * jnp.arange(WINDOW) / WINDOW)
-        magnitudes = jnp.abs(jnp.fft.rfft(waveform[:, places] * window, spectrogram.n_fft))
+        hop = spectrogram.hop_length
+        count = (samples - WINDOW) // hop + 1
+        magnitudes = jnp.abs(spectra(waveform, HANN, hop, count, spectrogram.n_fft))
         bands = jnp.matmul(magnitudes, self.mel_matrix[...], precision="highest")
         values = jnp.swapaxes(jnp.log(bands + spectrogram.log_floor), 1, 2)[..., None]
         if key is None:
