@@ -14,6 +14,7 @@ from atbert_jax.models.taggers.fcn import FCN
 from atbert_jax.models.taggers.harmonic_cnn import HarmonicCNN
 from atbert_jax.models.taggers.music_transformer import MusicTransformer
 from atbert_jax.models.taggers.musicnn import MusiCNN
+from atbert_jax.models.taggers.network import Network
 from atbert_jax.models.taggers.sample_cnn import SECNN, SampleCNN
 from atbert_jax.models.taggers.self_attention import SelfAttention
 from atbert_jax.models.taggers.short_chunk import ShortChunk, ShortChunkRes
@@ -36,7 +37,7 @@ NETWORKS = {
 
 def build(
     config: ml_collections.ConfigDict, name: str, contract: Contract, *, rngs: nnx.Rngs
-) -> nnx.Module:
+) -> Network:
     """The network of this name.
 
     Raises:

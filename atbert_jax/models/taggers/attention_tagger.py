@@ -2,14 +2,14 @@
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from atbert_jax.models.encoded import fold
+from atbert_jax.models.taggers.network import Network
 
 HEADS = 8
 
 
-class AttentionTagger(nnx.Module):
+class AttentionTagger(Network):
     """Tokens of the audio after a first one, whose last state is the summary.
 
     A subclass has `layers`, each called as `EncoderLayer` is, with its `attention_weights`.
@@ -20,7 +20,6 @@ class AttentionTagger(nnx.Module):
         leading_tokens: Number of tokens before those of the audio.
     """
 
-    audio_input = "waveform"
     token_frames: int
     leading_tokens = 1
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from atbert_jax.models.taggers.blocks import ConvPool, Residual, require_size
+from atbert_jax.models.taggers.network import Network
 
 # Channels of a layer, and the block of (frequency, time) under one maximum.
 Step = tuple[int, tuple[int, int]]
@@ -37,10 +38,8 @@ def steps(
     return nnx.List(layers)
 
 
-class Ladder(nnx.Module):
+class Ladder(Network):
     """A tagger with a `frontend` and `layers` upon each other."""
-
-    audio_input = "waveform"
 
     def pictures(
         self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None

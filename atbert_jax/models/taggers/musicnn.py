@@ -7,6 +7,7 @@ from flax import nnx
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.taggers.blocks import Conv, ConvPool, Dense, axis_max
+from atbert_jax.models.taggers.network import Network
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
 
 # Filters for timbre cover a share of the bands and 7 frames, those for rhythm so many frames.
@@ -24,7 +25,7 @@ def windows(bands: jax.Array, size: int) -> jax.Array:
     return jnp.swapaxes(bands[..., 0][:, places[:, None] + jnp.arange(size)], 2, 3)
 
 
-class MusiCNN(nnx.Module):
+class MusiCNN(Network):
     """Filters of musical shapes over 3 seconds, then convolutions over time and poolings of all.
 
     With an output of 50 tags it has 784 300 parameters, `config.tagger.wide` 7 972 000. With
@@ -41,8 +42,6 @@ class MusiCNN(nnx.Module):
         spectrogram: Of the front end.
         rngs: Keys of the initial values.
     """
-
-    audio_input = "waveform"
 
     def __init__(
         self, config: ml_collections.ConfigDict, spectrogram: Spectrogram, *, rngs: nnx.Rngs

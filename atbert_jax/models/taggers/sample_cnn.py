@@ -14,6 +14,7 @@ from flax import nnx
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.linear import Linear
 from atbert_jax.models.taggers.blocks import ConvPool, Dense, Residual, global_max, require_samples
+from atbert_jax.models.taggers.network import Network
 
 # Of each layer. The first has a stride of 3, the last a kernel of 1; those between take maxima.
 CHANNELS = (128, 128, 128, 256, 256, 256, 256, 256, 256, 512, 512)
@@ -46,7 +47,7 @@ class SqueezeExcitation(Residual):
         return y * jax.nn.sigmoid(factors)[:, None]
 
 
-class SampleCNN(nnx.Module):
+class SampleCNN(Network):
     """Sample-level CNN; with an output of 50 tags 1 869 874 parameters.
 
     Clips longer than the published one leave several frames, of which the maximum is taken.
@@ -57,7 +58,6 @@ class SampleCNN(nnx.Module):
         rngs: Keys of the initial values.
     """
 
-    audio_input = "waveform"
     features = CHANNELS[-1]
     block = ConvPool
 

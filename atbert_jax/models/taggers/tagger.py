@@ -62,12 +62,7 @@ class Tagger(AudioTrunk):
         return Encoded(features.reshape(*mask.shape, self.hidden), mask)
 
     def audio_layers(self, batch: Batch) -> list[Encoded]:
-        """Every place in each layer's picture, if the network shows them, or else its features.
-
-        Places behind the end of the sound are padding.
-        """
-        if not hasattr(self.network, "pictures"):
-            return [self.embed_audio(batch, None)]
+        """Every place in each of the network's pictures; those behind the sound are padding."""
         waveform, (rows, segments) = batch[self.audio_input], batch["segment_mask"].shape
         merged, size = waveform.reshape(-1, waveform.shape[-1]), waveform.shape[-1]
         real = jnp.where(batch["segment_mask"] > 0, batch["samples"], 0)[..., None, None]

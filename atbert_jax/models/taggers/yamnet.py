@@ -10,6 +10,7 @@ from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.frontend import spectra
 from atbert_jax.models.linear import Linear
 from atbert_jax.models.taggers.blocks import require_samples
+from atbert_jax.models.taggers.network import Network
 from atbert_jax.models.taggers.tagger_frontend import Constant, spec_augment
 
 # Of the first convolution, and channels and stride of each separable one behind it.
@@ -115,7 +116,7 @@ class Separable(nnx.Module):
         return nnx.relu(self.pointwise(self.depthwise(x)))
 
 
-class YAMNet(nnx.Module):
+class YAMNet(Network):
     """Fourteen convolutions over 0.975 seconds of 64 bands, and their mean over the picture.
 
     With an output of 521 sounds it has 3 729 481 parameters. It is here for its published weights,
@@ -128,7 +129,6 @@ class YAMNet(nnx.Module):
         rngs: Keys of the initial values.
     """
 
-    audio_input = "waveform"
     features = LAYERS[-1][0]
 
     def __init__(
