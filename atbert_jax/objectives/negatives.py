@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 # Of a normal distribution: what is farther from the mean distance is too like or too unlike.
 BAND = 1.96
+# Of normalized distances in float32.
+ROUNDING = 1e-5
 
 
 def current_sequence(distance: jax.Array, same_row: jax.Array) -> jax.Array:
@@ -50,7 +52,7 @@ def within_band(distance: jax.Array) -> jax.Array:
     mean = jnp.nanmean(distance, axis=1, keepdims=True)
     deviation = jnp.nanstd(distance, axis=1, keepdims=True)
     # A hair wider than the band, so that equal distances are all within.
-    return jnp.abs(distance - mean) <= BAND * deviation + 1e-6
+    return jnp.abs(distance - mean) <= BAND * deviation + ROUNDING
 
 
 def normalized(queries: jax.Array, embeddings: jax.Array, candidates: jax.Array) -> jax.Array:
@@ -67,11 +69,19 @@ def normalized(queries: jax.Array, embeddings: jax.Array, candidates: jax.Array)
     queries, embeddings = queries.astype(jnp.float32), embeddings.astype(jnp.float32)
     squares = (queries**2).sum(-1)[:, None] + (embeddings**2).sum(-1)[None]
     product = jnp.matmul(queries, embeddings.T, precision="highest")
-    distance = jnp.sqrt(jnp.maximum(squares - 2 * product, 0.0))
+    apart = squares - 2 * product
+    # Of equal vectors, as one word in two places has, rounding alone would be left; whether that
+    # is 0, and the other one no negative, would depend on the processor.
+    rounding = 16 * jnp.finfo(jnp.float32).eps * squares
+    distance = jnp.sqrt(jnp.where(apart > rounding, apart, 0.0))
     distance = jnp.where(candidates, distance, jnp.nan)
     least = jnp.nanmin(distance, axis=1, keepdims=True)
     most = jnp.nanmax(distance, axis=1, keepdims=True)
-    return (distance - least) / jnp.maximum(most - least, 1e-9)
+    share = (distance - least) / jnp.maximum(most - least, 1e-9)
+    # As near or as far as the nearest or farthest but for rounding, as the same word in two places
+    # is: otherwise the processor would tell whether one of the two is a negative.
+    share = jnp.where(share < ROUNDING, 0.0, share)
+    return jnp.where(share > 1 - ROUNDING, 1.0, share)
 
 
 def sample(weights: jax.Array, count: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
