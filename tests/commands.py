@@ -1,5 +1,6 @@
 """The commands as a person runs them: each in a process of its own."""
 
+import atexit
 import multiprocessing
 import os
 import runpy
@@ -84,7 +85,12 @@ def _execute(command: Sequence[str], outputs: Sequence[Path]) -> None:
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.chdir(ROOT)
     module, *sys.argv[1:] = command
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        # As an interpreter ends: JAX waits there for the other processes of a training, which
+        # would abort if the first one were gone before them. A fork ends without it.
+        atexit._run_exitfuncs()
 
 
 def train(manifest: Path, workdir: Path, *more: str, config: str = "atbert_finetune"):

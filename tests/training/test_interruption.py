@@ -58,7 +58,15 @@ def start(manifest: Path, workdir: Path, *more: str) -> Process:
 
 def finish(process: Process, workdir: Path, code: int = 0) -> None:
     process.join(PATIENCE)
-    assert process.exitcode == code, (workdir / "said.txt").read_text(encoding="utf-8")[-3000:]
+    assert process.exitcode == code, last_words(workdir / "said.txt")
+
+
+def last_words(said: Path) -> str:
+    """The end of what was said, without the list of modules behind the stack of a crash."""
+    lines = said.read_text(encoding="utf-8").splitlines()
+    return "\n".join(line[:500] for line in lines if not line.startswith("Extension modules"))[
+        -4000:
+    ]
 
 
 def wait_for_step(process: Process, workdir: Path, step: int) -> None:
