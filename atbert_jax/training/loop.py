@@ -1,7 +1,7 @@
 """The training loop, the same for every model and objective."""
 
 import contextlib
-import functools
+import itertools
 from pathlib import Path
 from typing import NoReturn
 
@@ -83,7 +83,6 @@ def train(
         lengths = batches.seconds("train")
         if preprocessing != workdir:
             readiness.note_lengths(dataset.contract, lengths, preprocessing)
-        read = functools.partial(batches.train, "train", size, rows=sharding.rows(mesh, size))
 
         # What it changes.
         layout = lay_out(config, dataset.contract, updates, mesh)
@@ -96,7 +95,9 @@ def train(
         state, pending = starting.start(state, checkpoints, config, dataset, console)
         done = int(state.step)
         if done < steps:
-            first = next(read(done))
+            stream = batches.train("train", size, done, rows=sharding.rows(mesh, size))
+            first = next(stream)
+            stream = itertools.chain([first], stream)
             console.print("compiling the training step", highlight=False)
             # With what `step` is called with, which finds the program then.
             compiled = step.func.lower(*step.args, state, sharding.put(first, mesh)).compile()
@@ -118,7 +119,6 @@ def train(
             run_log.introduce(writer, config, first, dataset.contract)
             validate(state)
         give_back_freed_memory()  # of the compiler
-        stream = read(done)
         meter = stack.enter_context(Meter("training", steps, "steps", done=done, console=console))
         log = run_log.StepLog(config, workdir, batches, writer, meter, pending)
 
