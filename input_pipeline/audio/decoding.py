@@ -191,8 +191,8 @@ def sound_length(path: Path) -> tuple[int, int]:
         return file.samplerate, file.frames
 
 
-def sound_digest(path: Path, seconds: float = math.inf) -> bytes:
-    """A number of the samples of a file, or of its beginning: the same for the same sound.
+def sound_digest(path: Path, frames: int = sys.maxsize) -> bytes:
+    """A number of the samples of a file, or of its first frames: the same for the same sound.
 
     What is stored in another lossless format has the same one, and an mp3 with other tags.
 
@@ -201,11 +201,10 @@ def sound_digest(path: Path, seconds: float = math.inf) -> bytes:
     """
     digest = hashlib.blake2b(digest_size=16)
     if path.suffix.lower() == ".npy":
-        samples = open_npy(path)
-        digest.update(np.ascontiguousarray(samples[: int(min(seconds, 1) * len(samples))]))
+        digest.update(np.ascontiguousarray(open_npy(path)[:frames]))
         return digest.digest()
     with _open(path, None) as file:
-        for block in _blocks(file, round(min(seconds * file.samplerate, sys.maxsize))):
+        for block in _blocks(file, frames):
             digest.update(block)
     return digest.digest()
 

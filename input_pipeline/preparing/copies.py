@@ -12,8 +12,8 @@ import functools
 import hashlib
 import json
 import logging
-import math
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,8 +33,8 @@ KEEP, DROP = "keep", "drop"
 SAMPLE = 4096
 # Of which most wait for a disk; each looks at so many files at a time.
 THREADS, CHUNK = 8, 32
-# Seconds that are decoded at the beginning of files of one length.
-BEGINNING = 0.25
+# Frames that are decoded at the beginning of files of one length.
+BEGINNING = 8192
 
 
 def find(splits: Mapping[str, Sequence[Record]]) -> dict[str, list[tuple[Record, list[Record]]]]:
@@ -200,9 +200,9 @@ def _beginning(file: Path) -> bytes | None:
     return _sound(file, BEGINNING)
 
 
-def _sound(file: Path, seconds: float = math.inf) -> bytes | None:
+def _sound(file: Path, frames: int = sys.maxsize) -> bytes | None:
     try:
-        return decoding.sound_digest(file, seconds)
+        return decoding.sound_digest(file, frames)
     except AudioError:
         return None
 
