@@ -2,14 +2,12 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
@@ -17,12 +15,11 @@ from rich.console import Console
 
 from atbert_jax import choices
 from atbert_jax.evaluation import linear_fit
+from atbert_jax.evaluation.probed_features import Heard, hear
 from atbert_jax.input_pipeline import dataset
 from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.audio.reader import Reader
-from atbert_jax.input_pipeline.batching.bad_records import BadRecords
 from atbert_jax.input_pipeline.contract import Contract
-from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.progress import Terminal, track
 from atbert_jax.input_pipeline.text import tokenization, whole_file
 from atbert_jax.models import linear_probe
@@ -36,25 +33,6 @@ from atbert_jax.weights import files
 # What a probe's folder holds beside what a run's does.
 CHOSEN = "probe.json"
 TOGETHER = "all together"
-# Clips that are computed at a time.
-BATCH = 8
-
-Parts = dict[str, np.ndarray]
-
-
-@dataclasses.dataclass(frozen=True)
-class Heard:
-    """Features of the clips of a training split.
-
-    Attributes:
-        parts: (N, D_i) by the name of what was heard with.
-        targets: (N, C).
-        groups: (N,), the same number for clips of one group.
-    """
-
-    parts: Parts
-    targets: np.ndarray
-    groups: np.ndarray
 
 
 def probe(
@@ -91,7 +69,8 @@ def probe(
     config = _with_ears(config, models)
     data = dataset.load(config, workdir.parent, tokenizer=None, contract=None)
     config, contract = _of_length(config, data, console)
-    heard = _hear(config, contract, models, data, cache, console)
+    arrays = _filled(config, contract, models)
+    heard = hear(config, contract, arrays, models, data.split("train"), cache, console)
     names, choice, rows = _choose(heard, contract.labels.task)
     kernel, bias, mean, scale = _fit(heard, names, contract.labels.task, choice.penalty)
     config.probe.ears = {name: config.probe.ears[name] for name in names if name != MFCC}
@@ -210,136 +189,6 @@ def _filled(
     values = output or (np.zeros(head["kernel"].shape), np.zeros(head["bias"].shape))
     head["kernel"], head["bias"] = (jnp.asarray(value, jnp.float32) for value in values)
     return params, statistics
-
-
-def _hear(
-    config: ml_collections.ConfigDict,
-    contract: Contract,
-    models: Mapping[str, Trained],
-    data: dataset.Dataset,
-    cache: Path,
-    console: Console,
-) -> Heard:
-    """The features of all labelled clips of train that can be read, chunk by chunk."""
-    records = data.split("train")
-    rows = np.flatnonzero((records.label_mask > 0) & ~records.soft)
-    if not len(rows):
-        raise ValueError("no record of the train split has labels; name their column")
-    places = {name: cache / _digest(contract, models.get(name)) for name in _parts(config)}
-    for folder in places.values():
-        folder.mkdir(parents=True, exist_ok=True)
-    bad, compute = BadRecords(None), _computing(config, contract, models)
-    reader = Reader(contract.spectrogram.sample_rate, contract.segmenting)
-    parts: dict[str, list[np.ndarray]] = {name: [] for name in places}
-    kept, shown = [], track(rows, "features", len(rows), "clips", console=console)
-    for row in shown:
-        record = records.records[row]
-        try:
-            found = _of_record(record, reader, places, compute)
-        except AudioError as error:
-            bad.add(record, error)
-            continue
-        for name, values in found.items():
-            parts[name].append(values)
-        kept += [row] * len(next(iter(found.values())))
-    if len(bad) > config.data.max_bad_share * len(rows):
-        raise ValueError(
-            f"{len(bad)} of {len(rows)} clips cannot be read, the first: {bad.first}; mend them,"
-            " or raise config.data.max_bad_share"
-        )
-    named = [records.records[row].group or records.records[row].id for row in kept]
-    return Heard(
-        {name: np.concatenate(values) for name, values in parts.items()},
-        records.labels[kept].astype(np.float64),
-        np.unique(named, return_inverse=True)[1],
-    )
-
-
-def _parts(config: ml_collections.ConfigDict) -> list[str]:
-    return [*config.probe.ears, *([MFCC] if config.probe.mfcc else [])]
-
-
-def _computing(
-    config: ml_collections.ConfigDict, contract: Contract, models: Mapping[str, Trained]
-) -> Callable[[np.ndarray, np.ndarray], Parts]:
-    """What gives the features of chunks (K, N), of which so many samples (K,) are real."""
-    from flax import nnx
-
-    definition = split(abstract(config, contract))[0]
-    state = _filled(config, contract, models)
-
-    @jax.jit
-    def step(params: dict, statistics: dict, waveform: jax.Array, samples: jax.Array) -> dict:
-        learner = nnx.merge(definition, params, statistics)
-        batch = {"waveform": waveform[:, None], "samples": samples[:, None]}
-        return learner.model.features(batch | {"segment_mask": (samples > 0)[:, None] * 1.0})
-
-    rate = contract.spectrogram.sample_rate
-
-    def compute(waveform: np.ndarray, samples: np.ndarray) -> Parts:
-        # Silence behind a clip counts for nothing, but takes time; 1, 2, 4, ... seconds are heard.
-        seconds = 2 ** math.ceil(math.log2(max(samples.max() / rate, 1)))
-        found = jax.device_get(step(*state, waveform[:, : seconds * rate], samples))
-        return {name: np.asarray(values) for name, values in found.items()}
-
-    return compute
-
-
-def _of_record(
-    record: Record,
-    reader: Reader,
-    places: Mapping[str, Path],
-    compute: Callable[[np.ndarray, np.ndarray], Parts],
-) -> Parts:
-    """The features (K, D_i) of the chunks of a record, kept or computed.
-
-    Raises:
-        AudioError: if it cannot be read.
-    """
-    count = reader.segmenting.count(reader.duration(record), reader.sample_rate)
-    file = _file_of(record, reader.segmenting.seconds if count > 1 else None)
-    known = {name: folder / file for name, folder in places.items()}
-    if all(path.is_file() for path in known.values()):
-        return {name: np.load(path) for name, path in known.items()}
-    chunks = [reader.segments(record, chunk) for chunk in range(count)]
-    waveform = np.concatenate([sound for sound, _ in chunks])
-    samples = np.concatenate([real for _, real in chunks])
-    found = compute(waveform, samples)
-    for name, path in known.items():
-        with whole_file.writing(path) as opened:
-            np.save(opened, found[name])
-    return found
-
-
-def _digest(contract: Contract, model: Trained | None) -> str:
-    """A name for all that features depend on but the clip: the sample rate, and the model."""
-    found = hashlib.blake2b(digest_size=12)
-    found.update(f"1 {contract.spectrogram.sample_rate}".encode())
-    if model is not None:
-        found.update(json.dumps(dataclasses.asdict(model.contract)).encode())
-        found.update(model.config.model.to_json().encode())
-        for tree in (model.params["model"], model.statistics.get("model", {})):
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-                found.update(jax.tree_util.keystr(path).encode())
-                found.update(np.ascontiguousarray(leaf).tobytes())
-    return found.hexdigest()
-
-
-def _file_of(record: Record, seconds: float | None) -> str:
-    """A name for a clip, which changes with its file, and the length of chunks if it has several.
-
-    Of one chunk the length makes no difference: what is padding counts for nothing.
-    """
-    there = record.path.stat() if record.path.is_file() else None
-    what = (
-        str(record.path),
-        there and (there.st_size, there.st_mtime_ns),
-        record.start,
-        record.duration,
-        record.place,
-        seconds,
-    )
-    return f"{hashlib.blake2b(repr(what).encode(), digest_size=12).hexdigest()}.npy"
 
 
 def _standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
