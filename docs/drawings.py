@@ -1,4 +1,4 @@
-"""Draws the pictures of README and docs from what they show: `python docs/pictures.py`.
+"""Draws the pictures of README and docs from what they show: `python docs/drawings.py`.
 
 The taggers' accuracies are those of the table in docs/results.md, the layers those that
 tests/test_layers.py holds.

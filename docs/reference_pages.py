@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from atbert_jax.__main__ import VERBS  # noqa: E402
 from atbert_jax.configs import defaults  # noqa: E402
-from docs.commands import Flag, loaded  # noqa: E402
+from docs.command_flags import Flag, loaded  # noqa: E402
 
 # Packages whose modules declare settings beside their code.
 OWNERS = ("models", "objectives", "parallel", "training")

@@ -12,8 +12,8 @@ import pytest
 
 from atbert_jax.__main__ import VERBS
 from atbert_jax.configs import defaults
-from docs import pictures, reference_pages
-from docs.commands import loaded
+from docs import drawings, reference_pages
+from docs.command_flags import loaded
 from tests.documents import (
     LANGUAGES,
     PAGES,
@@ -185,13 +185,13 @@ def test_links_between_pages_resolve(page):
 
 
 def test_the_pictures_show_what_they_are_drawn_from():
-    """If this fails, draw them again: `python docs/pictures.py`."""
+    """If this fails, draw them again: `python docs/drawings.py`."""
     picture = text_of(ROOT / "docs" / "images" / "layers.svg")
-    assert picture == pictures.layers_picture(LAYERS)
+    assert picture == drawings.layers_picture(LAYERS)
     assert all(
         f">{name.split('.')[1]}</text>" in picture for layer in LAYERS[:-1] for name in layer
     )
-    shown = pictures.accuracies(text_of(ROOT / "docs" / "results.md"))
+    shown = drawings.accuracies(text_of(ROOT / "docs" / "results.md"))
     assert len(shown) == 12
     assert shown["harmonic_cnn"] == 0.953
 

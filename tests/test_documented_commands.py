@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from atbert_jax.__main__ import VERBS
-from docs.commands import loaded
+from docs.command_flags import loaded
 from tests.documents import (
     PAGES,
     ROOT,

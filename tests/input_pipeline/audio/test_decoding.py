@@ -12,7 +12,7 @@ from atbert_jax.input_pipeline.audio import memory
 from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, read
 from atbert_jax.input_pipeline.audio.reader import Reader
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
-from tests.clips import RATE, noise, record
+from tests.noise import RATE, noise, record
 
 
 def tone(seconds: float, rate: int = RATE, pitch: float = 440.0) -> np.ndarray:

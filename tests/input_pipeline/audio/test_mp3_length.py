@@ -13,7 +13,7 @@ from atbert_jax.input_pipeline.audio.decoding import AudioError, file_duration, 
 from atbert_jax.input_pipeline.audio.reader import Reader
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.input_pipeline.manifest.records import Record
-from tests.encoded import (
+from tests.tone_files import (
     RATE,
     encode,
     frames_of,

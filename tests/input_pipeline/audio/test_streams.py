@@ -15,7 +15,7 @@ from atbert_jax.input_pipeline.audio.reader import Reader
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
 from atbert_jax.input_pipeline.manifest.records import Record
 from tests import trial
-from tests.encoded import (
+from tests.tone_files import (
     KINDS,
     PITCHES,
     RATE,

@@ -9,7 +9,7 @@ import soundfile
 from atbert_jax.input_pipeline.audio.decoding import read
 from atbert_jax.input_pipeline.audio.reader import Reader
 from atbert_jax.input_pipeline.audio.segmenting import Segmenting
-from tests.clips import RATE, noise, record
+from tests.noise import RATE, noise, record
 
 
 @pytest.mark.parametrize("rate", [16_000, 44_100])
