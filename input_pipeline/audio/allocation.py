@@ -1,6 +1,7 @@
 """How the C library keeps memory."""
 
 import ctypes
+import gc
 
 
 def keep_freed_memory() -> None:
@@ -23,8 +24,10 @@ def keep_freed_memory() -> None:
 def give_back_freed_memory() -> None:
     """Gives the system what is free now, for once.
 
-    A compiler leaves much of it behind, in pieces that are too small for a step's arrays.
+    A compiler leaves much of it behind, in pieces that are too small for a step's arrays; and a run
+    before this one all that it remembered, in cycles.
     """
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -10,11 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from atbert_jax.input_pipeline.audio.decoding import AudioError
-from atbert_jax.input_pipeline.audio.reader import WHOLE_SECONDS, Reader
+from atbert_jax.input_pipeline.audio.reader import WHOLE_SECONDS
 from atbert_jax.input_pipeline.batching.bad_records import BadRecords
 from atbert_jax.input_pipeline.batching.bucketing import Buckets, durations, longest
 from atbert_jax.input_pipeline.batching.examples import LOG_MEL, Examples
-from atbert_jax.input_pipeline.batching.frames import FrameReader
 from atbert_jax.input_pipeline.batching.mixture import Mixture
 from atbert_jax.input_pipeline.contract import Normalization
 from atbert_jax.input_pipeline.dataset import Dataset, Split
@@ -117,7 +116,8 @@ class Batches:
             places = self._buckets_of(split, batch_size).batches(start_step).flat_map(share)
         else:
             places = tf.data.Dataset.range(start_step * count, np.iinfo(np.int64).max).map(place)
-        return _batches(self._examples(places, records, count, augment=True), self.reader, records)
+        stream = self._examples(places, records, count, augment=True)
+        return _batches(stream, self.examples, records)
 
     def seconds(self, split: str) -> np.ndarray:
         """Lengths of up to 2000 records of a split, evenly taken; 0 where they cannot be read."""
@@ -226,7 +226,7 @@ class Batches:
     def _known(self, split: Split, examples: tf.data.Dataset, real: np.ndarray) -> Iterator[Batch]:
         """The batches, of which padding is not valid, and what is only guessed has no labels."""
         masks = [labels.fields[1] for labels in self.dataset.contract.all_labels]
-        for there, batch in zip(real, _batches(examples, self.reader, split), strict=True):
+        for there, batch in zip(real, _batches(examples, self.examples, split), strict=True):
             there = there.astype(np.float32)
             known = there * ~split.soft[batch["record"]]
             batch |= {name: batch[name] * known for name in masks}
@@ -269,12 +269,10 @@ class Batches:
         return examples.batch(batch_size).prefetch(2)
 
 
-def _batches(
-    examples: tf.data.Dataset, reader: Reader | FrameReader, split: Split
-) -> Iterator[Batch]:
-    """What is read, with what the split knows of the records."""
-    for batch in _explained(examples.as_numpy_iterator()):
-        yield _with_tables(batch | reader.masks(batch.pop("real")), split)
+def _batches(stream: tf.data.Dataset, examples: Examples, split: Split) -> Iterator[Batch]:
+    """What is read, with what the split knows of the records; holds what the stream needs."""
+    for batch in _explained(stream.as_numpy_iterator()):
+        yield _with_tables(batch | examples.reader.masks(batch.pop("real")), split)
 
 
 def _with_tables(batch: Batch, split: Split) -> Batch:
@@ -301,7 +299,8 @@ def measure_normalization(config: ml_collections.ConfigDict, dataset: Dataset) -
     Taken over the frames of the first chunk of up to 2000 records, padded segments left out.
     """
     config = config.copy_and_resolve_references()
-    config.data.update({"input": LOG_MEL, "bucketing": 0})
+    # Each clip is read once.
+    config.data.update({"input": LOG_MEL, "bucketing": 0, "memory_mb": 0})
     contract = dataclasses.replace(dataset.contract, normalization=Normalization("none"))
     bad = BadRecords(None)
     source = Batches(config, dataclasses.replace(dataset, contract=contract), bad)

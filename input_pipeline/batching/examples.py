@@ -1,5 +1,8 @@
 """One record -> one example: read, augmented and transformed, as stateless TensorFlow ops."""
 
+import weakref
+from collections.abc import Callable
+
 import ml_collections
 import numpy as np
 import tensorflow as tf
@@ -80,6 +83,8 @@ class Examples:
     ) -> dict[str, tf.Tensor]:
         """One example, from where it stands in the data set to what a batch carries.
 
+        Whoever reads it must hold the split and these examples.
+
         Args:
             split: With the record.
             record: Its row, scalar int64.
@@ -101,7 +106,7 @@ class Examples:
             draw = tf.random.stateless_uniform([], seeds[0])
             position = draw if self.augmentation.random_crop else tf.constant(0.0)
         sound, real, readable = tf.numpy_function(
-            lambda *place: self._load(split, *place),
+            self._loader(split),
             [record, epoch_or_chunk, position, parts],
             (tf.float32, tf.int32, tf.float32),
             stateful=False,
@@ -120,6 +125,22 @@ class Examples:
             "record": tf.cast(record, tf.int32),
             "valid": tf.ensure_shape(readable, []),
         }
+
+    def _loader(self, split: Split) -> Callable[..., tuple]:
+        """`_load` of a split, by weak references to both.
+
+        TensorFlow never lets go of a function that it was given, and with it would keep all clips
+        that the reader remembers, of each run in a process.
+        """
+        these, records = weakref.ref(self), weakref.ref(split)
+
+        def load(*place: np.ndarray) -> tuple:
+            examples, split = these(), records()
+            if examples is None or split is None:
+                raise RuntimeError("whoever made these batches is gone")
+            return examples._load(split, *place)
+
+        return load
 
     def _load(
         self, split: Split, record: int, epoch_or_chunk: int, position: float, count: int

@@ -1,7 +1,9 @@
 """Tests of batches: pure functions of their step, whole in evaluation, safe from bad files."""
 
+import gc
 import itertools
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +149,20 @@ def test_evaluation_of_two_processes_is_the_global_one(tmp_path, tone_manifest, 
     for rows in ([0, 1], [2, 3], [0, 3]):
         mine = list(source.evaluation("train", 4, np.array(rows)))
         assert_equal(mine, [{name: x[rows] for name, x in batch.items()} for batch in whole])
+
+
+def test_nothing_is_kept_of_what_nobody_reads_any_more(tmp_path, tone_manifest, tone_config):
+    source = build(tone_config(tone_manifest(6, 4, 1), normalization="clip"), tmp_path)
+    stream = source.train("train", 2)
+    assert list(source.evaluation("val", 2))
+    reader, split = weakref.ref(source.reader), weakref.ref(source.dataset.split("train"))
+    del source
+    gc.collect()
+    assert len(first(stream, 3)) == 3  # the stream needs no one but itself
+    del stream
+    gc.collect()
+    assert reader() is None
+    assert split() is None
 
 
 def test_a_failure_of_a_worker_names_the_record(tmp_path, tone_manifest, tone_config, monkeypatch):
