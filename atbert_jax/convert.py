@@ -8,6 +8,8 @@ what became of every array; one that is missing or that nothing is known of is a
 
 * `albert` is any ALBERT of one layer group, and `bert` any BERT with absolute positions. The head
   of masked language modelling comes along.
+* `sentence_transformer` is a folder of sentence-transformers with a BERT, whose vector of a text is
+  the mean of its tokens, as that of all-MiniLM-L6-v2. FOLDER says how, and is one of a BERT, too.
 * `resnet` is any ResNet of bottlenecks in the names of torchvision or Hugging Face, with its
   running statistics. `--stem=adapt` makes its stem for pictures one for spectrograms,
   `--stem=random` leaves it out.
@@ -47,7 +49,7 @@ STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it; by default th
 
 def main(arguments: list[str]) -> None:
     """Converts what the arguments say."""
-    families = ("albert", "bert", "resnet", "tagger", "yamnet", "pons")
+    families = ("albert", "bert", "resnet", "tagger", "yamnet", "pons", "sentence_transformer")
     if len(arguments) != 3 or arguments[0] not in families:
         raise ValueError(
             "give a family, a source and a new folder: atbert convert albert SOURCE FOLDER, or"

@@ -24,14 +24,16 @@ from atbert_jax.weights import (
     engine,
     files,
     resnet_rules,
+    sentence_rules,
     tflite_file,
 )
 
 FAMILIES = {
-    module.FAMILY: module for module in (albert_rules, bert_rules, resnet_rules, published_tagger)
+    module.FAMILY: module
+    for module in (albert_rules, bert_rules, sentence_rules, resnet_rules, published_tagger)
 }
 # Those of text, which come with a tokenizer.
-TEXT = (albert_rules.FAMILY, bert_rules.FAMILY)
+TEXT = (albert_rules.FAMILY, bert_rules.FAMILY, sentence_rules.FAMILY)
 
 # Wide enough for the longest names side by side.
 TABLE_WIDTH = 180
@@ -43,7 +45,7 @@ def from_pytorch(
     """Writes PyTorch's weights into a folder that training can start from.
 
     Args:
-        family: 'albert', 'bert' or 'resnet'.
+        family: 'albert', 'bert', 'sentence_transformer' or 'resnet'.
         source: See `conversion.files.read_pytorch`.
         folder: New.
         stem: Of a ResNet: 'adapt' or 'random'.
