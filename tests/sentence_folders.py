@@ -31,8 +31,7 @@ def describe(folder: Path, *, modules=MODULES, pooling: str = "mean_tokens", lon
 
 
 def make(folder: Path, **described: object) -> Path:
-    """A whole one."""
-    folder.mkdir(exist_ok=True)
-    return describe(
-        pytorch.save(folder, pytorch.bert(head=False), pytorch.BERT_CONFIG), **described
-    )
+    """A whole one, whose words differ more than its positions."""
+    arrays = pytorch.bert(head=False)
+    arrays["embeddings.word_embeddings.weight"] *= 20
+    return describe(pytorch.save(folder, arrays, pytorch.BERT_CONFIG), **described)
