@@ -135,15 +135,16 @@ def test_recordings_get_the_tags_of_the_librarys_graph(tmp_path):
     convert(LIBRARY / "MTT_musicnn", tmp_path / "run")
     paths = sorted(AUDIO.glob("*.npy"))[:3]
     assert paths
-    model = trained.load(tmp_path / "run")
+    model, highest = trained.load(tmp_path / "run"), []
     for answer in Predictor(model).predict(Record(path.name, path) for path in paths):
         clip = np.load(answer.record.path)
         clips = np.pad(clip, (0, -len(clip) % SAMPLES)).reshape(-1, SAMPLES)
         patches = np.stack([patch(clip) for clip in clips])
         expected = pons_graphs.run_published(LIBRARY / "MTT_musicnn", "pons_musicnn", patches)[0]
         found = [answer.fields["probabilities"][name] for name in model.contract.labels.names]
-        assert max(found) > 0.2
+        highest.append(max(found))
         np.testing.assert_allclose(found, expected.mean(axis=0), atol=2e-5)
+    assert max(highest) > 0.5
 
 
 def test_the_wide_one_is_known_by_its_arrays(tmp_path):
