@@ -8,6 +8,8 @@ what became of every array; one that is missing or that nothing is known of is a
 
 * `albert` is any ALBERT of one layer group, and `bert` any BERT with absolute positions. The head
   of masked language modelling comes along.
+* `sentence_transformer` is a folder of sentence-transformers with a BERT, whose vector of a text is
+  the mean of its tokens, as that of all-MiniLM-L6-v2. FOLDER says how, and is one of a BERT, too.
 * `resnet` is any ResNet of bottlenecks in the names of torchvision or Hugging Face, with its
   running statistics. `--stem=adapt` makes its stem for pictures one for spectrograms,
   `--stem=random` leaves it out.
@@ -20,6 +22,10 @@ Training starts from them with `--config.init.text=FOLDER` and `--config.init.au
 
 * `yamnet` is YAMNet's file of TensorFlow Lite, which takes TensorFlow to read. The names of its
   sounds are in `yamnet_class_map.csv` beside it, or `--labels=FILE`. FOLDER is that of a run, too.
+
+* `pons` is MusiCNN or VGG of the musicnn library: a folder with a checkpoint of TensorFlow, which
+  takes TensorFlow to read. Whose labels it tells is in its `config.json`, or `--dataset=msd`.
+  FOLDER is that of a run, too.
 
 With `--to_pytorch` SOURCE is the folder of a training run, and FOLDER gets `model.safetensors` with
 PyTorch's names and a `config.json`: an ALBERT that `AlbertModel.from_pretrained` loads, or a BERT
@@ -43,11 +49,11 @@ STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it; by default th
 
 def main(arguments: list[str]) -> None:
     """Converts what the arguments say."""
-    families = ("albert", "bert", "resnet", "tagger", "yamnet")
+    families = ("albert", "bert", "resnet", "tagger", "yamnet", "pons", "sentence_transformer")
     if len(arguments) != 3 or arguments[0] not in families:
         raise ValueError(
             "give a family, a source and a new folder: atbert convert albert SOURCE FOLDER, or"
-            " bert, resnet, tagger or yamnet in the place of albert"
+            f" {', '.join(families[1:-1])} or {families[-1]} in the place of albert"
         )
     from atbert_jax.conversion import convert_folder
 
@@ -62,6 +68,10 @@ def main(arguments: list[str]) -> None:
         )
     elif family == "yamnet":
         convert_folder.yamnet_from_tflite(Path(source), Path(folder), labels=labels)
+    elif family == "pons":
+        convert_folder.pons_from_tensorflow(
+            Path(source), Path(folder), dataset=DATASET.value, labels=labels
+        )
     else:
         convert_folder.from_pytorch(family, source, Path(folder), stem=STEM.value)
 

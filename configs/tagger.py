@@ -22,7 +22,7 @@ class Published(NamedTuple):
         bands: Of the log-mel; of the networks that hear the waveform itself the default.
         rate: Sample rate, in Hz.
         dropout: Before the output.
-        within: Dropout inside of an attention model, and of its attention weights.
+        within: Dropout inside of a model, and of its attention weights.
         hop: Seconds from one chunk of a clip to the next; 0 is the length of the input.
         hears: Fields of `config.spectrogram` that are others than the taggers' usual ones.
     """
@@ -38,6 +38,8 @@ class Published(NamedTuple):
 
 # As TensorFlow's model garden has it: magnitudes, of 25 ms every 10 ms.
 YAMNET = {"hop_length": 160, "f_min": 125.0, "f_max": 7500.0, "power": 1.0, "log_floor": 1e-3}
+# As the musicnn library has it (Pons and Serra 2019): log10(10000 x + 1) of powers x.
+PONS = {"mel_scale": "slaney", "log_floor": 1e-4}
 # Won et al. (2020), table 1; for the Music Tagging Transformer Won et al. (2021).
 PUBLISHED = {
     "fcn": Published(464_000),
@@ -51,6 +53,8 @@ PUBLISHED = {
     "self_attention": Published(240_000, 128, within=(0.4, 0.5)),
     "music_transformer": Published(220_500, 128, 22_050, 0.0),
     "yamnet": Published(15_600, 64, dropout=0.0, hop=0.48, hears=YAMNET),
+    "pons_musicnn": Published(47_872, within=(0.5, 0.0), hears=PONS),
+    "pons_vgg": Published(47_872, within=(0.25, 0.0), hears=PONS),
 }
 # Frames are as long as 32 ms at 16 kHz and 46 ms at 22.05 kHz: FFT by rate; half of it is the hop.
 N_FFT = {16_000: 512, 22_050: 1024}
@@ -73,7 +77,8 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
     published = PUBLISHED[name]
     config = defaults.get_config("tiny")
     config.model.name = name
-    config.tagger.wide = data == "msd"
+    config.tagger.wide = data == "msd" and name != "pons_musicnn"
+    config.tagger.apart = data == "msd" and name == "pons_vgg"
     config.tagger.dropout, config.tagger.attention_dropout = published.within
     config.objectives.classification = 1.0
     config.classification.update(

@@ -22,10 +22,11 @@ LAYERS = (
     {"atbert_jax"},  # the verbs
 )
 RANKS = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}
-# What reads with tf.data, TFDS' own data sets, and TensorFlow Lite's own files.
+# What reads with tf.data, TFDS' own data sets, and TensorFlow's own files.
 TENSORFLOW = (
     "atbert_jax.input_pipeline.batching.",
     "atbert_jax.input_pipeline.corpora.tfds",
+    "atbert_jax.weights.tensorflow_checkpoint",
     "atbert_jax.weights.tflite_file",
 )
 

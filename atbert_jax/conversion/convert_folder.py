@@ -9,7 +9,7 @@ import ml_collections
 from rich.console import Console
 
 from atbert_jax.configs import tagger as tagger_config
-from atbert_jax.conversion import published_tagger, published_yamnet
+from atbert_jax.conversion import published_pons, published_tagger, published_yamnet
 from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.input_pipeline.dataset import make_contract
 from atbert_jax.input_pipeline.labelling import read_names
@@ -24,14 +24,16 @@ from atbert_jax.weights import (
     engine,
     files,
     resnet_rules,
+    sentence_rules,
     tflite_file,
 )
 
 FAMILIES = {
-    module.FAMILY: module for module in (albert_rules, bert_rules, resnet_rules, published_tagger)
+    module.FAMILY: module
+    for module in (albert_rules, bert_rules, sentence_rules, resnet_rules, published_tagger)
 }
 # Those of text, which come with a tokenizer.
-TEXT = (albert_rules.FAMILY, bert_rules.FAMILY)
+TEXT = (albert_rules.FAMILY, bert_rules.FAMILY, sentence_rules.FAMILY)
 
 # Wide enough for the longest names side by side.
 TABLE_WIDTH = 180
@@ -43,7 +45,7 @@ def from_pytorch(
     """Writes PyTorch's weights into a folder that training can start from.
 
     Args:
-        family: 'albert', 'bert' or 'resnet'.
+        family: 'albert', 'bert', 'sentence_transformer' or 'resnet'.
         source: See `conversion.files.read_pytorch`.
         folder: New.
         stem: Of a ResNet: 'adapt' or 'random'.
@@ -138,6 +140,46 @@ def yamnet_from_tflite(
     console.print(
         f"use it with `atbert predict --checkpoint {folder} FILE`, train with"
         f" --config tagger:yamnet --config.init_from={folder}",
+        highlight=False,
+        markup=False,
+    )
+
+
+def pons_from_tensorflow(
+    source: Path,
+    folder: Path,
+    *,
+    dataset: str | None = None,
+    labels: Path | None = None,
+    console: Console | None = None,
+) -> None:
+    """Writes a network of the musicnn library as the folder of a run before its first step.
+
+    Args:
+        source: The folder of TensorFlow's checkpoint, as `musicnn/MSD_musicnn`.
+        folder: New.
+        dataset: Whose labels it tells; None is what the source's `config.json` says.
+        labels: A file with one on each line, in the place of those of the data set.
+        console: Where to talk.
+
+    Raises:
+        ValueError: if the source is no such network with as many labels, or the folder is there
+            already.
+        OSError: if there is no such source.
+    """
+    console = console or Terminal(width=TABLE_WIDTH)
+    with files.creating(folder) as draft:
+        found = published_pons.read(source)
+        names = read_names(labels) if labels else ()
+        config = published_pons.published_config(found, dataset, names)
+        conversion = _write_tagger(found, draft, config, published_pons.from_checkpoint)
+    name, data = config.model.name, published_pons.data_set(config)
+    print_table(conversion.table(f"{name} from {source}"), console)
+    given = f"{name},{data}" if data else name
+    wide = " --config.tagger.wide" if config.tagger.wide else ""
+    console.print(
+        f"use it with `atbert predict --checkpoint {folder} FILE`, train with"
+        f" --config tagger:{given} --config.init_from={folder}{wide}",
         highlight=False,
         markup=False,
     )

@@ -15,6 +15,7 @@ EARLIER = {
     "data.stratify": False,
     "data.copies": "keep",
     "probe.mfcc": True,
+    "tagger.apart": False,
 }
 
 

@@ -20,6 +20,8 @@ from atbert_jax.weights.engine import Arrays, Conversion
 WEIGHTS, ABOUT = "weights.safetensors", "conversion.json"
 # Of a Hugging Face folder, in the order of preference: the first one cannot hold a program.
 PYTORCH_WEIGHTS, PYTORCH_CONFIG = ("model.safetensors", "pytorch_model.bin"), "config.json"
+# Of a sentence transformer, see `sentence_rules`.
+SENTENCE_FILES = ("modules.json", "sentence_bert_config.json", "*_Pooling/config.json")
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 
@@ -90,7 +92,7 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        wanted = [PYTORCH_CONFIG, *tokenization.HUB_FILES]
+        wanted = [PYTORCH_CONFIG, *SENTENCE_FILES, *tokenization.HUB_FILES]
         folder = Path(snapshot_download(name, allow_patterns=[*wanted, PYTORCH_WEIGHTS[0]]))
         if not (folder / PYTORCH_WEIGHTS[0]).is_file():
             snapshot_download(name, allow_patterns=PYTORCH_WEIGHTS[1])

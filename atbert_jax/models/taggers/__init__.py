@@ -15,6 +15,7 @@ from atbert_jax.models.taggers.harmonic_cnn import HarmonicCNN
 from atbert_jax.models.taggers.music_transformer import MusicTransformer
 from atbert_jax.models.taggers.musicnn import MusiCNN
 from atbert_jax.models.taggers.network import Network
+from atbert_jax.models.taggers.pons import PonsMusiCNN, PonsVGG
 from atbert_jax.models.taggers.sample_cnn import SECNN, SampleCNN
 from atbert_jax.models.taggers.self_attention import SelfAttention
 from atbert_jax.models.taggers.short_chunk import ShortChunk, ShortChunkRes
@@ -32,6 +33,8 @@ NETWORKS = {
     "self_attention": SelfAttention,
     "music_transformer": MusicTransformer,
     "yamnet": YAMNet,
+    "pons_musicnn": PonsMusiCNN,
+    "pons_vgg": PonsVGG,
 }
 
 

@@ -13,10 +13,12 @@ from atbert_jax.models.trunk import AudioTrunk, Batch
 # Of all taggers, as models and as audio encoders of others.
 DEFAULTS = {
     "tagger": {
-        "wide": False,  # MusiCNN as it was published for MSD
+        "wide": False,  # MusiCNN as it was published for MSD, pons_musicnn as MSD_musicnn_big
+        # pons_vgg as it was published for MSD, whose first maxima do not overlap.
+        "apart": False,
         "attention": 256,  # width of the Music Tagging Transformer; 64: its student
         # Inside of the attention models, and of their weights; published for
-        # self_attention are 0.4 and 0.5.
+        # self_attention are 0.4 and 0.5. Of pons_musicnn 0.5, of pons_vgg 0.25.
         "dropout": 0.1,
         "attention_dropout": 0.0,  # of the weights
         # SpecAugment within the model, which has its own front end.
