@@ -80,19 +80,12 @@ class _Open:
 
     record: Record
     duration: float | None = None
-    hears: bool = False
-    has_text: bool = False
+    given: tuple[str, ...] = ()
     read: bool = False
     waiting: int = 0
     error: str = ""
     outputs: list[dict] = dataclasses.field(default_factory=list)
     embeddings: list[np.ndarray] = dataclasses.field(default_factory=list)
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """The modalities of the record that the model is asked about."""
-        there = {AUDIO: self.hears, TEXT: self.has_text}
-        return tuple(name for name, given in there.items() if given)
 
     @property
     def done(self) -> bool:
@@ -166,6 +159,16 @@ class Predictor:
             " about one of them"
         )
 
+    def given(self, record: Record, *, has_text: bool) -> tuple[str, ...]:
+        """The modalities of a record that the model is asked about, 'audio' and 'text'.
+
+        Args:
+            record: The record.
+            has_text: Whether its text has a token.
+        """
+        heard = (AUDIO,) if has_audio(record) and not self.refusal((AUDIO,)) else ()
+        return (*heard, TEXT) if has_text and not self.refusal((*heard, TEXT)) else heard
+
     def reads(self, text: str) -> bool:
         """Whether the model knows a word of it."""
         contract = self.model.contract
@@ -211,11 +214,9 @@ class Predictor:
         record, contract = answer.record, self.model.contract
         ids, mask = tokenization.tokenize(self.model.tokenizer, [record.text], contract.max_tokens)
         row = {"token_ids": ids[0], "token_mask": mask[0], "answer": answer}
-        answer.hears = has_audio(record) and not self.refusal((AUDIO,))
-        given = (AUDIO, TEXT) if answer.hears else (TEXT,)
-        answer.has_text = bool(mask.any()) and not self.refusal(given)
+        answer.given = self.given(record, has_text=bool(mask.any()))
         carries, masks = self.reader.carries, self.reader.masks
-        if not answer.hears:
+        if AUDIO not in answer.given:
             silence, real = nothing(self.reader)
             yield row | {carries: silence, **masks(real)}
             return
