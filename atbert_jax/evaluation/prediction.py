@@ -40,6 +40,7 @@ class Answer:
         duration: Of the clip, in seconds; None without audio.
         fields: What the objectives answer: `prediction`, `probabilities`, `match`, ...
         embedding: (D,), the mean over the clip's chunks; None where there is an error.
+        chunk_embeddings: (K, D) of each chunk of the clip; None where there is an error.
         chunk_scores: (K, C) probabilities of the contract's labels in each chunk of the clip; None
             where the model tells no labels.
         error: Why the file could not be read, or the text not be understood, or ''.
@@ -50,6 +51,7 @@ class Answer:
     duration: float | None = None
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
     embedding: np.ndarray | None = None
+    chunk_embeddings: np.ndarray | None = None
     chunk_scores: np.ndarray | None = None
     error: str = ""
     note: str = ""
@@ -106,6 +108,8 @@ class Predictor:
         model: From `trained.load`.
         labels: To choose from for each file, whether or not the model was trained on them.
         chosen: What `evaluate` has chosen for it on validation data, by objective.
+        with_fields: Whether answers have `fields` and `chunk_scores`; else they are embeddings
+            alone, which take less memory.
     """
 
     def __init__(
@@ -113,8 +117,11 @@ class Predictor:
         model: Trained,
         labels: zero_shot.ZeroShot | None = None,
         chosen: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        *,
+        with_fields: bool = True,
     ) -> None:
         self.model, self.labels, self.chosen = model, labels, chosen
+        self.with_fields = with_fields
         self.texts = labels.texts if labels else None
         contract = model.contract
         self.reader = make_reader(contract)
@@ -243,7 +250,8 @@ class Predictor:
         )
         for number, row in enumerate(rows):
             answer = row["answer"]
-            answer.outputs.append(jax.tree.map(lambda x, n=number: x[n], outputs))
+            if self.with_fields:
+                answer.outputs.append(jax.tree.map(lambda x, n=number: x[n], outputs))
             view = AUDIO_TEXT if len(answer.given) > 1 else answer.given[0]
             view = view if view in embeddings else next(iter(embeddings))
             answer.embeddings.append(embeddings[view][number].astype(np.float32))
@@ -258,6 +266,13 @@ class Predictor:
         record = answer.record
         if answer.error:
             return Answer(record, error=answer.error)
+        chunks = np.stack(answer.embeddings)
+        embedding = np.mean(answer.embeddings, axis=0)
+        found = Answer(record, answer.duration, embedding=embedding, chunk_embeddings=chunks)
+        return self._with_fields(found, answer) if self.with_fields else found
+
+    def _with_fields(self, found: Answer, answer: _Open) -> Answer:
+        """What the objectives say, added to the embeddings."""
         outputs = jax.tree.map(lambda *rows: np.stack(rows), *answer.outputs)
         fields: dict[str, Any] = {}
         chunk_scores = None
@@ -269,8 +284,7 @@ class Predictor:
             chunk_scores = chunk_scores if own is None else own
         if self.labels and AUDIO in answer.given:
             fields[zero_shot.NAME] = self.labels.answer(outputs[zero_shot.NAME])
-        embedding = np.mean(answer.embeddings, axis=0)
         note = ""
         if not fields:
             note = f"{' and '.join(self.objectives)} gave no answer to {answer.given[0]} alone"
-        return Answer(record, answer.duration, fields, embedding, chunk_scores, note=note)
+        return dataclasses.replace(found, fields=fields, chunk_scores=chunk_scores, note=note)

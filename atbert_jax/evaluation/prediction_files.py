@@ -286,12 +286,8 @@ def _about(records: Sequence[Record], numbers: np.ndarray) -> Columns:
 def _starts(model: Trained, records: Sequence[Record], numbers: np.ndarray) -> Iterator[float]:
     """The second of its record at which each chunk begins; the chunks of a record in a row."""
     segmenting, reader = model.contract.segmenting, Predictor(model).reader
-    before, chunk, duration = -1, 0, 0.0
-    for number in numbers:
-        if number != before:
-            before, chunk, duration = number, 0, reader.duration(records[number])
-        yield float(segmenting.starts(duration, reader.sample_rate, chunk)[0][0])
-        chunk += 1
+    for number in np.unique(numbers):
+        yield from segmenting.chunk_starts(reader.duration(records[number]), reader.sample_rate)
 
 
 def _write(stem: Path, columns: Columns) -> None:
