@@ -10,4 +10,7 @@ import lazy_loader as lazy
 
 __version__ = "0.1.0"
 
-__getattr__, __dir__, __all__ = lazy.attach(__name__, submod_attrs={"model": ["Model", "load"]})
+__getattr__, __dir__, __all__ = lazy.attach(
+    __name__,
+    submod_attrs={"model": ["Model", "load"], "library.embedding_index": ["Index", "combined"]},
+)

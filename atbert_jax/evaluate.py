@@ -14,7 +14,7 @@ from atbert_jax import command
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder that a training run wrote.")
 SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test"], "What to evaluate on.")
-OUTPUT = flags.DEFINE_string("output", None, "Folder for report.html and metrics.json.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder for the report, its numbers and predictions.")
 MANIFEST = flags.DEFINE_string("manifest", None, "Another manifest than the one of the training.")
 ROOT = flags.DEFINE_string("root", None, "Folder that the manifest's paths are relative to.")
 ALLOW_OUTSIDE = flags.DEFINE_bool(
@@ -46,6 +46,9 @@ CORRELATIONS = flags.DEFINE_bool(
 )
 ZERO_SHOT = flags.DEFINE_bool("zero_shot", False, "Tell labels by their names, untrained.")
 TEMPLATE = flags.DEFINE_string("template", "{}", "A label's text for --zero_shot, as 'a {} track'.")
+CHUNK_PREDICTIONS = flags.DEFINE_bool(
+    "chunk_predictions", False, "Write what is said of each chunk of a clip, too."
+)
 
 
 def main() -> None:
@@ -77,6 +80,7 @@ def main() -> None:
         with_baseline=BASELINE.value,
         rerank=RERANK.value,
         template=TEMPLATE.value if ZERO_SHOT.value else None,
+        with_chunk_predictions=CHUNK_PREDICTIONS.value,
     )
 
 

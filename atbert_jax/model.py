@@ -105,13 +105,21 @@ class Model:
             ValueError: as `embed_audio` and `embed_text`, or if the model was not trained to bring
                 recordings and texts together.
         """
+        self.require_alignment()
+        return self.embed_audio(audio, sample_rate=sample_rate) @ self.embed_text(texts).T
+
+    def require_alignment(self) -> None:
+        """Refuses a model that does not bring recordings and texts together.
+
+        Raises:
+            ValueError: saying what it was trained on instead.
+        """
         learned = self.trained.learner.objectives
         if "alignment" not in learned:
             raise ValueError(
                 f"{self.trained.workdir}: cosines of recordings and texts say nothing, for it was"
                 f" trained on {', '.join(learned)} without 'alignment'"
             )
-        return self.embed_audio(audio, sample_rate=sample_rate) @ self.embed_text(texts).T
 
     def tag(
         self,

@@ -53,46 +53,8 @@ ALLOW_OUTSIDE = flags.DEFINE_bool(
 )
 STEP = flags.DEFINE_integer("step", None, "Which checkpoint; by default the best one.")
 
-TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 # Labels that the table shows of a file, the most probable first.
 SHOWN = 3
-
-
-def records(arguments: list[str], text: str, *, allow_outside: bool = False) -> Iterator[Record]:
-    """The records that the command line names.
-
-    Args:
-        arguments: Audio files, folders and manifests.
-        text: That goes with the files and folders, or stands alone.
-        allow_outside: Accept paths of manifests that lead out of their folders.
-
-    Raises:
-        ValueError: if there is neither a file nor a text, or a folder holds no audio.
-    """
-    from atbert_jax.input_pipeline.audio import formats
-    from atbert_jax.input_pipeline.corpora.clips import audio_files
-    from atbert_jax.input_pipeline.manifest.records import Record, read_manifest
-
-    if not arguments:
-        if not text:
-            raise ValueError("nothing to predict; name audio files, folders, manifests or a --text")
-        yield Record(id="text", path=Path(), text=text)
-    for argument in arguments:
-        path = Path(argument)
-        if path.suffix.lower() in TABLES and path.is_file():
-            yield from read_manifest(path, allow_outside=allow_outside)
-        elif path.is_dir():
-            left_out: dict[str, str] = {}
-            files = audio_files(path, left_out)
-            if not files:
-                raise ValueError(f"{path}: no audio files here ({formats.described(left_out)})")
-            if left_out:
-                logging.getLogger(__name__).warning(
-                    "%s: %s (%s)", path, formats.described(left_out), ", ".join(left_out)
-                )
-            yield from (Record(id=str(path / f), path=path / f, text=text) for f in files)
-        else:
-            yield Record(id=argument, path=path, text=text)
 
 
 def chosen(path: Path) -> dict:
@@ -222,6 +184,7 @@ def show(answers: Iterable[Answer], json_lines: bool) -> list[Answer]:
 
 def main(arguments: list[str]) -> None:
     """Predicts, prints, and writes the embeddings and pictures where asked for."""
+    from atbert_jax.evaluation.named_records import named
     from atbert_jax.evaluation.prediction import Predictor
     from atbert_jax.evaluation.zero_shot import ZeroShot
     from atbert_jax.training import trained
@@ -231,7 +194,7 @@ def main(arguments: list[str]) -> None:
     if LABELS.value is not None and not arguments:
         raise ValueError("--labels are of files; name audio files, folders or manifests")
     names = [] if LABELS.value is None else read_labels(LABELS.value)
-    wanted = list(records(arguments, TEXT.value, allow_outside=ALLOW_OUTSIDE.value))
+    wanted = list(named(arguments, TEXT.value, allow_outside=ALLOW_OUTSIDE.value))
     choices = chosen(Path(THRESHOLDS.value)) if THRESHOLDS.value else {}
     if TAGGRAM.value:
         whole_file.claim(Path(TAGGRAM.value))

@@ -18,7 +18,7 @@ LAYERS = (
     {"atbert_jax.weights"},
     {"atbert_jax.training"},
     {"atbert_jax.configs"},
-    {"atbert_jax.conversion", "atbert_jax.evaluation"},
+    {"atbert_jax.conversion", "atbert_jax.evaluation", "atbert_jax.library"},
     {"atbert_jax"},  # the verbs
 )
 RANKS = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}

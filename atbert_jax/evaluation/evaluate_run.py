@@ -12,6 +12,7 @@ from atbert_jax.evaluation import (
     contribution,
     correlation,
     masked_examples,
+    prediction_files,
     retrieval,
     robustness,
     taggram,
@@ -51,9 +52,13 @@ def evaluate(
     with_baseline: bool = True,
     rerank: int | None = None,
     template: str | None = None,
+    with_chunk_predictions: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint on a split and writes `report.html` and `metrics.json`.
+
+    What a model of labels or numbers says of each record is written beside them (see
+    `prediction_files`).
 
     Tags (multi-label) are decided twice: from a probability of 0.5 on, and from the threshold on
     that had the best F1 on the validation split (`..._tuned`). Each system has thresholds of its
@@ -76,6 +81,7 @@ def evaluate(
         with_baseline: Fit the MFCC baseline on the training split, too.
         rerank: Instead of `config.evaluation.rerank`.
         template: Classify by the labels' names, too, in a text with {} in the place of the name.
+        with_chunk_predictions: Write what the model says of each chunk, too.
         console: Where to talk.
 
     Returns:
@@ -123,7 +129,19 @@ def evaluate(
     if labels:
         parts["zero_shot"] = lambda: zero_shot.measure(model, labels, dataset, split)
     sections = {name: measure() for name, measure in parts.items()}
-    shown = [_show(model, dataset, split, answers[0][1], measured[0], compared), *sections.values()]
+    told = prediction_files.measure(
+        output,
+        model,
+        dataset.split(split),
+        answers[0][1],
+        chosen[0],
+        with_chunks=with_chunk_predictions,
+    )
+    shown = [
+        _show(model, dataset, split, answers[0][1], measured[0], compared),
+        *sections.values(),
+        told,
+    ]
     metrics = _headline(compared) | measured[0] | {"unreadable": unreadable}
     if chosen[0]:
         metrics["chosen"] = chosen[0]

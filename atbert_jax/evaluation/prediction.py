@@ -40,6 +40,7 @@ class Answer:
         duration: Of the clip, in seconds; None without audio.
         fields: What the objectives answer: `prediction`, `probabilities`, `match`, ...
         embedding: (D,), the mean over the clip's chunks; None where there is an error.
+        chunk_embeddings: (K, D) of each chunk of the clip; None where there is an error.
         chunk_scores: (K, C) probabilities of the contract's labels in each chunk of the clip; None
             where the model tells no labels.
         error: Why the file could not be read, or the text not be understood, or ''.
@@ -50,6 +51,7 @@ class Answer:
     duration: float | None = None
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
     embedding: np.ndarray | None = None
+    chunk_embeddings: np.ndarray | None = None
     chunk_scores: np.ndarray | None = None
     error: str = ""
     note: str = ""
@@ -80,19 +82,12 @@ class _Open:
 
     record: Record
     duration: float | None = None
-    hears: bool = False
-    has_text: bool = False
+    given: tuple[str, ...] = ()
     read: bool = False
     waiting: int = 0
     error: str = ""
     outputs: list[dict] = dataclasses.field(default_factory=list)
     embeddings: list[np.ndarray] = dataclasses.field(default_factory=list)
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """The modalities of the record that the model is asked about."""
-        there = {AUDIO: self.hears, TEXT: self.has_text}
-        return tuple(name for name, given in there.items() if given)
 
     @property
     def done(self) -> bool:
@@ -113,6 +108,8 @@ class Predictor:
         model: From `trained.load`.
         labels: To choose from for each file, whether or not the model was trained on them.
         chosen: What `evaluate` has chosen for it on validation data, by objective.
+        with_fields: Whether answers have `fields` and `chunk_scores`; else they are embeddings
+            alone, which take less memory.
     """
 
     def __init__(
@@ -120,8 +117,11 @@ class Predictor:
         model: Trained,
         labels: zero_shot.ZeroShot | None = None,
         chosen: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+        *,
+        with_fields: bool = True,
     ) -> None:
         self.model, self.labels, self.chosen = model, labels, chosen
+        self.with_fields = with_fields
         self.texts = labels.texts if labels else None
         contract = model.contract
         self.reader = make_reader(contract)
@@ -165,6 +165,16 @@ class Predictor:
             f"{self.model.workdir} was trained on {' and on '.join(known)}, each by itself; ask"
             " about one of them"
         )
+
+    def given(self, record: Record, *, has_text: bool) -> tuple[str, ...]:
+        """The modalities of a record that the model is asked about, 'audio' and 'text'.
+
+        Args:
+            record: The record.
+            has_text: Whether its text has a token.
+        """
+        heard = (AUDIO,) if has_audio(record) and not self.refusal((AUDIO,)) else ()
+        return (*heard, TEXT) if has_text and not self.refusal((*heard, TEXT)) else heard
 
     def reads(self, text: str) -> bool:
         """Whether the model knows a word of it."""
@@ -211,11 +221,9 @@ class Predictor:
         record, contract = answer.record, self.model.contract
         ids, mask = tokenization.tokenize(self.model.tokenizer, [record.text], contract.max_tokens)
         row = {"token_ids": ids[0], "token_mask": mask[0], "answer": answer}
-        answer.hears = has_audio(record) and not self.refusal((AUDIO,))
-        given = (AUDIO, TEXT) if answer.hears else (TEXT,)
-        answer.has_text = bool(mask.any()) and not self.refusal(given)
+        answer.given = self.given(record, has_text=bool(mask.any()))
         carries, masks = self.reader.carries, self.reader.masks
-        if not answer.hears:
+        if AUDIO not in answer.given:
             silence, real = nothing(self.reader)
             yield row | {carries: silence, **masks(real)}
             return
@@ -242,7 +250,8 @@ class Predictor:
         )
         for number, row in enumerate(rows):
             answer = row["answer"]
-            answer.outputs.append(jax.tree.map(lambda x, n=number: x[n], outputs))
+            if self.with_fields:
+                answer.outputs.append(jax.tree.map(lambda x, n=number: x[n], outputs))
             view = AUDIO_TEXT if len(answer.given) > 1 else answer.given[0]
             view = view if view in embeddings else next(iter(embeddings))
             answer.embeddings.append(embeddings[view][number].astype(np.float32))
@@ -257,6 +266,13 @@ class Predictor:
         record = answer.record
         if answer.error:
             return Answer(record, error=answer.error)
+        chunks = np.stack(answer.embeddings)
+        embedding = np.mean(answer.embeddings, axis=0)
+        found = Answer(record, answer.duration, embedding=embedding, chunk_embeddings=chunks)
+        return self._with_fields(found, answer) if self.with_fields else found
+
+    def _with_fields(self, found: Answer, answer: _Open) -> Answer:
+        """What the objectives say, added to the embeddings."""
         outputs = jax.tree.map(lambda *rows: np.stack(rows), *answer.outputs)
         fields: dict[str, Any] = {}
         chunk_scores = None
@@ -268,8 +284,7 @@ class Predictor:
             chunk_scores = chunk_scores if own is None else own
         if self.labels and AUDIO in answer.given:
             fields[zero_shot.NAME] = self.labels.answer(outputs[zero_shot.NAME])
-        embedding = np.mean(answer.embeddings, axis=0)
         note = ""
         if not fields:
             note = f"{' and '.join(self.objectives)} gave no answer to {answer.given[0]} alone"
-        return Answer(record, answer.duration, fields, embedding, chunk_scores, note=note)
+        return dataclasses.replace(found, fields=fields, chunk_scores=chunk_scores, note=note)

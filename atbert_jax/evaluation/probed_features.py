@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -159,12 +158,7 @@ def _digest(contract: Contract, model: Trained | None) -> str:
     found = hashlib.blake2b(digest_size=12)
     found.update(f"1 {contract.spectrogram.sample_rate}".encode())
     if model is not None:
-        found.update(json.dumps(dataclasses.asdict(model.contract)).encode())
-        found.update(model.config.model.to_json().encode())
-        for tree in (model.params["model"], model.statistics.get("model", {})):
-            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-                found.update(jax.tree_util.keystr(path).encode())
-                found.update(np.ascontiguousarray(leaf).tobytes())
+        model.add_to(found)
     return found.hexdigest()
 
 

@@ -116,11 +116,11 @@ def make(
         answer: (C,) of the whole clip.
     """
     segmenting, rate = contract.segmenting, make_reader(contract).sample_rate
-    starts = [segmenting.starts(duration, rate, chunk)[0][0] for chunk in range(len(scores))]
+    starts = segmenting.chunk_starts(duration, rate)
     # Spaced segments are one chunk, of the whole clip.
     length = duration if segmenting.layout == "spaced" else segmenting.length
     names = contract.labels.names
-    return Taggram(title, names, np.array(starts, float), length, duration, scores, answer)
+    return Taggram(title, names, starts, length, duration, scores, answer)
 
 
 def clips(

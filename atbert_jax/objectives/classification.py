@@ -304,7 +304,7 @@ class Classification(Objective):
         any of them there is no answer. Tags are predicted from their thresholds (see `choose`) on,
         or else from 0.5.
         """
-        view = self._view(given)
+        view = self.view(given)
         if view is None:
             return {}
         _, tracks = aggregate_tracks(outputs[view], np.zeros(len(outputs[view]), int), aggregate)
@@ -324,12 +324,12 @@ class Classification(Objective):
         self, outputs: Mapping[str, np.ndarray], given: tuple[str, ...]
     ) -> np.ndarray | None:
         """The probabilities that `answer` aggregates (N, C); None of numbers and several tasks."""
-        view = self._view(given)
+        view = self.view(given)
         if self.labels.task == "regression" or self.labels.name or view is None:
             return None
         return outputs[view]
 
-    def _view(self, given: tuple[str, ...]) -> str | None:
+    def view(self, given: tuple[str, ...]) -> str | None:
         """The nearest to the modalities given, of those that have any of them."""
         fitting = [view for view in self.views if MODALITIES[view] & set(given)]
         return min(fitting, key=lambda view: len(MODALITIES[view] ^ set(given)), default=None)

@@ -14,7 +14,7 @@ import numpy as np
 
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.input_pipeline.text.visible import visible_lines
-from atbert_jax.reporting.tables import Table, format_cell, is_number
+from atbert_jax.reporting.tables import Table, format_cell, is_number, is_sound
 
 TEMPLATE = "report.html.jinja"
 SHOWN_SCALE = 0.65
@@ -110,6 +110,8 @@ def write_report(output: Path, report: Report) -> Path:
 def render(report: Report) -> str:
     """Returns the HTML of a report: text escaped, style and pictures inside, no script, no link.
 
+    Sounds alone are elsewhere: players name the files that they play.
+
     Characters that nobody sees, and those that turn the direction of reading, are shown as escapes.
     """
     import jinja2  # which predicting, that shares tables and figures with reports, does without
@@ -123,6 +125,7 @@ def render(report: Report) -> str:
         finalize=lambda value: visible_lines(value) if isinstance(value, str) else value,
     )
     environment.filters["cell"] = format_cell
+    environment.tests["sound"] = is_sound
     config = json.dumps(plain(report.config), ensure_ascii=False, indent=2)
     return environment.get_template(TEMPLATE).render(report=report, config=config)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numbers
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from rich.console import Console
@@ -13,6 +16,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text.visible import visible
 
@@ -21,8 +25,39 @@ WIDEST = 1_000_000
 
 
 @dataclass(frozen=True)
+class Sound:
+    """A cell that can be listened to on a page, and is the name of its file elsewhere.
+
+    Attributes:
+        name: Of the file.
+        source: Its address, relative to the page; empty where there is no file of it alone.
+    """
+
+    name: str
+    source: str
+
+    @classmethod
+    def of(cls, record: Record, folder: Path) -> Sound:
+        """What is heard of a record, for a page in a folder.
+
+        No byte of a name is anything but a name in the address. Of a longer file, the player plays
+        the record's part. A record of a shard has no file of its own.
+        """
+        if record.place is not None:
+            return cls(record.name, "")
+        address = quote(os.fsencode(os.path.relpath(record.path, folder)))
+        if record.start or record.duration is not None:
+            end = "" if record.duration is None else f",{record.start + record.duration:.3f}"
+            address += f"#t={record.start:.3f}{end}"
+        return cls(record.name, address)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
 class Table:
-    """Rows of cells under named columns; a cell is text, a number or None for undefined."""
+    """Rows of cells under named columns: text, numbers, sounds, or None for undefined."""
 
     title: str
     columns: Sequence[str]
@@ -57,6 +92,11 @@ def format_cell(cell: Any) -> str:
     if isinstance(cell, numbers.Real):
         return _format_real(float(cell))
     return str(cell)
+
+
+def is_sound(cell: Any) -> bool:
+    """Says whether a cell can be listened to."""
+    return isinstance(cell, Sound) and bool(cell.source)
 
 
 def is_number(cell: Any) -> bool:

@@ -1,4 +1,4 @@
-"""One training at a time writes into a run's folder."""
+"""One process at a time writes into a folder, as a training into that of its run."""
 
 import contextlib
 import errno
@@ -16,8 +16,10 @@ FILE = ".lock"
 
 
 @contextlib.contextmanager
-def held(workdir: Path, *, needed: bool = True) -> Iterator[None]:
-    """Keeps other trainings out of a folder, which is made where it is missing.
+def held(
+    workdir: Path, *, needed: bool = True, doing: str = "trained", flag: str = "--workdir"
+) -> Iterator[None]:
+    """Keeps other processes that write out of a folder, which is made where it is missing.
 
     The kernel holds the lock, and lets go of it when the process ends, however it does. On a file
     system without locks nothing is held, with a warning.
@@ -25,6 +27,8 @@ def held(workdir: Path, *, needed: bool = True) -> Iterator[None]:
     Args:
         workdir: The run's folder.
         needed: Whether this process is the one that writes; others hold nothing.
+        doing: What is done with it, for the message.
+        flag: That names it.
 
     Raises:
         CheckpointError: if another process holds it; the message says which.
@@ -38,13 +42,13 @@ def held(workdir: Path, *, needed: bool = True) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise CheckpointError(
-                f"{workdir} is being trained by {_holder(workdir)}; wait for it, stop it, or use"
-                " another --workdir"
+                f"{workdir} is being {doing} by {_holder(workdir)}; wait for it, stop it, or use"
+                f" another {flag}"
             ) from error
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
                 raise
-            message = "%s: this file system has no locks; start one training in it at a time"
+            message = "%s: this file system has no locks; start one command in it at a time"
             logging.getLogger(__name__).warning(message, workdir)
         file.truncate(0)
         file.write(json.dumps({"process": os.getpid(), "host": socket.gethostname()}))

@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
@@ -57,6 +59,15 @@ class Trained:
         where = jax.tree.map(lambda x: x.sharding, self.params)
         step = make_evaluation_step(self.definition, self.mesh, where)
         return functools.partial(step, self.params, self.statistics)
+
+    def add_to(self, digest: Any) -> None:
+        """Adds to one of hashlib's digests all that embeddings depend on, but the clip."""
+        digest.update(json.dumps(dataclasses.asdict(self.contract)).encode())
+        digest.update(self.config.model.to_json().encode())
+        for tree in (self.params["model"], self.statistics.get("model", {})):
+            for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+                digest.update(jax.tree_util.keystr(path).encode())
+                digest.update(np.ascontiguousarray(leaf).tobytes())
 
     def chunked(self, hop: float | None = None, chunks: int | None = None) -> "Trained":
         """The same model that is asked about other chunks of each clip (see `Segmenting`).

@@ -92,6 +92,12 @@ class Segmenting:
         to_the_end = math.ceil((duration - self.length) / hop) + 1
         return max(1, min(to_the_end, math.ceil(duration / hop)))
 
+    def chunk_starts(self, duration: float, sample_rate: float) -> np.ndarray:
+        """Where the chunks of a clip begin in evaluation, in seconds, (K,)."""
+        count = self.count(duration, sample_rate)
+        starts = [self.starts(duration, sample_rate, chunk)[0][0] for chunk in range(count)]
+        return np.array(starts, float)
+
     def filled(self, durations: np.ndarray) -> np.ndarray:
         """Number of segments that hold sound in one chunk, of clips of (N,) seconds."""
         if self.layout == "spaced":

@@ -137,4 +137,4 @@ def test_the_view_is_the_nearest_to_what_is_given(trained_on, given, view):
     class Head:
         views = trained_on
 
-    assert Classification._view(Head, given) == view
+    assert Classification.view(Head, given) == view

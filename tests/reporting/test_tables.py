@@ -2,12 +2,22 @@
 
 import io
 import math
+import re
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.reporting.tables import Table, format_cell, markdown, print_table
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.reporting.tables import (
+    Sound,
+    Table,
+    format_cell,
+    is_sound,
+    markdown,
+    print_table,
+)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +100,21 @@ def test_no_cell_acts_on_the_terminal():
     assert buffer.getvalue().count("a\\x1b[2J\\u202e\\x0ab") == 8
     assert "\u202e" not in buffer.getvalue()
     assert "\\x0a" in markdown(Table("t", ["a"], [[name]]))
+
+
+def test_a_sound_is_its_name_and_an_address_of_its_file_alone(tmp_path):
+    name = 'a "b", <i>#1?&%41:é.wav'
+    record = Record("one", tmp_path / "music" / name, start=1.5, duration=2.25)
+    sound = Sound.of(record, tmp_path / "reports" / "x")
+    assert str(sound) == name
+    address, _, times = sound.source.partition("#")
+    assert (tmp_path / "reports" / "x" / unquote(address)).resolve() == record.path.resolve()
+    assert re.fullmatch(r"[\w./%-]+", address, re.ASCII)
+    assert times == "t=1.500,3.750"
+    assert "#" not in Sound.of(Record("two", tmp_path / "2.wav"), tmp_path).source
+
+
+def test_a_record_of_a_shard_has_no_sound_of_its_own(tmp_path):
+    sound = Sound.of(Record("a/b.wav", tmp_path / "1.array_record", place=3), tmp_path)
+    assert not is_sound(sound)
+    assert format_cell(sound) == "b.wav"

@@ -62,7 +62,7 @@ def test_a_file_system_without_locks_is_said(tmp_path, monkeypatch, caplog):
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with lock.held(tmp_path):
-        assert "has no locks; start one training in it at a time" in caplog.text
+        assert "has no locks; start one command in it at a time" in caplog.text
 
 
 def test_a_holder_that_has_not_said_who_it_is(tmp_path):

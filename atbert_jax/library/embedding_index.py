@@ -1,0 +1,286 @@
+"""An index in memory: exact search by one matrix product over unit vectors."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from atbert_jax import choices
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.text.visible import tidy
+from atbert_jax.library import index_folder, vector_shards
+from atbert_jax.library.index_folder import COLUMN, REMEDY, Made
+from atbert_jax.training.trained import Trained
+
+# Between several values in a cell of a manifest.
+SEPARATOR = "|"
+# What JAX takes without a copy begins at such an address.
+ALIGNMENT = 64
+# Below this a vector is nothing, and of length 0.
+TINY = np.finfo(np.float32).tiny
+
+
+@dataclasses.dataclass(frozen=True)
+class Hit:
+    """A window that was found.
+
+    Attributes:
+        record: The recording, with its path.
+        start: Of the window, in seconds of the file.
+        duration: Of the window, in seconds; its end may be padding.
+        score: Cosine with the query.
+        columns: What the manifests say of the recording.
+    """
+
+    record: Record
+    start: float
+    duration: float
+    score: float
+    columns: Mapping[str, str]
+
+    @property
+    def window(self) -> Record:
+        """What was found, as a stretch of its file."""
+        return dataclasses.replace(self.record, start=self.start, duration=self.duration)
+
+
+class Index:
+    """R recordings in N windows, ready to be searched.
+
+    Args:
+        folder: That `atbert index` wrote.
+
+    Attributes:
+        folder: Of the index.
+        made: What made it.
+        vectors: (N, D), float32, of length 1; those of a recording stand together.
+        starts: (N,), where windows begin, in seconds of their files.
+        windows: (C + 1,), where the windows of each of C contents begin; the last one is N.
+        seconds: (C,) that there are of each.
+        content: (R,), which content each recording has: copies have the same.
+
+    Raises:
+        ValueError: if it is no index, or damaged.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.made = Made.load(self.folder)
+        table = index_folder.read_files(self.folder)
+        fields = {name: table[name].to_pylist() for name in index_folder.FIELDS}
+        rows = zip(*(fields[name] for name in ("id", "path", "start", "duration")), strict=True)
+        self.records = [Record(i, Path(p), start=s, duration=d) for i, p, s, d in rows]
+        self.digests = fields["digest"]
+        self.columns = {
+            name.removeprefix(COLUMN): table[name].to_pylist()
+            for name in table.column_names
+            if name.startswith(COLUMN)
+        }
+        keys = list(zip(self.digests, fields["start"], fields["duration"], strict=True))
+        self._load(keys)
+
+    def _load(self, keys: Sequence[tuple]) -> None:
+        """Reads the vectors of the contents that are asked for, each once."""
+        wanted, shards, counts, seconds = set(keys), {}, [], []
+        place: dict[tuple, int] = {}
+        for path in vector_shards.paths(self.folder):
+            for number, heard in enumerate(vector_shards.read_heard(path)):
+                if heard.key in wanted and heard.key not in place:
+                    place[heard.key] = len(counts)
+                    counts.append(heard.windows)
+                    seconds.append(heard.seconds)
+                    shards.setdefault(path, set()).add(number)
+        if lost := wanted - place.keys():
+            raise ValueError(
+                f"{self.folder}: the vectors of {len(lost)} recordings are not there; {REMEDY}"
+            )
+        self.content = np.array([place[key] for key in keys])
+        self.windows = np.concatenate([[0], np.cumsum(counts)])
+        self.seconds, self.starts = np.array(seconds), np.empty(self.windows[-1])
+        vectors, end = np.empty((0, 0), np.float32), 0
+        self._shards = shards
+        for path, chosen in shards.items():
+            shard = vector_shards.read(path)
+            if not end:
+                vectors = _aligned(int(self.windows[-1]), shard.vectors.shape[1])
+            sizes = [heard.windows for heard in shard.heard]
+            keep = np.repeat([number in chosen for number in range(len(sizes))], sizes)
+            begin, end = end, end + int(keep.sum())
+            self.starts[begin:end] = shard.starts[keep]
+            vectors[begin:end] = shard.vectors[keep]
+            _make_unit(vectors[begin:end])
+        self.vectors = jnp.asarray(vectors)
+
+    def __repr__(self) -> str:
+        return f"Index({str(self.folder)!r}; {len(self.records)} recordings, {len(self)} windows)"
+
+    def __len__(self) -> int:
+        """Number of windows, N."""
+        return int(self.windows[-1])
+
+    def require(self, model: Trained) -> None:
+        """Refuses a model that is not the one that made the index.
+
+        Raises:
+            ValueError: saying which did.
+        """
+        self.made.require(model, self.folder)
+
+    def where(self, conditions: Mapping[str, str]) -> np.ndarray:
+        """(R,), bool: the recordings whose columns have these values.
+
+        Args:
+            conditions: Value by column; of a cell with several, as of tags, one is enough.
+
+        Raises:
+            ValueError: if the index has no such column.
+        """
+        keep = np.ones(len(self.records), bool)
+        for name, value in conditions.items():
+            if not self.columns:
+                raise ValueError(
+                    f"{self.folder}: has no columns to choose by; make an index of a manifest"
+                )
+            choices.require("column", name, self.columns)
+            wanted = tidy(value)
+            keep &= [
+                wanted in (tidy(cell), *map(tidy, cell.split(SEPARATOR)))
+                for cell in self.columns[name]
+            ]
+        return keep
+
+    def search(
+        self,
+        query: np.ndarray,
+        top: int = 10,
+        *,
+        where: Mapping[str, str] | None = None,
+        each_window: bool = False,
+    ) -> list[Hit]:
+        """The recordings that are nearest to a query, by their nearest windows, the nearest first.
+
+        Args:
+            query: (D,) or (1, D), of a text or a clip, by the model that made the index.
+            top: How many.
+            where: Value by column of the manifest; others are left out.
+            each_window: Give all windows that are near, also of one recording.
+
+        Raises:
+            ValueError: if the query is not of the index's kind, or there is no such column.
+        """
+        cosines = self.cosines(query)
+        allowed = self.where(where or {})
+        if not each_window:
+            best = np.maximum.reduceat(cosines, self.windows[:-1])
+            scores = np.where(allowed, best[self.content], -np.inf)
+            return [self._hit(r, self._best_window(r, cosines), cosines) for r in _top(scores, top)]
+        of_content: dict[int, list[int]] = {}
+        for recording in np.flatnonzero(allowed):
+            of_content.setdefault(int(self.content[recording]), []).append(int(recording))
+        sizes = np.diff(self.windows)
+        is_allowed = np.repeat(np.isin(np.arange(len(sizes)), list(of_content)), sizes)
+        hits = []
+        for window in _top(np.where(is_allowed, cosines, -np.inf), top):
+            content = int(np.searchsorted(self.windows, window, side="right")) - 1
+            hits += [self._hit(r, window, cosines) for r in of_content[content]]
+        return hits[:top]
+
+    def cosines(self, query: np.ndarray) -> np.ndarray:
+        """(N,), float32: of each window with a query (D,) or (1, D).
+
+        Raises:
+            ValueError: if the query has another width, or is no direction.
+        """
+        vector = np.asarray(query, np.float32).reshape(-1)
+        if vector.size != self.vectors.shape[1] or not np.isfinite(vector).all():
+            raise ValueError(
+                f"a query is one vector of {self.vectors.shape[1]} finite numbers, not of shape"
+                f" {np.shape(query)}; embed it by the model that made {self.folder}"
+            )
+        length = np.linalg.norm(vector)
+        if length < TINY:
+            raise ValueError("the query is 0 in every direction, so nothing is nearer than another")
+        return np.asarray(_product(self.vectors, vector / length))
+
+    def recordings(self) -> np.ndarray:
+        """(C, D), float32: one vector of length 1 for each content, as `embed_audio` gives it."""
+        found = []
+        for path, chosen in self._shards.items():
+            shard = vector_shards.read(path)
+            ends = np.cumsum([heard.windows for heard in shard.heard])
+            for number, part in enumerate(np.split(shard.vectors, ends[:-1])):
+                if number in chosen:
+                    found.append(np.mean(list(part), axis=0))
+        means = np.stack(found)
+        _make_unit(means)
+        return means
+
+    def _best_window(self, recording: int, cosines: np.ndarray) -> int:
+        begin, end = self.windows[self.content[recording] :][:2]
+        return int(begin + cosines[begin:end].argmax())
+
+    def _hit(self, recording: int, window: int, cosines: np.ndarray) -> Hit:
+        seconds = self.made.seconds
+        if seconds is None:
+            seconds = float(self.seconds[self.content[recording]])
+        columns = {name: cells[recording] for name, cells in self.columns.items()}
+        start, score = float(self.starts[window]), float(cosines[window])
+        return Hit(self.records[recording], start, seconds, score, columns)
+
+
+def combined(wanted: np.ndarray, unwanted: np.ndarray | None = None) -> np.ndarray:
+    """One query of several: near to all that is wanted, and not at all in what is unwanted.
+
+    What is unwanted is taken out as a subspace, after which the query has the cosine 0 with each of
+    its vectors (Widdows, "Orthogonal Negation in Vector Spaces", ACL 2003); nothing has to be
+    weighed, and a query that has no part in it stays as it is.
+
+    Args:
+        wanted: (P, D), of length 1 each.
+        unwanted: (Q, D), or None.
+
+    Returns:
+        (D,), of length 1.
+
+    Raises:
+        ValueError: if nothing is left of it.
+    """
+    query = np.asarray(wanted, np.float64).mean(axis=0)
+    if unwanted is not None and len(unwanted):
+        _, sizes, basis = np.linalg.svd(np.asarray(unwanted, np.float64), full_matrices=False)
+        basis = basis[sizes > 1e-6 * sizes.max()]
+        query = query - basis.T @ (basis @ query)
+    length = np.linalg.norm(query)
+    if length < 1e-6:
+        raise ValueError("what is asked for is all in what is left out, so nothing is left to find")
+    return (query / length).astype(np.float32)
+
+
+@jax.jit
+def _product(vectors: jax.Array, query: jax.Array) -> jax.Array:
+    return jnp.matmul(vectors, query, precision=jax.lax.Precision.HIGHEST)
+
+
+def _top(scores: np.ndarray, count: int) -> np.ndarray:
+    """The places of the highest scores, the highest first, the first of equals; none of -inf."""
+    count = min(count, len(scores))
+    near = scores >= np.partition(scores, -count)[-count] if count else np.zeros(0, bool)
+    found = np.flatnonzero(near & (scores > -np.inf)) if count else np.empty(0, int)
+    return found[np.argsort(-scores[found], kind="stable")][:count]
+
+
+def _aligned(rows: int, columns: int) -> np.ndarray:
+    """An array (rows, columns), float32, which JAX on a CPU takes as it lies."""
+    size = rows * columns * 4
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    begin = -raw.ctypes.data % ALIGNMENT
+    return raw[begin : begin + size].view(np.float32).reshape(rows, columns)
+
+
+def _make_unit(vectors: np.ndarray) -> None:
+    """Makes the rows of an array of length 1, in their place."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    np.divide(vectors, np.maximum(lengths, TINY), out=vectors)

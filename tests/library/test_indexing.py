@@ -1,0 +1,238 @@
+"""An index: its vectors are the model's, each file is heard once, and nothing is mixed up."""
+
+import csv
+import io
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from rich.console import Console
+
+import atbert_jax
+from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.library import index_folder, indexing, listing, vector_shards
+from atbert_jax.library.indexing import Counts
+from atbert_jax.training import lock, trained
+from tests import tiny, tones
+
+RATE = tones.TONE_RATE
+
+
+def make_run(folder: Path, seed: int = 0, **objectives: float) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    manifest = tones.write_manifest(folder, 4, 2, 2, seconds=(0.5, 0.8, 1.3))
+    changes = {f"objectives.{key}": value for key, value in objectives.items()}
+    views = {"classification.views": ("audio",)} if "classification" in objectives else {}
+    config = tones.make_config(manifest, normalization="none", **tiny.MODEL, **changes, **views)
+    tiny.save_run(folder / "run", config, seed)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    return make_run(tmp_path_factory.mktemp("paired"), correct_pair=1.0, alignment=1.0)
+
+
+@pytest.fixture(scope="module")
+def model(run) -> trained.Trained:
+    return trained.load(run)
+
+
+@pytest.fixture
+def music(tmp_path) -> Path:
+    """Six recordings of one to four windows, of 0.5 s each."""
+    folder, rng = tmp_path / "music", np.random.default_rng(0)
+    (folder / "deep").mkdir(parents=True)
+    for number, seconds in enumerate((0.4, 1.3, 0.5, 2.0, 0.9, 0.5)):
+        name = f"deep/{number}.wav" if number % 2 else f"{number}.wav"
+        sound = rng.uniform(-0.5, 0.5, round(seconds * RATE))
+        soundfile.write(folder / name, sound, RATE)
+    return folder
+
+
+@pytest.fixture
+def heard(monkeypatch) -> list[str]:
+    """The names of the files that are embedded from here on."""
+    names = []
+    rows = Predictor._rows
+
+    def noting(self, answer):
+        names.append(answer.record.path.name)
+        return rows(self, answer)
+
+    monkeypatch.setattr(Predictor, "_rows", noting)
+    return names
+
+
+def update(model, folder, *arguments, **more) -> Counts:
+    listed = listing.read([str(each) for each in arguments])
+    return indexing.update(
+        model, folder, listed, console=Console(file=io.StringIO()), shard_windows=3, **more
+    )
+
+
+def vectors_by_name(index: atbert_jax.Index) -> dict[str, np.ndarray]:
+    vectors, found = np.asarray(index.vectors), {}
+    for recording, content in enumerate(index.content):
+        begin, end = index.windows[content : content + 2]
+        found[index.records[recording].path.name] = vectors[begin:end]
+    return found
+
+
+def test_vectors_are_those_of_the_model_to_the_last_digit(model, music, tmp_path):
+    counts = update(model, tmp_path / "lib", music)
+    assert counts == Counts(6, 12, 0, 0, 0, 0)
+    assert len(vector_shards.paths(tmp_path / "lib")) > 2
+    index, asked = atbert_jax.Index(tmp_path / "lib"), atbert_jax.load(model.workdir)
+    assert len(index) == 12
+    whole = index.recordings()
+    for recording, record in enumerate(index.records):
+        expected = asked.embed_audio(record.path)[0]
+        np.testing.assert_array_equal(whole[index.content[recording]], expected)
+    for name, windows in vectors_by_name(index).items():
+        sound, _ = soundfile.read(next(music.rglob(name)), dtype="float32")
+        for number, window in enumerate(windows):
+            part = sound[number * RATE // 2 : (number + 1) * RATE // 2]
+            (expected,) = asked.embed_audio(part, sample_rate=RATE)
+            np.testing.assert_allclose(window, expected, atol=1e-6)
+
+
+def test_starts_are_those_of_the_windows(model, music, tmp_path):
+    update(model, tmp_path / "lib", music, hop=0.25)
+    index = atbert_jax.Index(tmp_path / "lib")
+    (three,) = (n for n, record in enumerate(index.records) if record.path.name == "3.wav")
+    begin, end = index.windows[index.content[three] :][:2]
+    assert index.starts[begin:end].tolist() == [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5]
+    with pytest.raises(ValueError, match=r"windows of another --hop \(0.25\)"):
+        update(model, tmp_path / "lib", music, hop=0.5)
+    assert update(model, tmp_path / "lib", music).unchanged == 6
+
+
+def test_nothing_is_heard_twice(model, music, tmp_path, heard):
+    update(model, tmp_path / "lib", music)
+    before = vectors_by_name(atbert_jax.Index(tmp_path / "lib"))
+    heard.clear()
+    assert update(model, tmp_path / "lib", music) == Counts(0, 0, 6, 0, 0, 0)
+    (music / "0.wav").rename(music / "deep" / "moved.wav")
+    shutil.copy(music / "2.wav", music / "copy.wav")
+    os.utime(music / "4.wav")
+    assert update(model, tmp_path / "lib", music) == Counts(0, 0, 4, 3, 1, 0)
+    assert not heard
+    after = vectors_by_name(atbert_jax.Index(tmp_path / "lib"))
+    assert after.keys() == (before.keys() - {"0.wav"}) | {"moved.wav", "copy.wav"}
+    np.testing.assert_array_equal(after["moved.wav"], before["0.wav"])
+    np.testing.assert_array_equal(after["copy.wav"], before["2.wav"])
+    # A touched file is believed by its new time from then on.
+    assert update(model, tmp_path / "lib", music).unchanged == 7
+
+
+def test_what_changed_is_heard_again_and_what_went_is_gone(model, music, tmp_path, heard):
+    update(model, tmp_path / "lib", music)
+    old = vectors_by_name(atbert_jax.Index(tmp_path / "lib"))["2.wav"]
+    soundfile.write(music / "2.wav", np.linspace(-1, 1, RATE // 2), RATE)
+    (music / "4.wav").unlink()
+    heard.clear()
+    assert update(model, tmp_path / "lib", music) == Counts(1, 1, 4, 0, 1, 0)
+    assert heard == ["2.wav"]
+    found = vectors_by_name(atbert_jax.Index(tmp_path / "lib"))
+    assert len(found) == 5
+    assert not np.array_equal(found["2.wav"], old)
+
+
+def test_bad_files_are_named_and_survived(model, music, tmp_path):
+    (music / 'bad, "x".wav').write_bytes(b"no sound")
+    (music / "worse.wav").write_bytes(b"no sound")
+    (music / "deep" / "empty.wav").touch()
+    counts = update(model, tmp_path / "lib", music)
+    assert (counts.heard, counts.left_out) == (6, 3)
+    with (tmp_path / "lib" / "left_out.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = sorted(Path(row["path"]).name for row in rows)
+    assert names == ['bad, "x".wav', "empty.wav", "worse.wav"]
+    assert all(row["reason"] for row in rows)
+    for path in music.rglob("*[!0-9].wav"):
+        path.unlink()
+    assert update(model, tmp_path / "lib", music).left_out == 0
+    assert not (tmp_path / "lib" / "left_out.csv").exists()
+
+
+def test_where_nothing_can_be_used_the_first_is_named(model, tmp_path):
+    (tmp_path / "music").mkdir()
+    (tmp_path / "music" / "bad.wav").write_bytes(b"no sound")
+    with pytest.raises(ValueError, match=r"none of 1 recordings can be used; .*bad\.wav"):
+        update(model, tmp_path / "lib", tmp_path / "music")
+
+
+def test_a_kill_loses_no_shard(model, music, tmp_path, heard, monkeypatch):
+    write, written = vector_shards.write, []
+
+    def killed(*arguments):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(write(*arguments))
+
+    monkeypatch.setattr(vector_shards, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        update(model, tmp_path / "lib", music)
+    monkeypatch.setattr(vector_shards, "write", write)
+    done = [Path(h.seen.path).name for p in written for h in vector_shards.read_heard(p)]
+    assert done
+    with pytest.raises(ValueError, match="nothing is indexed here yet; run `atbert index` again"):
+        atbert_jax.Index(tmp_path / "lib")
+    heard.clear()
+    counts = update(model, tmp_path / "lib", music)
+    assert not set(done) & set(heard)
+    assert counts.unchanged == len(done)
+    update(model, tmp_path / "whole", music)
+    one, other = (vectors_by_name(atbert_jax.Index(tmp_path / n)) for n in ("lib", "whole"))
+    assert one.keys() == other.keys()
+    for name, vectors in one.items():
+        np.testing.assert_array_equal(vectors, other[name])
+
+
+def test_another_model_is_refused(model, music, tmp_path):
+    update(model, tmp_path / "lib", music)
+    other = trained.load(make_run(tmp_path / "other", 1, correct_pair=1.0, alignment=1.0))
+    with pytest.raises(ValueError, match=r"lib: was made by .*run, step 0, and .*other"):
+        update(other, tmp_path / "lib", music)
+    with pytest.raises(ValueError, match="another model"):
+        atbert_jax.Index(tmp_path / "lib").require(other)
+
+
+def test_two_do_not_write_at_once(model, music, tmp_path):
+    with (
+        lock.held(tmp_path / "lib"),
+        pytest.raises(ValueError, match=r"is being written by process .* another --output"),
+    ):
+        update(model, tmp_path / "lib", music)
+
+
+def test_damage_is_found(model, music, tmp_path):
+    update(model, tmp_path / "lib", music)
+    shard = vector_shards.paths(tmp_path / "lib")[1]
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-4] + bytes(4))
+    with pytest.raises(whole_file.DamagedFileError, match="has changed since it was written"):
+        atbert_jax.Index(tmp_path / "lib")
+    shard.write_bytes(whole[:100])
+    with pytest.raises(
+        whole_file.DamagedFileError, match=r"is damaged .* run `atbert index` again"
+    ):
+        atbert_jax.Index(tmp_path / "lib")
+    shard.unlink()
+    with pytest.raises(ValueError, match=r"vectors of \d recordings are not there"):
+        atbert_jax.Index(tmp_path / "lib")
+    assert update(model, tmp_path / "lib", music).heard
+    assert len(atbert_jax.Index(tmp_path / "lib")) == 12
+    files = tmp_path / "lib" / index_folder.FILES
+    files.write_bytes(files.read_bytes()[:50])
+    with pytest.raises(ValueError, match=r"files\.parquet: is damaged"):
+        atbert_jax.Index(tmp_path / "lib")
+    assert update(model, tmp_path / "lib", music).unchanged == 6
+    assert len(atbert_jax.Index(tmp_path / "lib")) == 12
+    with pytest.raises(ValueError, match="is no index; make one with `atbert index`"):
+        atbert_jax.Index(tmp_path / "nothing")
