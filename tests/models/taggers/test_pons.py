@@ -1,5 +1,7 @@
 """The musicnn library's networks: their sizes, their mels, and how long their clips may be."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import librosa
@@ -127,3 +129,35 @@ def test_the_vgg_hears_what_fills_its_output(data, frames):
 def test_other_bands_are_refused():
     with pytest.raises(ValueError, match="128 bands are not what this tagger was made for"):
         nnx.eval_shape(lambda: run("pons_vgg", SAMPLES, **{"spectrogram.n_mels": 128}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pons_musicnn", "pons_vgg"])
+def test_training_counts_real_clips_only_and_reaches_every_parameter(name):
+    network = tiny.make_module(lambda: make_network(name, **{"tagger.dropout": 0.0}))
+    definition, params, rest = nnx.split(network, nnx.Param, ...)
+    noise = np.random.default_rng(0).normal(size=(3, 130 * 256))
+    batch = (noise * np.float32([[0.01], [0.1], [1]])).astype(np.float32)
+    batch[2] = 0
+    mask = np.float32([1, 0, 1])
+
+    @jax.jit
+    @functools.partial(jax.grad, has_aux=True)
+    def run(params, batch, mask):
+        network = nnx.merge(definition, params, rest, copy=True)
+        features = network(batch, mask, jax.random.key(0))
+        statistics = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
+        return (mask @ jnp.sin(features)).sum(), (features, statistics)
+
+    gradient, (features, statistics) = run(params, batch, mask)
+    for key, value in tiny.named(nnx.to_pure_dict(gradient)).items():
+        assert np.isfinite(value).all(), key
+        assert np.abs(value).max() > 0, key
+    other = batch.copy()
+    other[1] = 9 * noise[2]
+    same, (same_features, same_statistics) = run(params, other, mask)
+    jax.tree.map(np.testing.assert_array_equal, (same, same_statistics), (gradient, statistics))
+    np.testing.assert_array_equal(same_features[::2], features[::2])
+    # Where it counts it does change them: the comparison above can fail.
+    _, (counted, _) = run(params, other, np.ones(3, np.float32))
+    assert np.abs(counted - features)[::2].max() > 0.01
