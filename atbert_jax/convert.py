@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
     family, source, folder = arguments
     labels = Path(LABELS.value) if LABELS.value else None
     if TO_PYTORCH.value:
-        choices.require("family for --to_pytorch", family, convert_folder.FAMILIES)
+        choices.require("family for --to_pytorch", family, convert_folder.BOTH_WAYS)
         convert_folder.to_pytorch(family, Path(source), Path(folder), step=STEP.value)
     elif family == "tagger":
         convert_folder.tagger_from_pytorch(

@@ -32,6 +32,8 @@ FAMILIES = {
     module.FAMILY: module
     for module in (albert_rules, bert_rules, sentence_rules, resnet_rules, published_tagger)
 }
+# Those that go back to PyTorch, too.
+BOTH_WAYS = tuple(name for name in FAMILIES if name != sentence_rules.FAMILY)
 # Those of text, which come with a tokenizer.
 TEXT = (albert_rules.FAMILY, bert_rules.FAMILY, sentence_rules.FAMILY)
 
