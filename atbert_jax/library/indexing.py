@@ -120,10 +120,11 @@ def update(
     console = console or Terminal()
     whole_file.claim(folder)
     with lock.held(folder, doing="written", flag="--output"):
-        made = _claim(model, folder, hop)
+        made = _made(model, folder, hop)
         predictor = Predictor(model.chunked(made.hop), with_fields=False)
         if refused := predictor.refusal((AUDIO,)):
             raise ValueError(f"an index is of sound: {refused}")
+        made.save(folder)
         known = _Known(folder)
         found: list[Seen | None] = [known.unread(record) for record in listing.records]
         unchanged = sum(seen is not None for seen in found)
@@ -135,12 +136,10 @@ def update(
         return _finish(folder, listing, found, hearing, known, unchanged)
 
 
-def _claim(model: Trained, folder: Path, hop: float | None) -> Made:
+def _made(model: Trained, folder: Path, hop: float | None) -> Made:
     """What makes the index, which has to be what made it before."""
     if not (folder / index_folder.ABOUT).is_file():
-        made = Made.by(model, hop)
-        made.save(folder)
-        return made
+        return Made.by(model, hop)
     made = Made.load(folder)
     made.require(model, folder)
     if hop is not None and hop != made.hop:

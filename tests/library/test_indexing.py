@@ -203,6 +203,13 @@ def test_another_model_is_refused(model, music, tmp_path):
         atbert_jax.Index(tmp_path / "lib").require(other)
 
 
+def test_a_model_that_cannot_index_claims_nothing(model, music, tmp_path, monkeypatch):
+    monkeypatch.setattr(Predictor, "refusal", lambda *_: "it hears nothing")
+    with pytest.raises(ValueError, match="an index is of sound: it hears nothing"):
+        update(model, tmp_path / "lib", music)
+    assert not (tmp_path / "lib" / index_folder.ABOUT).exists()
+
+
 def test_two_do_not_write_at_once(model, music, tmp_path):
     with (
         lock.held(tmp_path / "lib"),
