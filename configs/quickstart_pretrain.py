@@ -25,7 +25,7 @@ def set_up_music(config: ml_collections.ConfigDict) -> None:
     config.segmenting.seconds = 1.0
     config.augmentation.frequency_masks = 0
     config.augmentation.time_masks = 0
-    config.data.memory_mb = 512  # of the 1.2 GB that all clips are: a laptop keeps the rest
+    config.data.memory_mb = 256  # of the 1.2 GB that all clips are: a laptop keeps the rest
     config.train.batch_size = 32
     config.train.log_every = 20
     config.optimizer.learning_rate = 1e-3

@@ -56,7 +56,8 @@ def contents(folder: Path) -> dict[str, object]:
 def without_times(value: object) -> object:
     """JSON without what was measured with a clock, and without the folder's own name."""
     if isinstance(value, dict):
-        return {key: without_times(value[key]) for key in value if "seconds" not in key}
+        timed = [key for key in value if "seconds" in key or "minutes" in key]
+        return {key: without_times(value[key]) for key in value if key not in timed}
     return [without_times(each) for each in value] if isinstance(value, list) else value
 
 
@@ -100,6 +101,7 @@ def verbs(music, run, tmp_path_factory) -> dict[str, Verb]:
     evaluate = ("atbert_jax.evaluate", f"--checkpoint={run}")
     label = ("atbert_jax.pseudo_label", f"--checkpoint={run}", str(table))
     convert = "atbert_jax.convert"
+    ablate = ("atbert_jax.ablate", "--config=configs/ablation.py", "--over=seed=3", *commands.TINY)
     return {
         "train": Verb(lambda out: interruption.command(tones, out), training),
         "prepare": Verb(lambda out: (*prepare, f"--output={out}"), contents),
@@ -117,6 +119,10 @@ def verbs(music, run, tmp_path_factory) -> dict[str, Verb]:
         "evaluate": Verb(
             lambda out: (*evaluate, f"--output={out}"),
             functools.partial(report, name="metrics.json"),
+        ),
+        "ablate": Verb(
+            lambda out: (*ablate, f"--config.data.manifest={table}", f"--workdir={out}"),
+            functools.partial(report, name="ablation.json"),
         ),
         "convert": Verb(lambda out: (convert, "albert", str(albert), str(out)), contents, once="."),
         "convert --to_pytorch": Verb(
@@ -145,6 +151,7 @@ def finish(command: tuple[str, ...], said: Path) -> float:
         "prepare",
         "prepare --shards",
         "evaluate",
+        "ablate",
         "convert",
         "convert --to_pytorch",
         "pseudo_label",
