@@ -15,6 +15,8 @@ DEFAULT_PENALTY = 0.01
 FOLDS = 5
 # The logit of a class that no clip has.
 NEVER = -30.0
+# What cosines may be multiplied with, as in `objectives.alignment`.
+SHARPNESS = np.geomspace(1.0, 100.0, 41)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,3 +156,19 @@ def _folds(
                 yield from StratifiedGroupKFold(count).split(targets, labels, groups)
     elif count > 1:
         yield from GroupKFold(count).split(targets, groups=groups)
+
+
+def sharpness(outputs: np.ndarray | None, targets: np.ndarray) -> float:
+    """What to multiply cosines with, so that their softmax over all captions errs least.
+
+    Args:
+        outputs: (N, D), what was said of clips while they were left out; None where none was.
+        targets: (N, D), the vectors of their captions.
+    """
+    if outputs is None:
+        return 10.0
+    texts, own = np.unique(targets, axis=0, return_inverse=True)
+    heard, texts = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in (outputs, texts))
+    cosines = heard @ texts.T
+    chosen = np.eye(len(texts))[own.reshape(-1)]
+    return float(min(SHARPNESS, key=lambda by: losses(by * cosines, chosen, "single_label").mean()))

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -15,7 +15,6 @@ from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.audio.reader import Reader
 from atbert_jax.input_pipeline.batching.bad_records import BadRecords
 from atbert_jax.input_pipeline.contract import Contract
-from atbert_jax.input_pipeline.dataset import Split
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.progress import track
 from atbert_jax.input_pipeline.text import whole_file
@@ -32,7 +31,7 @@ class Heard:
 
     Attributes:
         parts: (N, D_i) by the name of what was heard with.
-        targets: (N, C).
+        targets: (N, C): labels, or vectors of captions.
         groups: (N,), the same number for clips of one group.
     """
 
@@ -46,37 +45,36 @@ def hear(
     contract: Contract,
     arrays: tuple[dict, dict],
     models: Mapping[str, Trained],
-    records: Split,
+    records: Sequence[Record],
+    targets: np.ndarray,
     cache: Path,
     console: Console,
 ) -> Heard:
-    """The features of all labelled clips that can be read, chunk by chunk.
+    """The features of all clips that can be read, chunk by chunk.
 
     Args:
         config: Of the probe, with its models in `probe.ears`.
         contract: Of clips.
         arrays: Parameters and statistics of the probe.
         models: By the names in `probe.ears`.
-        records: The training split.
+        records: R clips of the training split.
+        targets: (R, C), what is known of them.
         cache: Folder that features are kept in, one below it for each model as it is now.
         console: Where to talk.
 
     Raises:
-        ValueError: if nothing has labels, or more than `data.max_bad_share` cannot be read.
+        ValueError: if more than `data.max_bad_share` cannot be read.
         OSError: if the cache cannot be written.
     """
-    rows = np.flatnonzero((records.label_mask > 0) & ~records.soft)
-    if not len(rows):
-        raise ValueError("no record of the train split has labels; name their column")
     places = {name: cache / _digest(contract, models.get(name)) for name in _parts(config)}
     for folder in places.values():
         folder.mkdir(parents=True, exist_ok=True)
     bad, compute = BadRecords(None), _computing(config, contract, arrays)
     reader = Reader(contract.spectrogram.sample_rate, contract.segmenting)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in places}
-    kept, shown = [], track(rows, "features", len(rows), "clips", console=console)
-    for row in shown:
-        record = records.records[row]
+    kept: list[int] = []
+    shown = track(records, "features", len(records), "clips", console=console)
+    for row, record in enumerate(shown):
         try:
             found = _of_record(record, reader, places, compute)
         except AudioError as error:
@@ -85,15 +83,16 @@ def hear(
         for name, values in found.items():
             parts[name].append(values)
         kept += [row] * len(next(iter(found.values())))
-    if len(bad) > config.data.max_bad_share * len(rows):
+    if len(bad) > config.data.max_bad_share * len(records):
         raise ValueError(
-            f"{len(bad)} of {len(rows)} clips cannot be read, the first: {bad.first}; mend them,"
+            f"{len(bad)} of {len(records)} clips cannot be read, the first: {bad.first}; mend them,"
             " or raise config.data.max_bad_share"
         )
-    named = [records.records[row].group or records.records[row].id for row in kept]
+    # Where a caption is learned, clips that share it are of one group.
+    named = [records[row].group or records[row].text or records[row].id for row in kept]
     return Heard(
         {name: np.concatenate(values) for name, values in parts.items()},
-        records.labels[kept].astype(np.float64),
+        targets[kept].astype(np.float64),
         np.unique(named, return_inverse=True)[1],
     )
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,13 @@ from rich.console import Console
 from atbert_jax import choices
 from atbert_jax.evaluation import linear_fit
 from atbert_jax.evaluation.probed_features import Heard, hear
+from atbert_jax.evaluation.sentence_vectors import Sentences
 from atbert_jax.input_pipeline import dataset
 from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.audio.reader import Reader
 from atbert_jax.input_pipeline.contract import Contract
+from atbert_jax.input_pipeline.dataset import Split
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.progress import Terminal, track
 from atbert_jax.input_pipeline.text import tokenization, whole_file
 from atbert_jax.models import linear_probe
@@ -33,6 +37,8 @@ from atbert_jax.weights import files
 # What a probe's folder holds beside what a run's does.
 CHOSEN = "probe.json"
 TOGETHER = "all together"
+# The model that is asked by texts.
+CAPTIONS = "caption_probe"
 
 
 def probe(
@@ -43,6 +49,9 @@ def probe(
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Fits a linear model on what frozen models hear in the training split.
+
+    It tells labels, tags or numbers; or, where `config.model.name` is 'caption_probe', the vector
+    that the sentence encoder of `config.init.text` gives a clip's caption.
 
     Each model by itself, statistics of MFCCs (`config.probe.mfcc`), and all together are compared
     by cross-validation on the training split, no group of which is on both sides; the best with its
@@ -64,15 +73,18 @@ def probe(
     """
     console = console or Terminal()
     files.require_new(workdir)
-    choices.require("config.model.name", config.model.name, ["probe"])
+    choices.require("config.model.name", config.model.name, ["probe", CAPTIONS])
     models = _loaded(sources)
-    config = _with_ears(config, models)
-    data = dataset.load(config, workdir.parent, tokenizer=None, contract=None)
+    config, sentences = _with_sentences(_with_ears(config, models))
+    tokenizer = sentences.tokenizer if sentences else tokenization.tokenizer_without_text()
+    data = dataset.load(config, workdir.parent, tokenizer=tokenizer, contract=None)
     config, contract = _of_length(config, data, console)
-    arrays = _filled(config, contract, models)
-    heard = hear(config, contract, arrays, models, data.split("train"), cache, console)
-    names, choice, rows = _choose(heard, contract.labels.task)
-    kernel, bias, mean, scale = _fit(heard, names, contract.labels.task, choice.penalty)
+    fill = functools.partial(_filled, config, contract, models, sentences)
+    records, targets = _known(data.split("train"), sentences)
+    heard = hear(config, contract, fill(), models, records, targets, cache, console)
+    task = "regression" if sentences else contract.labels.task
+    names, choice, rows = _choose(heard, task)
+    kernel, bias, mean, scale = _fit(heard, names, task, choice.penalty)
     config.probe.ears = {name: config.probe.ears[name] for name in names if name != MFCC}
     config.probe.mfcc = MFCC in names
     chosen = {
@@ -81,9 +93,12 @@ def probe(
         "clips": len(heard.targets),
         "compared": [dict(zip(("features", "penalty", "loss"), row, strict=True)) for row in rows],
     }
-    params, statistics = _filled(config, contract, models, mean, scale, (kernel, bias))
+    fill = functools.partial(_filled, config, contract, models, sentences)
+    params, statistics = fill(mean, scale, (kernel, bias))
+    if sentences:
+        sharpness = linear_fit.sharpness(choice.outputs, heard.targets)
+        params["objectives"]["alignment"]["log_scale"] = jnp.log(jnp.float32(sharpness))
     steps = optimizer.build(config.optimizer, config.train.steps)
-    tokenizer = tokenization.tokenizer_without_text()
     with files.creating(workdir) as draft:
         run_folder.save_run(draft, config, contract, tokenizer)
         with contextlib.closing(checkpoint.Checkpoints(draft)) as checkpoints:
@@ -110,6 +125,40 @@ def _loaded(sources: Sequence[Path]) -> dict[str, Trained]:
         taken = sum(each == name or each.startswith(f"{name}-") for each in models)
         models[f"{name}-{taken + 1}" if taken or name == MFCC else name] = trained.load(source)
     return models
+
+
+def _with_sentences(
+    config: ml_collections.ConfigDict,
+) -> tuple[ml_collections.ConfigDict, Sentences | None]:
+    """The config with the sizes of the sentence encoder, where captions are learned."""
+    if config.model.name != CAPTIONS:
+        return config, None
+    if not config.init.text:
+        raise ValueError(
+            "captions need a sentence encoder: set --config.init.text to a folder of `atbert"
+            " convert sentence_transformer`"
+        )
+    sentences = Sentences(Path(config.init.text))
+    config.model.update(sentences.sizes)
+    config.caption_probe.normalized = sentences.normalized
+    config.text.max_tokens = min(config.text.max_tokens, sentences.longest)
+    return config, sentences
+
+
+def _known(train: Split, sentences: Sentences | None) -> tuple[list[Record], np.ndarray]:
+    """The R records that something is to be learned of, and their targets (R, C)."""
+    if sentences:
+        rows = np.flatnonzero(train.token_mask.max(axis=1) > 0)
+        missing = "text; name its column with config.data.text_column"
+    else:
+        rows = np.flatnonzero((train.label_mask > 0) & ~train.soft)
+        missing = "labels; name their column"
+    if not len(rows):
+        raise ValueError(f"no record of the train split has {missing}")
+    records = [train.records[row] for row in rows]
+    if sentences:
+        return records, sentences([record.text for record in records])
+    return records, train.labels[rows]
 
 
 def _with_ears(
@@ -162,6 +211,7 @@ def _filled(
     config: ml_collections.ConfigDict,
     contract: Contract,
     models: Mapping[str, Trained],
+    sentences: Sentences | None,
     mean: np.ndarray | None = None,
     scale: np.ndarray | None = None,
     output: tuple[np.ndarray, np.ndarray] | None = None,
@@ -172,9 +222,10 @@ def _filled(
         config: See `_with_ears`.
         contract: Of clips.
         models: Whose arrays its ears have.
+        sentences: Whose arrays its side of texts has, if there is one.
         mean: Of the features; None is 0.
         scale: Of the features, likewise 1.
-        output: Kernel (D, C) and bias (C,) of the head; None is 0.
+        output: Kernel (D, C) and bias (C,) of the head, or of the map; None is 0.
     """
     _, params, statistics = split(abstract(config, contract))
     own = {name: (models[name].params, models[name].statistics) for name in config.probe.ears}
@@ -185,7 +236,11 @@ def _filled(
     like = statistics["model"]["mean"]
     statistics["model"]["mean"] = jnp.zeros(like.shape) if mean is None else jnp.float32(mean)
     statistics["model"]["scale"] = jnp.ones(like.shape) if scale is None else jnp.float32(scale)
-    head = params["objectives"]["classification"]["output"]
+    if sentences:
+        params["model"]["sentence"] = sentences.params(contract.max_tokens)
+        head = params["model"]["output"]
+    else:
+        head = params["objectives"]["classification"]["output"]
     values = output or (np.zeros(head["kernel"].shape), np.zeros(head["bias"].shape))
     head["kernel"], head["bias"] = (jnp.asarray(value, jnp.float32) for value in values)
     return params, statistics

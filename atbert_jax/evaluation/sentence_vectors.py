@@ -28,6 +28,9 @@ class Sentences:
 
     Attributes:
         width: D.
+        longest: Number of tokens of the longest text.
+        normalized: Vectors have length 1.
+        sizes: Of the encoder, as `config.model` has them.
 
     Raises:
         ValueError: if the folder is none of a sentence transformer, or has no tokenizer.
@@ -47,9 +50,10 @@ class Sentences:
         sentence = about[sentence_rules.SENTENCE]
         self.tokenizer, self.longest = tokenizer, sentence["max_tokens"]
         self.width = about["hidden"]
+        self.normalized = sentence["normalized"]
+        self.sizes = {name: about[name] for name in (*bert_rules.SIZES, "layers")}
         config = defaults.get_config()
-        for name in (*bert_rules.SIZES, "layers"):
-            config.model[name] = about[name]
+        config.model.update(self.sizes)
         config.text.max_tokens = about["max_positions"]
         contract = make_contract(config, tokenizer, Labels())
 
@@ -57,7 +61,7 @@ class Sentences:
             return SentenceEncoder(
                 config.model,
                 contract,
-                normalized=sentence["normalized"],
+                normalized=self.normalized,
                 dtype=jnp.float32,
                 rngs=Keys(0),
             )
@@ -73,6 +77,12 @@ class Sentences:
     def encoder(self) -> SentenceEncoder:
         """The network with its arrays."""
         return nnx.merge(self._definition, self._state)
+
+    def params(self, tokens: int) -> dict:
+        """The arrays of `SentenceEncoder` by name, for texts of at most so many tokens."""
+        encoder = self._state["text_encoder"]
+        positions = encoder["positions"][:tokens]
+        return {"text_encoder": encoder | {"positions": positions}}
 
     def __call__(self, texts: Sequence[str]) -> np.ndarray:
         """Vectors (N, D), float32, of N texts; the end of longer ones is not read."""

@@ -16,6 +16,7 @@ EARLIER = {
     "data.copies": "keep",
     "probe.mfcc": True,
     "tagger.apart": False,
+    "caption_probe.normalized": True,
 }
 
 
