@@ -4,7 +4,8 @@ atbert probe --config probe --workdir DIR --config.data.manifest=tracks.csv conv
 
 The arguments are folders of runs or of converted models; several are compared, each by itself, and
 all together. The workdir becomes the folder of a run, for `evaluate`, `predict` and Python.
-`--config probe:multi_label` is for tags, `probe:regression` for numbers.
+`--config probe:multi_label` is for tags, `probe:regression` for numbers; `probe:captions`, with a
+converted sentence encoder as `--config.init.text`, is asked by texts.
 """
 
 from pathlib import Path
