@@ -108,6 +108,42 @@ class Model:
         self.require_alignment()
         return self.embed_audio(audio, sample_rate=sample_rate) @ self.embed_text(texts).T
 
+    def query(
+        self,
+        texts: str | Sequence[str] = (),
+        *,
+        like: Audio | Sequence[Audio] = (),
+        without: str | Sequence[str] = (),
+        sample_rate: int | None = None,
+    ) -> np.ndarray:
+        """What to ask an `Index` for: near to texts and recordings, and not at all in others.
+
+        Args:
+            texts: That are wanted.
+            like: Recordings that are wanted.
+            without: Texts of what is not wanted.
+            sample_rate: Of waveforms, in Hz.
+
+        Returns:
+            (D,), of length 1.
+
+        Raises:
+            ValueError: as `similarity`, if nothing is wanted, or nothing is left of it.
+        """
+        from atbert_jax.library.embedding_index import combined
+
+        texts, like, without = (
+            [] if isinstance(given, Sequence) and not given else _several(given)
+            for given in (texts, like, without)
+        )
+        if not texts and not like:
+            raise ValueError('nothing to search for; give a text, as "sad piano", or like= a file')
+        if texts or without:
+            self.require_alignment()
+        wanted = [self.embed_text(texts)] if texts else []
+        wanted += [self.embed_audio(like, sample_rate=sample_rate)] if like else []
+        return combined(np.concatenate(wanted), self.embed_text(without) if without else None)
+
     def require_alignment(self) -> None:
         """Refuses a model that does not bring recordings and texts together.
 

@@ -15,10 +15,7 @@ from atbert_jax import command
 from atbert_jax.input_pipeline.text import whole_file
 
 if TYPE_CHECKING:  # JAX is loaded after the flags are checked
-    import numpy as np
-
     from atbert_jax.library.embedding_index import Hit
-    from atbert_jax.model import Model
 
 LIKE = flags.DEFINE_multi_string("like", [], "An audio file that is like what is wanted.")
 WITHOUT = flags.DEFINE_multi_string("without", [], "A text of what is not wanted.")
@@ -45,28 +42,6 @@ def conditions(given: Sequence[str]) -> dict[str, str]:
             raise ValueError(f"--where={each}; give column=value, each column once")
         found[name] = value
     return found
-
-
-def ask(
-    model: "Model", texts: Sequence[str], like: Sequence[str], without: Sequence[str]
-) -> "np.ndarray":
-    """The query (D,) of texts and clips that are wanted, and of texts that are not.
-
-    Raises:
-        ValueError: if the model cannot compare recordings with texts, or a clip or text cannot be
-            used.
-    """
-    import numpy as np
-
-    from atbert_jax.library.embedding_index import combined
-
-    if not texts and not like:
-        raise ValueError('nothing to search for; give a text, as "sad piano", or --like a file')
-    if texts or without:
-        model.require_alignment()
-    wanted = [model.embed_text(list(texts))] if texts else []
-    wanted += [model.embed_audio(list(like))] if like else []
-    return combined(np.concatenate(wanted), model.embed_text(list(without)) if without else None)
 
 
 def as_json(hit: "Hit") -> dict:
@@ -105,7 +80,9 @@ def main(arguments: list[str]) -> None:
     source = CHECKPOINT.value or index.made.checkpoint
     model = load(source, step=None if CHECKPOINT.value else index.made.step)
     index.require(model.trained)
-    query = ask(model, arguments[1:], LIKE.value, WITHOUT.value)
+    if not arguments[1:] and not LIKE.value:
+        raise ValueError('nothing to search for; give a text, as "sad piano", or --like a file')
+    query = model.query(arguments[1:], like=LIKE.value, without=WITHOUT.value)
     hits = index.search(query, TOP.value, where=chosen, each_window=WINDOWS.value)
     if not hits:
         raise ValueError(f"no recording has {', '.join(WHERE.value)}")

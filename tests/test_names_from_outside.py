@@ -10,7 +10,7 @@ import soundfile
 
 from atbert_jax import prepare
 from atbert_jax.input_pipeline import extract
-from tests import clips
+from tests.noise import RATE, noise
 from tests.test_layers import FILES, ROOT
 
 ODD = "live [/disc] 2\x1b[2J.wav"
@@ -32,7 +32,7 @@ def test_nothing_talks_through_a_console_that_reads_markup(module):
 def folder(tmp_path):
     """A good file, and one of an odd name that cannot be read."""
     (tmp_path / "live [").mkdir()
-    soundfile.write(tmp_path / "good.wav", clips.noise(1.0), clips.RATE)
+    soundfile.write(tmp_path / "good.wav", noise(1.0), RATE)
     (tmp_path / ODD).write_bytes(b"no sound")
     (tmp_path / "t.csv").write_text(f"path,text\ngood.wav,x\n{ODD},y\n", encoding="utf-8")
     return tmp_path

@@ -14,7 +14,6 @@ import pytest
 import soundfile
 
 import atbert_jax
-from atbert_jax import search
 from atbert_jax.library import vector_shards
 from tests import commands
 from tests.library.test_indexing import RATE, make_run
@@ -83,7 +82,7 @@ def test_a_clip_is_found_by_itself_on_a_page_that_plays_it(library, tmp_path):
 
 def test_what_is_not_wanted_is_taken_out(library, run):
     model = atbert_jax.load(run)
-    query = search.ask(model, [], [str(library.parent / "a.wav")], ["a high tone"])
+    query = model.query(like=library.parent / "a.wav", without="a high tone")
     assert query @ model.embed_text("a high tone")[0] == pytest.approx(0, abs=1e-6)
 
 
@@ -115,10 +114,12 @@ def test_what_cannot_be_found_is_said(library, arguments, said):
 def test_texts_are_not_asked_of_a_model_that_reads_none(tmp_path, library):
     model = atbert_jax.load(make_run(tmp_path, classification=1.0))
     with pytest.raises(ValueError, match="without 'alignment'"):
-        search.ask(model, ["low"], [], [])
+        model.query("low")
     with pytest.raises(ValueError, match="without 'alignment'"):
-        search.ask(model, [], [str(library.parent / "a.wav")], ["low"])
-    assert search.ask(model, [], [str(library.parent / "a.wav")], []).shape == (16,)
+        model.query(like=library.parent / "a.wav", without="low")
+    assert model.query(like=library.parent / "a.wav").shape == (16,)
+    with pytest.raises(ValueError, match="nothing to search for"):
+        model.query()
 
 
 @pytest.mark.slow
