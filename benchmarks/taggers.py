@@ -19,7 +19,8 @@ from rich.console import Console
 
 from atbert_jax import command
 from atbert_jax.configs import tagger_notes
-from atbert_jax.evaluation.evaluate_run import BASELINE, evaluate
+from atbert_jax.evaluation.compared_systems import BASELINE
+from atbert_jax.evaluation.evaluate_run import evaluate
 from atbert_jax.models.taggers import NETWORKS
 from atbert_jax.reporting.tables import Table, markdown, print_table
 from atbert_jax.training import trained

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from atbert_jax.evaluation import (
-    baseline,
+    compared_systems,
     contribution,
     correlation,
     masked_examples,
@@ -28,12 +28,10 @@ from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting import plots
 from atbert_jax.reporting.report import Figure, Report, Section, write_report
-from atbert_jax.reporting.tables import Table, print_table
+from atbert_jax.reporting.tables import print_table
 from atbert_jax.training import checkpoint, run_folder, trained, validation
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.writers import read_metrics
-
-BASELINE = "MFCC statistics + linear model"
 
 
 def evaluate(
@@ -109,7 +107,7 @@ def evaluate(
     measured = [
         validation.measure_answers(*each) for each in zip(models, answers, chosen, strict=True)
     ]
-    compared, more = _compare(
+    compared, more = compared_systems.compare(
         model, measured, dataset, split, chosen[0], console, with_baseline=with_baseline
     )
     warnings += more
@@ -142,7 +140,7 @@ def evaluate(
         *sections.values(),
         told,
     ]
-    metrics = _headline(compared) | measured[0] | {"unreadable": unreadable}
+    metrics = compared_systems.headline(compared) | measured[0] | {"unreadable": unreadable}
     if chosen[0]:
         metrics["chosen"] = chosen[0]
     if compared:
@@ -260,7 +258,7 @@ def _show(
     compared: dict[Labels, dict[str, dict]],
 ) -> Section:
     """The model beside other systems, and what its objectives show of its answers."""
-    tables = [_comparison(systems, labels) for labels, systems in compared.items()]
+    tables = [compared_systems.comparison(systems, labels) for labels, systems in compared.items()]
     figures: list[Figure] = []
     for name, objective in model.learner.objectives.items():
         how = model.config.evaluation.aggregate
@@ -271,73 +269,6 @@ def _show(
     figures += contribution.figures(model, dataset.split(split), outputs)
     figures += masked_examples.figures(model, dataset, split)
     return Section(values, tables, figures)
-
-
-def _compare(
-    model: Trained,
-    measured: Sequence[dict[str, Any]],
-    dataset: Dataset,
-    split: str,
-    chosen: dict[str, dict],
-    console: Console,
-    *,
-    with_baseline: bool,
-) -> tuple[dict[Labels, dict[str, dict]], list[str]]:
-    """What the model, its twin from scratch and the baseline have measured on each task's labels.
-
-    Returns:
-        By the labels, metrics by system, the model's first view first; and warnings.
-    """
-    compared, warnings = {}, []
-    can_be_heard = with_baseline and baseline.is_possible(dataset, split)
-    for name, labels in model.contract.by_objective.items():
-        systems = _systems(model, [values.get(name, {}) for values in measured], labels)
-        if systems and can_be_heard:
-            systems[BASELINE] = baseline.measure(
-                dataset, labels, split, console, tuned=name in chosen
-            )
-        if systems:
-            compared[labels] = systems
-    if compared and not with_baseline:
-        warnings.append("The MFCC baseline was not measured, as asked for.")
-    elif compared and not can_be_heard:
-        warnings.append("The MFCC baseline was not measured: the manifest names features alone.")
-    if compared and model.config.init_from and len(measured) == 1:
-        warnings.append(
-            "The same network from scratch was not measured; train with"
-            " --config.scratch_twin=true to see what pre-training is worth."
-        )
-    return compared, warnings
-
-
-def _systems(model: Trained, measured: Sequence[dict[str, Any]], labels: Labels) -> dict[str, dict]:
-    """What the model and its twin have measured on some labels, by system and view."""
-    config = model.config
-    starts = [start for start in (config.init_from, config.init.text, config.init.audio) if start]
-    origins = [f"from {' and '.join(starts) or 'scratch'}", "from scratch"]
-    return {
-        f"{config.model.name} {origin}: {view}": entry
-        for origin, values in zip(origins, measured, strict=False)
-        for view, entry in validation.views(values, labels.task)
-    }
-
-
-def _comparison(systems: dict[str, dict], labels: Labels) -> Table:
-    names = validation.SHOWN[labels.task]
-    rows = [[system, *(entry.get(name) for name in names)] for system, entry in systems.items()]
-    title = f"Comparison: {labels.name}" if labels.name else "Comparison"
-    return Table(title, ["system", *names], rows, "All on the same records of this split.")
-
-
-def _headline(compared: dict[Labels, dict[str, dict]]) -> dict[str, Any]:
-    """Each task's first metric of the model's first view, its twin's and the baseline's."""
-    first = {}
-    for labels, systems in compared.items():
-        metric = validation.SHOWN[labels.task][0]
-        what = f"{labels.name} {metric}" if labels.name else metric
-        for system, entry in systems.items():
-            first.setdefault(f"{what} {system.split(':')[0]}", entry[metric])
-    return first
 
 
 def _facts(

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline.batching.frames import make_reader
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import Split
 from atbert_jax.input_pipeline.manifest.records import Record
@@ -285,7 +286,7 @@ def _about(records: Sequence[Record], numbers: np.ndarray) -> Columns:
 
 def _starts(model: Trained, records: Sequence[Record], numbers: np.ndarray) -> Iterator[float]:
     """The second of its record at which each chunk begins; the chunks of a record in a row."""
-    segmenting, reader = model.contract.segmenting, Predictor(model).reader
+    segmenting, reader = model.contract.segmenting, make_reader(model.contract)
     for number in np.unique(numbers):
         yield from segmenting.chunk_starts(reader.duration(records[number]), reader.sample_rate)
 

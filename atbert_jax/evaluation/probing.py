@@ -93,7 +93,6 @@ def probe(
         "clips": len(heard.targets),
         "compared": [dict(zip(("features", "penalty", "loss"), row, strict=True)) for row in rows],
     }
-    fill = functools.partial(_filled, config, contract, models, sentences)
     params, statistics = fill(mean, scale, (kernel, bias))
     if sentences:
         sharpness = linear_fit.sharpness(choice.outputs, heard.targets)

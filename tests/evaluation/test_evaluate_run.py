@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 from sklearn.metrics import f1_score
 
-from atbert_jax.evaluation import evaluate_run
+from atbert_jax.evaluation import compared_systems, evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.input_pipeline import dataset
 from atbert_jax.input_pipeline.batching import batches
@@ -96,7 +96,7 @@ def test_thresholds_of_val_decide_on_test(tagger, tmp_path, reads, asked):
     values, page = evaluate(tagger, "test", tmp_path / "report")
     assert reads == {"test": 1, "val": 1}
     assert files(tagger) == before
-    model, baseline = [], values["systems"][evaluate_run.BASELINE]
+    model, baseline = [], values["systems"][compared_systems.BASELINE]
     for number, origin in enumerate(("from elsewhere", "from scratch")):
         for view in ("audio", "text"):
             entry = values["systems"][f"atbert {origin}: {view}"]

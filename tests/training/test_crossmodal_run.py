@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from atbert_jax.configs import crossmodal
-from atbert_jax.evaluation import evaluate_run
+from atbert_jax.evaluation import compared_systems, evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.input_pipeline.manifest.records import Record, read_manifest
 from atbert_jax.training import loop, trained
@@ -83,7 +83,7 @@ def test_trains_evaluates_and_predicts(given, trained_on, tmp_path):
     quiet, (view, *_) = Console(file=io.StringIO(), width=200), given.split(",")
     found = evaluate_run.evaluate(workdir, "test", tmp_path / "report", console=quiet)
     assert f"crossmodal from scratch: {view.replace('_', ' + ')}" in found["systems"]
-    assert evaluate_run.BASELINE in found["systems"]
+    assert compared_systems.BASELINE in found["systems"]
     records = read_manifest(manifest)[-4:]
     answers = list(Predictor(trained.load(workdir)).predict(records))
     entry = found["classification"][view]

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from atbert_jax.configs import defaults, tagger_recipes
-from atbert_jax.evaluation import evaluate_run
+from atbert_jax.evaluation import compared_systems, evaluate_run
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.input_pipeline.manifest.records import read_manifest
 from atbert_jax.models.taggers import fcn
@@ -75,7 +75,7 @@ def test_trains_evaluates_and_predicts(recipe, make_config, music, tmp_path):
     events = next((tmp_path / "run" / "tensorboard").glob("events.*")).read_bytes()
     assert b"log_mel" in events
     found = evaluate_run.evaluate(tmp_path / "run", "test", tmp_path / "report", console=console)
-    assert {"fcn from scratch: audio", evaluate_run.BASELINE} <= found["systems"].keys()
+    assert {"fcn from scratch: audio", compared_systems.BASELINE} <= found["systems"].keys()
     assert "retrieval" not in found
     assert (tmp_path / "report" / "report.html").is_file()
     answers = list(
