@@ -137,7 +137,9 @@ class Model:
             for given in (texts, like, without)
         )
         if not texts and not like:
-            raise ValueError('nothing to search for; give a text, as "sad piano", or like= a file')
+            raise ValueError(
+                'nothing to search for; give a text, as "sad piano", or a file to be like'
+            )
         if texts or without:
             self.require_alignment()
         wanted = [self.embed_text(texts)] if texts else []

@@ -80,8 +80,6 @@ def main(arguments: list[str]) -> None:
     source = CHECKPOINT.value or index.made.checkpoint
     model = load(source, step=None if CHECKPOINT.value else index.made.step)
     index.require(model.trained)
-    if not arguments[1:] and not LIKE.value:
-        raise ValueError('nothing to search for; give a text, as "sad piano", or --like a file')
     query = model.query(arguments[1:], like=LIKE.value, without=WITHOUT.value)
     hits = index.search(query, TOP.value, where=chosen, each_window=WINDOWS.value)
     if not hits:

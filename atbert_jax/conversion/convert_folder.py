@@ -108,12 +108,7 @@ def tagger_from_pytorch(
     published = tagger_config.get_config(given).tagger.attention
     own = config.tagger.attention
     width = "" if own == published else f" --config.tagger.attention={own}"
-    console.print(
-        f"use it with `atbert predict --checkpoint {folder} FILE`, train with"
-        f" --config tagger:{given} --config.init_from={folder}{width}",
-        highlight=False,
-        markup=False,
-    )
+    _say_use(console, folder, given, width)
 
 
 def yamnet_from_tflite(
@@ -139,12 +134,7 @@ def yamnet_from_tflite(
         found = files.Source(source, tflite_file.read(source), {})
         conversion = _write_tagger(found, draft, config, published_yamnet.from_tflite)
     print_table(conversion.table(f"yamnet from {source}"), console)
-    console.print(
-        f"use it with `atbert predict --checkpoint {folder} FILE`, train with"
-        f" --config tagger:yamnet --config.init_from={folder}",
-        highlight=False,
-        markup=False,
-    )
+    _say_use(console, folder, "yamnet")
 
 
 def pons_from_tensorflow(
@@ -179,9 +169,14 @@ def pons_from_tensorflow(
     print_table(conversion.table(f"{name} from {source}"), console)
     given = f"{name},{data}" if data else name
     wide = " --config.tagger.wide" if config.tagger.wide else ""
+    _say_use(console, folder, given, wide)
+
+
+def _say_use(console: Console, folder: Path, given: str, more: str = "") -> None:
+    """What a tagger's new folder is for; `given` are the words behind `tagger:`."""
     console.print(
         f"use it with `atbert predict --checkpoint {folder} FILE`, train with"
-        f" --config tagger:{given} --config.init_from={folder}{wide}",
+        f" --config tagger:{given} --config.init_from={folder}{more}",
         highlight=False,
         markup=False,
     )

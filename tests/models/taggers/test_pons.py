@@ -1,7 +1,5 @@
 """The musicnn library's networks: their sizes, their mels, and how long their clips may be."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import librosa
@@ -18,6 +16,7 @@ from atbert_jax.models.keys import Keys
 from atbert_jax.models.taggers.pons import CompressedMel
 from atbert_jax.training.learner import Learner
 from tests import tiny
+from tests.tagger_training import make_gradient
 
 SAMPLES = 187 * 256
 
@@ -135,19 +134,11 @@ def test_other_bands_are_refused():
 @pytest.mark.parametrize("name", ["pons_musicnn", "pons_vgg"])
 def test_training_counts_real_clips_only_and_reaches_every_parameter(name):
     network = tiny.make_module(lambda: make_network(name, **{"tagger.dropout": 0.0}))
-    definition, params, rest = nnx.split(network, nnx.Param, ...)
+    params, run = make_gradient(network)
     noise = np.random.default_rng(0).normal(size=(3, 130 * 256))
     batch = (noise * np.float32([[0.01], [0.1], [1]])).astype(np.float32)
     batch[2] = 0
     mask = np.float32([1, 0, 1])
-
-    @jax.jit
-    @functools.partial(jax.grad, has_aux=True)
-    def run(params, batch, mask):
-        network = nnx.merge(definition, params, rest, copy=True)
-        features = network(batch, mask, jax.random.key(0))
-        statistics = nnx.to_pure_dict(nnx.state(network, nnx.BatchStat))
-        return (mask @ jnp.sin(features)).sum(), (features, statistics)
 
     gradient, (features, statistics) = run(params, batch, mask)
     for key, value in tiny.named(nnx.to_pure_dict(gradient)).items():
