@@ -281,18 +281,20 @@ def test_parquet_is_read_without_what_pandas_wrote_about_itself(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from /proc")
 def test_a_million_rows_take_seconds_and_less_than_two_gigabytes(tmp_path):
     path, count = tmp_path / "large.csv", 1_000_000
     lines = (f"{i % 997}/{i}.mp3,노래 {i},pop|rock,{i % 100}\n" for i in range(count))
     path.write_text("path,text,labels,start\n" + "".join(lines), encoding="utf-8")
     code = (
-        "import resource, sys, time, atbert_jax.input_pipeline.manifest.records as sources\n"
+        "import re, resource, sys, atbert_jax.input_pipeline.manifest.records as sources\n"
         "before = resource.getrusage(resource.RUSAGE_SELF)\n"
         "records = sources.read_manifest(sys.argv[1])\n"
         "after = resource.getrusage(resource.RUSAGE_SELF)\n"
         "print(len(records), records[-1].path.name, records[-1].text)\n"
         "print(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)\n"
-        "print(after.ru_maxrss)\n"
+        # Its ru_maxrss would begin with what the process of the tests took when it forked.
+        "print(re.search(r'VmHWM:\\s*(\\d+)', open('/proc/self/status').read())[1])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, path],
@@ -305,7 +307,7 @@ def test_a_million_rows_take_seconds_and_less_than_two_gigabytes(tmp_path):
     found, seconds, peak = done.stdout.splitlines()
     assert found == f"{count} {count - 1}.mp3 노래 {count - 1}"
     assert float(seconds) < 60  # of this process: others may keep the machine busy
-    assert int(peak) < 2 * 2**20 * (1 if sys.platform == "linux" else 1024)
+    assert int(peak) < 2 * 2**20
 
 
 def test_tables_that_unpack_to_more_than_a_limit(tmp_path, monkeypatch):
