@@ -29,7 +29,7 @@ class Trained:
     Attributes:
         workdir: Its folder.
         step: Of the checkpoint.
-        config: It was trained with.
+        config: It was trained with, but that clips are not remembered: an answer hears each once.
         contract: What it must be fed, and what its outputs mean.
         tokenizer: Of its text.
         definition: Its structure.
@@ -99,6 +99,7 @@ def load(workdir: Path, step: int | None = None) -> Trained:
         checkpoint.CheckpointError: if the folder is not that of a run, or has no such checkpoint.
     """
     config, contract, tokenizer = run_folder.load_run(workdir)
+    config.data.memory_mb = 0
     try:
         learner = abstract(config, contract)
         definition, params, statistics = split(learner)

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from atbert_jax.evaluation import evaluate_run, robustness
 from atbert_jax.input_pipeline import dataset
+from atbert_jax.input_pipeline.audio import memory
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.manifest.perturbation import ROBUSTNESS, Perturbation
 from atbert_jax.reporting import plots
@@ -72,6 +73,16 @@ def test_only_the_clips_of_the_split_are_perturbed(tone_run, tmp_path):
     # Two chunks of 0.8 s and three of 1.3 s become one and two.
     assert np.bincount(plain["record"]).tolist() == [1, 2, 3, 1, 2, 3]
     assert np.bincount(slow["record"]).tolist() == [1, 1, 2, 1, 1, 2]
+
+
+def test_clips_are_read_once_and_not_remembered(tone_run, tmp_path, opened, monkeypatch):
+    model = trained.load(tone_run)
+    data = dataset.load(model.config, tmp_path, contract=model.contract, tokenizer=model.tokenizer)
+    kept = []
+    monkeypatch.setattr(memory._Shelves, "keep", lambda _, array: kept.append(array) or array)
+    validation.ask([model], data, "test", Console(quiet=True))
+    assert not kept
+    assert sorted(opened) == sorted(record.path.name for record in data.split("test").records)
 
 
 @pytest.mark.parametrize(
