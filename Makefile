@@ -34,7 +34,7 @@ parity: $(READY)  ## install PyTorch and compare with it
 aot:  ## compile steps for an H100 and a TPU that are not here
 	$(PYTHON) -m venv $(AOT)
 	@if $(AOT)/bin/python -m pip install --quiet --requirement requirements.txt --editable '.[dev,aot]'; then \
-		$(AOT)/bin/python -m pytest -m aot --durations 0 tests/ahead_of_time; \
+		$(AOT)/bin/python -m pytest -n 2 -m aot --durations 0 tests/ahead_of_time; \
 	else \
 		echo "SKIPPED make aot: the compilers for H100 and TPU could not be installed"; \
 	fi

@@ -50,6 +50,12 @@ CASES = {
         *NARROW,
         "--config.sharding.fsdp=True",
     ),
+    "crossmodal on two H100s": (
+        0,
+        "h100x2",
+        "--config=configs/crossmodal.py:audio_text,small",
+        *NARROW,
+    ),
     "mulap on an H100": (None, "h100", "--config=configs/mulap_pretrain.py:tiny", *NARROW),
 }
 LARGEST = 4 * 2**20
