@@ -13,14 +13,13 @@ from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.text.visible import tidy
 from atbert_jax.library import index_folder, vector_shards
 from atbert_jax.library.index_folder import COLUMN, REMEDY, Made
+from atbert_jax.library.vector_shards import TINY
 from atbert_jax.training.trained import Trained
 
 # Between several values in a cell of a manifest.
 SEPARATOR = "|"
 # What JAX takes without a copy begins at such an address.
 ALIGNMENT = 64
-# Below this a vector is nothing, and of length 0.
-TINY = np.finfo(np.float32).tiny
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,6 +28,7 @@ FIELDS = {
     "size": pa.int64(),
     "mtime_ns": pa.int64(),
     "digest": pa.string(),
+    "ctime_ns": pa.int64(),
     "start": pa.float64(),
     "duration": pa.float64(),
 }
@@ -125,6 +126,7 @@ def write_files(
         "size": [each.size for each in seen],
         "mtime_ns": [each.mtime_ns for each in seen],
         "digest": [each.digest for each in seen],
+        "ctime_ns": [each.ctime_ns for each in seen],
         "start": [record.start for record in records],
         "duration": [record.duration for record in records],
     }

@@ -1,6 +1,6 @@
 """Recordings -> an index: each is heard once, and what was heard before is found again.
 
-A file of the size and time that it had is not read. Else its bytes are digested: one that was
+A file of the size and times that it had is not read. Else its bytes are digested: one that was
 moved, copied or touched sounds as it did, and has its vectors already. A kill loses what was heard
 since the last shard; the same command goes on from there.
 """
@@ -24,7 +24,7 @@ from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.library import index_folder, vector_shards
 from atbert_jax.library.index_folder import Made
 from atbert_jax.library.listing import Listing
-from atbert_jax.library.vector_shards import Heard, Seen, Shard
+from atbert_jax.library.vector_shards import TINY, Heard, Seen, Shard
 from atbert_jax.objectives.views import AUDIO
 from atbert_jax.training import lock
 from atbert_jax.training.trained import Trained
@@ -68,7 +68,7 @@ class _Known:
         # What it says of files is in the shards too, and it is written anew at the end.
         with contextlib.suppress(ValueError):
             table = index_folder.read_files(folder)
-            names = ("path", "size", "mtime_ns", "digest")
+            names = [field.name for field in dataclasses.fields(Seen)]
             for row in zip(*(table[name].to_pylist() for name in names), strict=True):
                 self.seen[row[0]].append(Seen(*row))
             names = ("id", "path", "start", "duration")
@@ -81,8 +81,7 @@ class _Known:
         except OSError:
             return None
         for seen in self.seen.get(str(record.path), ()):
-            same = (seen.size, seen.mtime_ns) == (status.st_size, status.st_mtime_ns)
-            if same and _key(record, seen) in self.keys:
+            if seen.is_still(status) and _key(record, seen) in self.keys:
                 return seen
         return None
 
@@ -208,8 +207,8 @@ class _Hearing:
     def _take(self, answer: Answer) -> None:
         """Keeps what was heard until there is enough of it for a shard."""
         record, seen = self._asked.popleft()
-        if answer.error:
-            self._bad[_key(record, seen)] = answer.error
+        if error := answer.error or _unsound(answer, seen):
+            self._bad[_key(record, seen)] = error
             return
         reader, segmenting = self.predictor.reader, self.predictor.model.contract.segmenting
         starts = record.start + segmenting.chunk_starts(answer.duration, reader.sample_rate)
@@ -229,6 +228,21 @@ class _Hearing:
             vector_shards.write(self.folder, shard)
         self._waiting.clear()
         self._written = time.monotonic()
+
+
+def _unsound(answer: Answer, seen: Seen) -> str:
+    """Why an answer is not to be kept, or ''."""
+    path = answer.record.path
+    try:
+        if not seen.is_still(path.stat()):
+            return f"{path}: changed while it was read; run the same command again"
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    if not np.isfinite(answer.chunk_embeddings).all():
+        return f"{path}: the model gives no finite numbers for it"
+    if not (np.linalg.norm(answer.chunk_embeddings, axis=1) >= TINY).any():
+        return f"{path}: the model gives 0 in every direction for it, which is near to nothing"
+    return ""
 
 
 def _finish(

@@ -5,8 +5,11 @@ what they are of. What it holds goes by the digest of the file that was heard, n
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from safetensors import numpy as safetensors
 from atbert_jax.input_pipeline.text import whole_file
 
 FOLDER = "shards"
+# Below this a vector is nothing, and of length 0.
+TINY = np.finfo(np.float32).tiny
 REMEDY = "remove it, and run `atbert index` again"
 
 
@@ -27,14 +32,25 @@ class Seen:
     Attributes:
         path: Absolute.
         size: In bytes.
-        mtime_ns: When it was changed last.
+        mtime_ns: When it was changed last, as it says itself.
         digest: Of its bytes, BLAKE2b of 128 bits.
+        ctime_ns: When it was changed last, as the file system says, which no program can set: what
+            was put in its place with its size and time has another. 0 is not known.
     """
 
     path: str
     size: int
     mtime_ns: int
     digest: str
+    ctime_ns: int = 0
+
+    def is_still(self, status: os.stat_result) -> bool:
+        """Whether a file of this status has not changed since."""
+        return (self.size, self.mtime_ns, self.ctime_ns) == (
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,18 +145,21 @@ def read(path: Path) -> Shard:
 
 
 def see(path: Path, known: Iterator[Seen] | Sequence[Seen] = ()) -> Seen:
-    """A file as it is; one of `known` that has its size and time is believed, and not read.
+    """A file as it is; one of `known` that has its size and times is believed, and not read.
 
     Raises:
-        OSError: if it cannot be read.
+        OSError: if it cannot be read, or is no file.
     """
     status = path.stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would never end
+        raise OSError(errno.EINVAL, "is no file", str(path))
     for each in known:
-        if (each.size, each.mtime_ns) == (status.st_size, status.st_mtime_ns):
+        if each.is_still(status):
             return each
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, _blake2b).hexdigest()
-    return Seen(str(path), status.st_size, status.st_mtime_ns, digest)
+    size, mtime, ctime = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return Seen(str(path), size, mtime, digest, ctime)
 
 
 def _blake2b() -> "hashlib._Hash":

@@ -1,5 +1,6 @@
 """Search: the nearest come first, as a plain product says, and what is unwanted stays away."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -32,8 +33,7 @@ def write_index(folder: Path, vectors: dict[str, np.ndarray], copies=(), **colum
     records = [Record(name, Path(f"/music/{name}")) for name in names]
     files = [seen[name] for name in [*vectors, *(of for _, of in copies)]]
     files = [
-        Seen(str(r.path), each.size, each.mtime_ns, each.digest)
-        for r, each in zip(records, files, strict=True)
+        dataclasses.replace(each, path=str(r.path)) for r, each in zip(records, files, strict=True)
     ]
     index_folder.write_files(folder, records, files, columns)
     return folder

@@ -143,6 +143,79 @@ def test_what_changed_is_heard_again_and_what_went_is_gone(model, music, tmp_pat
     assert not np.array_equal(found["2.wav"], old)
 
 
+def test_what_has_the_size_and_time_of_another_is_heard_again(model, music, tmp_path, heard):
+    """As of an archive that is unpacked over it, or a copy that keeps times."""
+    update(model, tmp_path / "lib", music)
+    old, status = vectors_by_name(atbert_jax.Index(tmp_path / "lib")), (music / "2.wav").stat()
+    soundfile.write(music / "2.wav", np.linspace(-1, 1, RATE // 2), RATE)
+    os.utime(music / "2.wav", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (music / "2.wav").stat().st_size == status.st_size
+    heard.clear()
+    assert update(model, tmp_path / "lib", music) == Counts(1, 1, 5, 0, 0, 0)
+    assert heard == ["2.wav"]
+    new = vectors_by_name(atbert_jax.Index(tmp_path / "lib"))
+    assert not np.array_equal(new["2.wav"], old["2.wav"])
+
+
+def test_two_that_change_places_keep_their_own_vectors(model, music, tmp_path, heard):
+    update(model, tmp_path / "lib", music)
+    old = vectors_by_name(atbert_jax.Index(tmp_path / "lib"))
+    (music / "0.wav").rename(music / "x")
+    (music / "4.wav").rename(music / "0.wav")
+    (music / "x").rename(music / "4.wav")
+    heard.clear()
+    assert update(model, tmp_path / "lib", music) == Counts(0, 0, 4, 2, 0, 0)
+    assert not heard
+    new = vectors_by_name(atbert_jax.Index(tmp_path / "lib"))
+    np.testing.assert_array_equal(new["0.wav"], old["4.wav"])
+    np.testing.assert_array_equal(new["4.wav"], old["0.wav"])
+
+
+def test_what_changes_while_it_is_read_is_left_out(model, music, tmp_path, monkeypatch):
+    """Else what is heard would go by the digest of what was there before."""
+    rows = Predictor._rows
+
+    def changing(self, answer):
+        if answer.record.path.name == "2.wav":
+            soundfile.write(music / "2.wav", np.linspace(-1, 1, RATE // 2), RATE)
+        return rows(self, answer)
+
+    monkeypatch.setattr(Predictor, "_rows", changing)
+    assert update(model, tmp_path / "lib", music) == Counts(5, 11, 0, 0, 0, 1)
+    assert "2.wav: changed while it was read" in (tmp_path / "lib" / "left_out.csv").read_text()
+    monkeypatch.setattr(Predictor, "_rows", rows)
+    assert update(model, tmp_path / "lib", music) == Counts(1, 1, 5, 0, 0, 0)
+    update(model, tmp_path / "whole", music)
+    one, other = (vectors_by_name(atbert_jax.Index(tmp_path / n)) for n in ("lib", "whole"))
+    np.testing.assert_array_equal(one["2.wav"], other["2.wav"])
+
+
+def test_a_pipe_is_left_out_and_not_waited_for(model, music, tmp_path):
+    os.mkfifo(music / "pipe.wav")
+    assert update(model, tmp_path / "lib", music).left_out == 1
+    assert "pipe.wav: is no file" in (tmp_path / "lib" / "left_out.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(np.nan, "no finite numbers"), (0.0, "0 in every direction")]
+)
+def test_vectors_that_point_nowhere_are_left_out(model, music, tmp_path, monkeypatch, value, said):
+    close = Predictor._close
+
+    def broken(self, answer):
+        found = close(self, answer)
+        if answer.record.path.name == "3.wav":
+            found.chunk_embeddings[:] = value
+        return found
+
+    monkeypatch.setattr(Predictor, "_close", broken)
+    assert update(model, tmp_path / "lib", music).left_out == 1
+    assert f"3.wav: the model gives {said}" in (tmp_path / "lib" / "left_out.csv").read_text()
+    assert np.isfinite(np.asarray(atbert_jax.Index(tmp_path / "lib").vectors)).all()
+    monkeypatch.setattr(Predictor, "_close", close)
+    assert update(model, tmp_path / "lib", music).heard == 1
+
+
 def test_bad_files_are_named_and_survived(model, music, tmp_path):
     (music / 'bad, "x".wav').write_bytes(b"no sound")
     (music / "worse.wav").write_bytes(b"no sound")
