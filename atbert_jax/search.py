@@ -13,6 +13,7 @@ from absl import flags
 
 from atbert_jax import command
 from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.input_pipeline.text.visible import tidy
 
 if TYPE_CHECKING:  # JAX is loaded after the flags are checked
     from atbert_jax.library.embedding_index import Hit
@@ -38,7 +39,7 @@ def conditions(given: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in given:
         name, equals, value = each.partition("=")
-        if not equals or not name or name in found:
+        if not equals or not name or tidy(name) in map(tidy, found):
             raise ValueError(f"--where={each}; give column=value, each column once")
         found[name] = value
     return found

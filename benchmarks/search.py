@@ -23,7 +23,7 @@ import soundfile
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.library import index_folder, vector_shards
 from atbert_jax.library.embedding_index import Index
-from atbert_jax.library.index_folder import Made
+from atbert_jax.library.index_folder import Files, Made
 from atbert_jax.library.vector_shards import Heard, Seen, Shard
 from atbert_jax.reporting.tables import Table, print_table
 from atbert_jax.training import trained
@@ -79,18 +79,19 @@ def embed(checkpoint: Path, windows: int, folder: Path) -> list[list]:
 
 def made_up(windows: int, width: int, folder: Path) -> list[list]:
     """An index of random vectors, 100 windows in each recording."""
-    Made("nothing", 0, "nothing", None, 3.0).save(folder / "lib")
+    made = Made("/nothing", 0, "nothing", None, 3.0)
+    made.save(folder / "lib")
     rng, records, seen = np.random.default_rng(0), [], []
     for begin in range(0, windows, 100_000):
         count = min(100_000, windows - begin)
         files = [Seen(f"/{begin + n}.wav", 1, 1, str(begin + n)) for n in range(0, count, 100)]
-        heard = [Heard(file, 0.0, None, 300.0, 100) for file in files]
+        heard = [Heard(file, 0.0, None, 300.0, 100, made.mark) for file in files]
         vectors = rng.normal(size=(count, width)).astype(np.float32)
         starts = np.tile(3.0 * np.arange(100), count // 100)
         vector_shards.write(folder / "lib", Shard(heard, starts, vectors))
         seen += files
         records += [Record(file.digest, Path(file.path)) for file in files]
-    index_folder.write_files(folder / "lib", records, seen, {})
+    index_folder.write_files(folder / "lib", Files(records, seen, {}))
     return []
 
 

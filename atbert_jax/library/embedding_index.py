@@ -10,10 +10,11 @@ import numpy as np
 
 from atbert_jax import choices
 from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.input_pipeline.text.visible import tidy
 from atbert_jax.library import index_folder, vector_shards
-from atbert_jax.library.index_folder import COLUMN, REMEDY, Made
-from atbert_jax.library.vector_shards import TINY
+from atbert_jax.library.index_folder import REMEDY, Made
+from atbert_jax.library.vector_shards import TINY, key
 from atbert_jax.training.trained import Trained
 
 # Between several values in a cell of a manifest.
@@ -60,6 +61,9 @@ class Index:
         windows: (C + 1,), where the windows of each of C contents begin; the last one is N.
         seconds: (C,) that there are of each.
         content: (R,), which content each recording has: copies have the same.
+        records: (R,), with absolute paths.
+        seen: (R,), their files as they were when they were heard.
+        columns: (R,) what the manifests say, by the names of their columns.
 
     Raises:
         ValueError: if it is no index, or damaged.
@@ -68,18 +72,11 @@ class Index:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.made = Made.load(self.folder)
-        table = index_folder.read_files(self.folder)
-        fields = {name: table[name].to_pylist() for name in index_folder.FIELDS}
-        rows = zip(*(fields[name] for name in ("id", "path", "start", "duration")), strict=True)
-        self.records = [Record(i, Path(p), start=s, duration=d) for i, p, s, d in rows]
-        self.digests = fields["digest"]
-        self.columns = {
-            name.removeprefix(COLUMN): table[name].to_pylist()
-            for name in table.column_names
-            if name.startswith(COLUMN)
-        }
-        keys = list(zip(self.digests, fields["start"], fields["duration"], strict=True))
-        self._load(keys)
+        files = index_folder.read_files(self.folder)
+        self.records, self.seen, self.columns = files.records, files.seen, files.columns
+        by = self.made.mark
+        both = zip(self.seen, self.records, strict=True)
+        self._load([key(by, seen, record.start, record.duration) for seen, record in both])
 
     def _load(self, keys: Sequence[tuple]) -> None:
         """Reads the vectors of the contents that are asked for, each once."""
@@ -100,17 +97,21 @@ class Index:
         self.windows = np.concatenate([[0], np.cumsum(counts)])
         self.seconds, self.starts = np.array(seconds), np.empty(self.windows[-1])
         vectors, end = np.empty((0, 0), np.float32), 0
-        self._shards = shards
+        self._shards, self._is_nowhere = shards, np.zeros(self.windows[-1], bool)
         for path, chosen in shards.items():
             shard = vector_shards.read(path)
             if not end:
                 vectors = _aligned(int(self.windows[-1]), shard.vectors.shape[1])
+            if shard.vectors.shape[1] != vectors.shape[1]:
+                raise whole_file.DamagedFileError(
+                    f"{path}: its vectors have another width than others; {vector_shards.REMEDY}"
+                )
             sizes = [heard.windows for heard in shard.heard]
             keep = np.repeat([number in chosen for number in range(len(sizes))], sizes)
             begin, end = end, end + int(keep.sum())
             self.starts[begin:end] = shard.starts[keep]
             vectors[begin:end] = shard.vectors[keep]
-            _make_unit(vectors[begin:end])
+            self._is_nowhere[begin:end] = ~_make_unit(vectors[begin:end])
         self.vectors = jnp.asarray(vectors)
 
     def __repr__(self) -> str:
@@ -143,13 +144,18 @@ class Index:
                 raise ValueError(
                     f"{self.folder}: has no columns to choose by; make an index of a manifest"
                 )
-            choices.require("column", name, self.columns)
             wanted = tidy(value)
             keep &= [
                 wanted in (tidy(cell), *map(tidy, cell.split(SEPARATOR)))
-                for cell in self.columns[name]
+                for cell in self.columns[self._column(name)]
             ]
         return keep
+
+    def _column(self, name: str) -> str:
+        alike = [each for each in self.columns if tidy(each) == tidy(name)]
+        if name not in self.columns and len(alike) == 1:  # typed in another way
+            return alike[0]
+        return choices.require("column", name, self.columns)
 
     def search(
         self,
@@ -168,8 +174,11 @@ class Index:
             each_window: Give all windows that are near, also of one recording.
 
         Raises:
-            ValueError: if the query is not of the index's kind, or there is no such column.
+            ValueError: if the query is not of the index's kind, there is no such column, or `top`
+                is below 1.
         """
+        if top < 1:
+            raise ValueError(f"top={top}; ask for one at least")
         cosines = self.cosines(query)
         allowed = self.where(where or {})
         if not each_window:
@@ -190,6 +199,8 @@ class Index:
     def cosines(self, query: np.ndarray) -> np.ndarray:
         """(N,), float32: of each window with a query (D,) or (1, D).
 
+        A window that is 0 in every direction is near to nothing: it has -inf, and is never found.
+
         Raises:
             ValueError: if the query has another width, or is no direction.
         """
@@ -202,7 +213,8 @@ class Index:
         length = np.linalg.norm(vector)
         if length < TINY:
             raise ValueError("the query is 0 in every direction, so nothing is nearer than another")
-        return np.asarray(_product(self.vectors, vector / length))
+        cosines = np.asarray(_product(self.vectors, vector / length))
+        return np.where(self._is_nowhere, -np.inf, cosines) if self._is_nowhere.any() else cosines
 
     def recordings(self) -> np.ndarray:
         """(C, D), float32: one vector of length 1 for each content, as `embed_audio` gives it."""
@@ -279,7 +291,12 @@ def _aligned(rows: int, columns: int) -> np.ndarray:
     return raw[begin : begin + size].view(np.float32).reshape(rows, columns)
 
 
-def _make_unit(vectors: np.ndarray) -> None:
-    """Makes the rows of an array of length 1, in their place."""
+def _make_unit(vectors: np.ndarray) -> np.ndarray:
+    """Makes the rows of an array (N, D) of length 1, in their place.
+
+    Returns:
+        (N,), whether they are; others are 0 in every direction.
+    """
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     np.divide(vectors, np.maximum(lengths, TINY), out=vectors)
+    return lengths[:, 0] >= TINY

@@ -8,6 +8,8 @@ left_out.csv     what is not in it, and why
 
 import dataclasses
 import hashlib
+import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -23,8 +25,9 @@ ABOUT, FILES, LEFT_OUT = "index.json", "files.parquet", "left_out.csv"
 # Before the names of the manifests' columns, which can be any.
 COLUMN = "column/"
 FIELDS = {
-    "id": pa.string(),
-    "path": pa.string(),
+    # As bytes, for names of files need not be text.
+    "id": pa.binary(),
+    "path": pa.binary(),
     "size": pa.int64(),
     "mtime_ns": pa.int64(),
     "digest": pa.string(),
@@ -33,6 +36,21 @@ FIELDS = {
     "duration": pa.float64(),
 }
 REMEDY = "run `atbert index` again"
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """Which recordings are in an index.
+
+    Attributes:
+        records: R of them, with absolute paths.
+        seen: (R,), their files as they were.
+        columns: R cells of text by the name of each column of the manifests.
+    """
+
+    records: Sequence[Record]
+    seen: Sequence[Seen]
+    columns: Mapping[str, Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +94,25 @@ class Made:
         if not path.is_file():
             raise ValueError(f"{folder}: is no index; make one with `atbert index`")
         try:
-            return cls(**whole_file.read_json(path, "make a new index"))
-        except TypeError as error:
+            made = cls(**whole_file.read_json(path, "make a new index"))
+            # A name such as hub:NAME would be looked for elsewhere.
+            if not Path(made.checkpoint).is_absolute():
+                raise ValueError(f"checkpoint {made.checkpoint!r} is no absolute path")
+            numbers = [each for each in (made.hop, made.seconds) if each is not None]
+            if not all(math.isfinite(each) and each >= 0 for each in numbers):
+                raise ValueError(f"hop {made.hop} and seconds {made.seconds} are no times")
+            if not isinstance(made.step, int) or not isinstance(made.model, str):
+                raise TypeError("step is no number, or model no text")
+        except whole_file.DamagedFileError:
+            raise
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path}: is of no index ({error}); make a new one") from error
+        return made
+
+    @property
+    def mark(self) -> str:
+        """What vectors have to have in common to be in one index."""
+        return f"{self.model} {self.hop}"
 
     def require(self, model: Trained, folder: Path) -> None:
         """Refuses another model than this, whose vectors mean something else.
@@ -106,23 +140,12 @@ def fingerprint(model: Trained) -> str:
     return digest.hexdigest()
 
 
-def write_files(
-    folder: Path,
-    records: Sequence[Record],
-    seen: Sequence[Seen],
-    columns: Mapping[str, Sequence[str]],
-) -> None:
-    """Writes which recordings are in an index.
-
-    Args:
-        folder: Of the index.
-        records: N of them.
-        seen: Their files.
-        columns: N cells of text by the name of each column.
-    """
+def write_files(folder: Path, files: Files) -> None:
+    """Writes which recordings are in an index."""
+    records, seen = files.records, files.seen
     about = {
-        "id": [record.id for record in records],
-        "path": [each.path for each in seen],
+        "id": [_as_bytes(record.id) for record in records],
+        "path": [_as_bytes(str(record.path)) for record in records],
         "size": [each.size for each in seen],
         "mtime_ns": [each.mtime_ns for each in seen],
         "digest": [each.digest for each in seen],
@@ -131,13 +154,13 @@ def write_files(
         "duration": [record.duration for record in records],
     }
     arrays = {name: pa.array(about[name], kind) for name, kind in FIELDS.items()}
-    arrays |= {COLUMN + name: pa.array(list(c), pa.string()) for name, c in columns.items()}
+    arrays |= {COLUMN + name: pa.array(list(c), pa.string()) for name, c in files.columns.items()}
     with whole_file.writing(folder / FILES) as file:
         parquet.write_table(pa.table(arrays), file, write_page_checksum=True)
 
 
-def read_files(folder: Path) -> pa.Table:
-    """Which recordings are in an index, a row for each, with the columns of `FIELDS` and others.
+def read_files(folder: Path) -> Files:
+    """Which recordings are in an index.
 
     Raises:
         ValueError: if it is not whole; the message says what to do.
@@ -146,11 +169,50 @@ def read_files(folder: Path) -> pa.Table:
     if not path.is_file():
         raise ValueError(f"{folder}: nothing is indexed here yet; {REMEDY}")
     try:
-        table = parquet.read_table(path, page_checksum_verification=True)
-        return table.cast(
-            pa.schema(
-                [pa.field(n, FIELDS.get(n, pa.string())) for n in table.column_names],
-            )
-        ).select([*FIELDS, *(n for n in table.column_names if n.startswith(COLUMN))])
+        return _files(_table(path))
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise ValueError(f"{path}: is damaged ({error}); {REMEDY}") from error
+
+
+def _table(path: Path) -> pa.Table:
+    with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        # A cell that is the same everywhere takes next to nothing; those of files are not.
+        if not 0 < (rows := file.metadata.num_rows) <= path.stat().st_size:
+            raise ValueError(f"it announces {rows} recordings")
+        table = file.read()
+    names = [*FIELDS, *(name for name in table.column_names if name.startswith(COLUMN))]
+    table = table.select(names)
+    if empty := [name for name in names if name != "duration" and table[name].null_count]:
+        raise ValueError(f"{', '.join(empty)} is not there of every recording")
+    return table.cast(pa.schema([pa.field(name, FIELDS.get(name, pa.string())) for name in names]))
+
+
+def _files(table: pa.Table) -> Files:
+    fields = {name: table[name].to_pylist() for name in FIELDS}
+    paths = [_as_text(path) for path in fields["path"]]
+    for path in paths:
+        if not path.startswith(os.sep) or os.path.normpath(path) != path or "\0" in path:
+            raise ValueError(f"{path!a} is no absolute path of a file")
+    times = (*fields["start"], *(each for each in fields["duration"] if each is not None))
+    if not all(math.isfinite(each) and each >= 0 for each in times):
+        raise ValueError("start or duration is no time")
+    about = zip(fields["id"], paths, fields["start"], fields["duration"], strict=True)
+    names = [field.name for field in dataclasses.fields(Seen)][1:]
+    rows = zip(paths, *(fields[name] for name in names), strict=True)
+    return Files(
+        [Record(_as_text(i), Path(p), start=s, duration=d) for i, p, s, d in about],
+        [Seen(*row) for row in rows],
+        {
+            name.removeprefix(COLUMN): table[name].to_pylist()
+            for name in table.column_names
+            if name.startswith(COLUMN)
+        },
+    )
+
+
+def _as_bytes(name: str) -> bytes:
+    return name.encode(errors="surrogateescape")
+
+
+def _as_text(name: bytes) -> str:
+    return name.decode(errors="surrogateescape")

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import dataclasses
 import io
+import math
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.progress import Meter, Terminal
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.library import index_folder, vector_shards
-from atbert_jax.library.index_folder import Made
+from atbert_jax.library.index_folder import Files, Made
 from atbert_jax.library.listing import Listing
 from atbert_jax.library.vector_shards import TINY, Heard, Seen, Shard
 from atbert_jax.objectives.views import AUDIO
@@ -57,7 +58,8 @@ class Counts:
 class _Known:
     """What an index holds already."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, by: str) -> None:
+        self.by = by
         self.keys: set[tuple] = set()
         self.seen: defaultdict[str, list[Seen]] = defaultdict(list)
         for path in vector_shards.paths(folder):
@@ -67,12 +69,14 @@ class _Known:
         self.listed: set[tuple] = set()
         # What it says of files is in the shards too, and it is written anew at the end.
         with contextlib.suppress(ValueError):
-            table = index_folder.read_files(folder)
-            names = [field.name for field in dataclasses.fields(Seen)]
-            for row in zip(*(table[name].to_pylist() for name in names), strict=True):
-                self.seen[row[0]].append(Seen(*row))
-            names = ("id", "path", "start", "duration")
-            self.listed = set(zip(*(table[name].to_pylist() for name in names), strict=True))
+            files = index_folder.read_files(folder)
+            for seen in files.seen:
+                self.seen[seen.path].append(seen)
+            self.listed = set(map(_place, files.records))
+
+    def key(self, record: Record, seen: Seen) -> tuple:
+        """As `Heard.key`, of what is to be in the index."""
+        return vector_shards.key(self.by, seen, record.start, record.duration)
 
     def unread(self, record: Record) -> Seen | None:
         """The file of a record, where it is as it was and its vectors are there."""
@@ -81,7 +85,7 @@ class _Known:
         except OSError:
             return None
         for seen in self.seen.get(str(record.path), ()):
-            if seen.is_still(status) and _key(record, seen) in self.keys:
+            if seen.is_still(status) and self.key(record, seen) in self.keys:
                 return seen
         return None
 
@@ -124,7 +128,7 @@ def update(
         if refused := predictor.refusal((AUDIO,)):
             raise ValueError(f"an index is of sound: {refused}")
         made.save(folder)
-        known = _Known(folder)
+        known = _Known(folder, made.mark)
         found: list[Seen | None] = [known.unread(record) for record in listing.records]
         unchanged = sum(seen is not None for seen in found)
         rest = [number for number, seen in enumerate(found) if seen is None]
@@ -137,6 +141,8 @@ def update(
 
 def _made(model: Trained, folder: Path, hop: float | None) -> Made:
     """What makes the index, which has to be what made it before."""
+    if hop is not None and not 0 <= hop < math.inf:
+        raise ValueError(f"--hop={hop}; give seconds, or 0 for the length of a window")
     if not (folder / index_folder.ABOUT).is_file():
         return Made.by(model, hop)
     made = Made.load(folder)
@@ -185,7 +191,7 @@ class _Hearing:
         # Of files with the same bytes, one was tried.
         for number, record in enumerate(records):
             seen = self.seen[number]
-            if seen and (why := self._bad.get(_key(record, seen))):
+            if seen and (why := self._bad.get(self.known.key(record, seen))):
                 self.seen[number], self.errors[str(record.path)] = None, why
 
     def _unheard(self, records: list[Record]) -> Iterator[Record]:
@@ -198,7 +204,7 @@ class _Hearing:
                 self.seen.append(None)
                 continue
             self.seen.append(seen)
-            key = _key(record, seen)
+            key = self.known.key(record, seen)
             if key not in self.known.keys:
                 self.known.keys.add(key)
                 self._asked.append((record, seen))
@@ -208,12 +214,13 @@ class _Hearing:
         """Keeps what was heard until there is enough of it for a shard."""
         record, seen = self._asked.popleft()
         if error := answer.error or _unsound(answer, seen):
-            self._bad[_key(record, seen)] = error
+            self._bad[self.known.key(record, seen)] = error
             return
         reader, segmenting = self.predictor.reader, self.predictor.model.contract.segmenting
         starts = record.start + segmenting.chunk_starts(answer.duration, reader.sample_rate)
         count = len(answer.chunk_embeddings)
-        heard = Heard(seen, record.start, record.duration, answer.duration, count)
+        stretch = record.start, record.duration, answer.duration
+        heard = Heard(seen, *stretch, count, self.known.by)
         self._waiting.append((heard, starts[:count], answer.chunk_embeddings))
         self.heard += 1
         self.windows += count
@@ -263,8 +270,8 @@ def _finish(
     records = [listing.records[number] for number in good]
     seen = [dataclasses.replace(found[n], path=str(listing.records[n].path)) for n in good]
     columns = {name: [cells[n] for n in good] for name, cells in listing.columns.items()}
-    index_folder.write_files(folder, records, seen, columns)
-    now = {(r.id, str(r.path), r.start, r.duration) for r in records}
+    index_folder.write_files(folder, Files(records, seen, columns))
+    now = set(map(_place, records))
     return Counts(
         heard=hearing.heard,
         windows=hearing.windows,
@@ -285,6 +292,6 @@ def _write_left_out(path: Path, reasons: Mapping[str, str]) -> None:
     whole_file.write(path, text.getvalue().encode(errors="backslashreplace"))
 
 
-def _key(record: Record, seen: Seen) -> tuple:
-    """As `Heard.key`."""
-    return seen.digest, record.start, record.duration
+def _place(record: Record) -> tuple:
+    """By which a recording is the one that it was."""
+    return record.id, record.path, record.start, record.duration

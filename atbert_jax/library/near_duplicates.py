@@ -1,6 +1,7 @@
 """Recordings that are there more than once: the same bytes, or nearly the same sound."""
 
 import dataclasses
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -49,8 +50,10 @@ def groups(index: Index, threshold: float) -> list[list[Member]]:
         Groups of two or more.
 
     Raises:
-        ValueError: if the threshold tells nothing apart.
+        ValueError: if the threshold tells nothing apart, or is no number.
     """
+    if math.isnan(threshold):
+        raise ValueError(f"--threshold={threshold}; give a cosine, as 0.99")
     vectors = index.recordings()
     owners = defaultdict(list)
     for number, content in enumerate(index.content):

@@ -165,5 +165,8 @@ class Table:
 def _as_text(cell: Any) -> Any:
     """A cell as CSV can hold it: lists as labels are written there, objects as JSON."""
     if isinstance(cell, (list, tuple, np.ndarray)):
-        return "|".join(map(str, cell))
-    return json.dumps(cell, ensure_ascii=False) if isinstance(cell, dict) else cell
+        cell = "|".join(map(str, cell))
+    elif isinstance(cell, dict):
+        cell = json.dumps(cell, ensure_ascii=False)
+    # JSON can escape halves of characters.
+    return cell.encode(errors="backslashreplace").decode() if isinstance(cell, str) else cell

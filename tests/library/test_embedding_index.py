@@ -1,30 +1,38 @@
 """Search: the nearest come first, as a plain product says, and what is unwanted stays away."""
 
 import dataclasses
+import json
+import pickle
+import unicodedata
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
+from safetensors import numpy as safetensors
 
 import atbert_jax
 from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.library import index_folder, near_duplicates, vector_shards
 from atbert_jax.library.embedding_index import _top, combined
-from atbert_jax.library.index_folder import Made
+from atbert_jax.library.index_folder import Files, Made
 from atbert_jax.library.vector_shards import Heard, Seen, Shard
 
 WIDTH = 5
+BY = Made("/runs/one", 1, "digest", None, 2.0)
 
 
 def write_index(folder: Path, vectors: dict[str, np.ndarray], copies=(), **columns) -> Path:
     """An index of files by name with their windows (K, 5), in shards of three files."""
-    Made("runs/one", 1, "digest", None, 2.0).save(folder)
+    BY.save(folder)
     seen, items = {}, list(vectors.items())
     for number in range(0, len(items), 3):
         heard, starts = [], []
         for name, windows in items[number : number + 3]:
             seen[name] = Seen(f"/music/{name}", 1, 1, f"digest of {name}")
-            heard.append(Heard(seen[name], 0.0, None, 2.0 * len(windows), len(windows)))
+            heard.append(Heard(seen[name], 0.0, None, 2.0 * len(windows), len(windows), BY.mark))
             starts.append(2.0 * np.arange(len(windows)))
         parts = np.concatenate([windows for _, windows in items[number : number + 3]])
         shard = Shard(heard, np.concatenate(starts), parts.astype(np.float32))
@@ -35,7 +43,7 @@ def write_index(folder: Path, vectors: dict[str, np.ndarray], copies=(), **colum
     files = [
         dataclasses.replace(each, path=str(r.path)) for r, each in zip(records, files, strict=True)
     ]
-    index_folder.write_files(folder, records, files, columns)
+    index_folder.write_files(folder, Files(records, files, columns))
     return folder
 
 
@@ -160,3 +168,151 @@ def test_duplicates_are_copies_and_what_is_near(tmp_path, monkeypatch):
     monkeypatch.setattr(near_duplicates, "MOST_PAIRS", 3)
     with pytest.raises(ValueError, match=r"--threshold=-1 or above, so it tells nothing apart"):
         near_duplicates.groups(index, -1)
+
+
+def test_a_window_that_points_nowhere_is_never_found(vectors, tmp_path):
+    vectors["0.wav"][1], vectors["1.wav"][:] = 0, 0
+    index = atbert_jax.Index(write_index(tmp_path / "lib", vectors))
+    query = -np.sum([windows.sum(0) for windows in vectors.values()], axis=0)
+    assert "1.wav" not in {hit.record.id for hit in index.search(query, 100)}
+    hits = index.search(query, 100, each_window=True)
+    assert len(hits) == len(index) - 2
+    assert ("0.wav", 2.0) not in seen_in(hits)
+
+
+def test_a_column_is_found_however_it_was_typed(vectors, tmp_path):
+    name = unicodedata.normalize("NFD", "café")
+    folder = write_index(tmp_path / "lib", vectors, **{name: ["a=b", '"q"', "", "", "", "", "é"]})
+    index = atbert_jax.Index(folder)
+    for value, place in (("a=b", 0), ('"q"', 1), (unicodedata.normalize("NFD", "é"), 6)):
+        assert np.flatnonzero(index.where({"café": value})).tolist() == [place]
+
+
+def test_no_number_is_no_threshold(vectors, tmp_path):
+    index = atbert_jax.Index(write_index(tmp_path / "lib", vectors))
+    with pytest.raises(ValueError, match="--threshold=nan; give a cosine"):
+        near_duplicates.groups(index, np.nan)
+    with pytest.raises(ValueError, match="top=-1; ask for one at least"):
+        index.search(np.ones(WIDTH), -1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"checkpoint": 5},
+        {"checkpoint": "hub:someone/model"},
+        {"checkpoint": "runs/one"},
+        {"hop": [1]},
+        {"hop": -1},
+        {"seconds": float("nan")},
+        {"step": "3"},
+        {"model": None},
+        {"more": 1},
+    ],
+)
+def test_an_index_that_says_what_cannot_be_is_refused(vectors, tmp_path, changes):
+    file = write_index(tmp_path / "lib", vectors) / index_folder.ABOUT
+    about = json.loads(file.read_text())
+    del about["checksum"]  # as by hand
+    file.write_text(json.dumps(about | changes))
+    with pytest.raises(ValueError, match=r"index\.json: is of no index .*; make a new one"):
+        atbert_jax.Index(tmp_path / "lib")
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [
+        ("path", None),
+        ("path", "../../music/a.wav"),
+        ("path", "/music/../a.wav"),
+        ("path", "/music/a\0.wav"),
+        ("id", None),
+        ("digest", ["a"]),
+        ("size", "x"),
+        ("start", float("nan")),
+        ("duration", -1.0),
+        ("column/genre", None),
+    ],
+)
+def test_files_that_cannot_be_are_refused(vectors, tmp_path, name, cell):
+    folder = write_index(tmp_path / "lib", vectors, genre=list("abaabab"))
+    file = folder / index_folder.FILES
+    table = parquet.read_table(file)
+    cells = pa.array([cell] * len(vectors))
+    place = table.column_names.index(name)
+    parquet.write_table(table.set_column(place, name, cells), file)
+    with pytest.raises(ValueError, match=r"(?s)files\.parquet: is damaged .*; run `atbert index`"):
+        atbert_jax.Index(folder)
+
+
+@pytest.mark.parametrize("rows", [0, 10**7])
+def test_as_many_files_as_cannot_be_are_refused(vectors, tmp_path, rows):
+    file = write_index(tmp_path / "lib", vectors) / index_folder.FILES
+    table = parquet.read_table(file).slice(0, 1)
+    parquet.write_table(table.take(np.zeros(rows, int)), file)
+    with pytest.raises(ValueError, match=f"it announces {rows} recordings"):
+        atbert_jax.Index(tmp_path / "lib")
+
+
+def rewrite(path: Path, heard=None, **arrays: np.ndarray) -> None:
+    """A shard of other content that is whole."""
+    shard = vector_shards.read(path)
+    arrays = {"starts": shard.starts, "vectors": shard.vectors} | arrays
+    about = [dataclasses.asdict(each) for each in shard.heard]
+    about[0] |= heard or {}
+    text = json.dumps(about)
+    digest = vector_shards._digest(text, arrays["starts"], arrays["vectors"])
+    path.write_bytes(safetensors.save(arrays, metadata={"heard": text, "digest": digest}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"heard": {"windows": 10**12}},  # of which room is made
+        {"heard": {"windows": -3}},
+        {"heard": {"windows": "3"}},
+        {"heard": {"seconds": "x"}},
+        {"heard": {"start": [0]}},
+        {"heard": {"by": None}},
+        {"heard": {"seen": 5}},
+        {"vectors": np.zeros(8, np.float32)},
+        {"vectors": np.zeros((8, WIDTH))},
+        {"vectors": np.zeros((8, 3), np.float32)},
+        {"vectors": np.zeros((8, 0), np.float32)},
+        {"vectors": np.full((8, WIDTH), np.nan, np.float32)},
+        {"starts": np.full(8, np.nan)},
+        {"starts": np.zeros((8, 2))},
+    ],
+)
+def test_a_shard_that_cannot_be_is_refused_by_its_name(vectors, tmp_path, changes):
+    path = vector_shards.paths(write_index(tmp_path / "lib", vectors))[0]
+    rewrite(path, **changes)
+    with pytest.raises(
+        whole_file.DamagedFileError, match=r"00000\d\.safetensors.*; remove it, and"
+    ):
+        atbert_jax.Index(tmp_path / "lib")
+
+
+def test_what_a_shard_says_is_not_changed_by_accident(vectors, tmp_path):
+    path = vector_shards.paths(write_index(tmp_path / "lib", vectors))[0]
+    whole = path.read_bytes()
+    for old, new in ((b"/music/0.wav", b"/music/9.wav"), (b"digest of 0", b"digest of 1")):
+        path.write_bytes(whole.replace(old, new))
+        with pytest.raises(whole_file.DamagedFileError, match="has changed since it was written"):
+            vector_shards.read(path)
+    path.write_bytes(whole)
+    (path.parent / "000000 (copy).safetensors").write_bytes(whole)  # as file managers make them
+    assert vector_shards.write(tmp_path / "lib", vector_shards.read(path)).stem == "000003"
+    assert len(atbert_jax.Index(tmp_path / "lib")) == 18
+
+
+def test_a_program_in_the_place_of_a_shard_is_not_run(vectors, tmp_path):
+    class Program:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "was run",)
+
+    path = vector_shards.paths(write_index(tmp_path / "lib", vectors))[0]
+    path.write_bytes(pickle.dumps(Program()))
+    with pytest.raises(whole_file.DamagedFileError, match=r"000000\.safetensors: is damaged"):
+        atbert_jax.Index(tmp_path / "lib")
+    assert not (tmp_path / "was run").exists()

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import shutil
 from pathlib import Path
@@ -274,6 +275,48 @@ def test_another_model_is_refused(model, music, tmp_path):
         update(other, tmp_path / "lib", music)
     with pytest.raises(ValueError, match="another model"):
         atbert_jax.Index(tmp_path / "lib").require(other)
+
+
+def test_vectors_of_another_model_are_never_mixed_in(model, music, tmp_path, heard):
+    """Even where what said whose they are is lost."""
+    other = trained.load(make_run(tmp_path / "other", 1, correct_pair=1.0, alignment=1.0))
+    update(model, tmp_path / "lib", music)
+    (tmp_path / "lib" / index_folder.ABOUT).unlink()
+    (music / "2.wav").unlink()
+    heard.clear()
+    assert update(other, tmp_path / "lib", music).heard == len(heard) == 5
+    update(other, tmp_path / "whole", music)
+    one, two = (vectors_by_name(atbert_jax.Index(tmp_path / n)) for n in ("lib", "whole"))
+    for name, vectors in one.items():
+        np.testing.assert_array_equal(vectors, two[name])
+    (tmp_path / "lib" / index_folder.ABOUT).unlink()
+    heard.clear()
+    assert update(other, tmp_path / "lib", music, hop=0.25).heard == len(heard) == 5
+    # What was there before is found again.
+    (tmp_path / "lib" / index_folder.ABOUT).unlink()
+    assert update(model, tmp_path / "lib", music).heard == 0
+
+
+def test_names_that_are_no_text_are_kept(model, tmp_path):
+    place = os.fsdecode(os.fsencode(tmp_path) + b"/us\xe9r")
+    try:
+        Path(place).mkdir()
+    except OSError:
+        pytest.skip("this file system has names of UTF-8 alone")
+    soundfile.write(f"{place}/a.wav".encode(errors="surrogateescape"), np.zeros(RATE), RATE)
+    rows = [{"path": "a.wav", "tag": "\udfff", "tags": ["\udfff"]}]
+    (Path(place) / "t.json").write_text(json.dumps(rows))
+    assert update(model, tmp_path / "lib", Path(place) / "t.json").heard == 1
+    index = atbert_jax.Index(tmp_path / "lib")
+    assert index.records[0].path == Path(place) / "a.wav"
+    assert index.columns["tag"] == index.columns["tags"] == ["\\udfff"]
+    assert update(model, tmp_path / "lib", place) == Counts(0, 0, 1, 0, 0, 0)
+
+
+def test_no_number_is_no_hop(model, music, tmp_path):
+    for hop in (np.nan, np.inf, -1):
+        with pytest.raises(ValueError, match="give seconds, or 0"):
+            update(model, tmp_path / "lib", music, hop=hop)
 
 
 def test_a_model_that_cannot_index_claims_nothing(model, music, tmp_path, monkeypatch):
