@@ -4,12 +4,12 @@ Copies are told by their bytes, near-duplicates (another encoding, a shorter edi
 their vectors.
 """
 
-import json
 from typing import TYPE_CHECKING
 
 from absl import flags
 
 from atbert_jax import command
+from atbert_jax.input_pipeline.text.visible import visible_json
 
 if TYPE_CHECKING:  # JAX is loaded after the flags are checked
     from atbert_jax.library.near_duplicates import Member
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
     found = groups(Index(arguments[0]), THRESHOLD.value)
     if JSON.value:
         for members in found:
-            print(json.dumps(as_json(members), ensure_ascii=False))
+            print(visible_json(as_json(members)))
         return
     rows = [
         [str(number), str(m.record.path), m.seconds, "copy" if m.is_copy else "near", m.cosine]

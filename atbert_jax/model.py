@@ -262,8 +262,15 @@ class Model:
         return Predictor(self.trained)
 
     def _embeddings(self, **given: Any) -> np.ndarray:
-        found = np.stack([answer.embedding for answer in self._answers(**given)])
-        return found / np.linalg.norm(found, axis=1, keepdims=True)
+        answers = self._answers(**given)
+        found = np.stack([answer.embedding for answer in answers])
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        for answer, length in zip(answers, lengths[:, 0], strict=True):
+            if not np.isfinite(length) or length < np.finfo(np.float32).tiny:
+                what = "0 in every direction" if np.isfinite(length) else "no finite numbers"
+                name = answer.record.text or answer.record.id
+                raise ValueError(f"{name}: the model gives {what} for it, which is no direction")
+        return found / lengths
 
     def _answers(
         self,

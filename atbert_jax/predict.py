@@ -9,7 +9,6 @@ a row of a manifest has nothing that the model knows.
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ from absl import flags
 
 from atbert_jax import command
 from atbert_jax.input_pipeline.text import whole_file
-from atbert_jax.input_pipeline.text.visible import visible
+from atbert_jax.input_pipeline.text.visible import visible, visible_json
 
 if TYPE_CHECKING:  # the model and JAX are loaded when they are needed, after the flags are checked
     from atbert_jax.evaluation.prediction import Answer, Predictor
@@ -175,7 +174,7 @@ def show(answers: Iterable[Answer], json_lines: bool) -> list[Answer]:
     for answer in answers:
         answers_seen.append(answer)
         if json_lines:
-            print(json.dumps(as_json(answer), ensure_ascii=False), flush=True)
+            print(visible_json(as_json(answer)), flush=True)
     if not json_lines:
         rows = [as_row(answer) for answer in answers_seen]
         print_table(Table("Predictions", ["file", "duration", "answer"], rows))

@@ -4,7 +4,7 @@ By a text, by a clip (`--like clip.wav`), or by both; `--without "vocals"` takes
 answers are the nearest windows, one of each recording.
 """
 
-import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from absl import flags
 
 from atbert_jax import command
 from atbert_jax.input_pipeline.text import whole_file
-from atbert_jax.input_pipeline.text.visible import tidy
+from atbert_jax.input_pipeline.text.visible import tidy, visible, visible_json
 
 if TYPE_CHECKING:  # JAX is loaded after the flags are checked
     from atbert_jax.library.embedding_index import Hit
@@ -85,6 +85,14 @@ def main(arguments: list[str]) -> None:
     hits = index.search(query, TOP.value, where=chosen, each_window=WINDOWS.value)
     if not hits:
         raise ValueError(f"no recording has {', '.join(WHERE.value)}")
+    if changed := index.changed(hits):
+        logging.getLogger(__name__).warning(
+            "%d of these %d are of files that are gone or have changed since they were indexed, as"
+            " %s; run `atbert index` again",
+            len(changed),
+            len(hits),
+            visible(str(changed[0].record.path)),
+        )
     parts = [*arguments[1:], *(f"like {name}" for name in LIKE.value)]
     title = ", ".join([*parts, *(f"without {text}" for text in WITHOUT.value)])
     if HTML.value:
@@ -92,7 +100,7 @@ def main(arguments: list[str]) -> None:
         write_page(Path(HTML.value), title, hits, facts)
     if JSON.value:
         for hit in hits:
-            print(json.dumps(as_json(hit), ensure_ascii=False))
+            print(visible_json(as_json(hit)))
     else:
         rows = [[str(hit.record.path), hit.start, hit.score] for hit in hits]
         print_table(Table(title, ["file", "start (s)", "cosine"], rows))

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 import atbert_jax
+from atbert_jax.evaluation.prediction import Predictor
 from tests import commands, tiny, tones
 
 RATE = tones.TONE_RATE
@@ -73,6 +74,24 @@ def test_an_array_answers_as_its_file(tagger, files):
     expected = tagger.embed_audio(files[1])
     for given in (sound, stereo, stereo.T, integers):
         np.testing.assert_array_equal(tagger.embed_audio(given, sample_rate=rate), expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"), [(np.nan, "no finite numbers"), (0.0, "0 in every direction")]
+)
+def test_what_is_no_direction_is_refused_by_name(paired, files, monkeypatch, value, said):
+    close = Predictor._close
+
+    def broken(self, answer):
+        found = close(self, answer)
+        found.embedding[:] = value
+        return found
+
+    monkeypatch.setattr(Predictor, "_close", broken)
+    with pytest.raises(ValueError, match=f"{files[0].name}: the model gives {said}"):
+        paired.embed_audio(files[0])
+    with pytest.raises(ValueError, match=f"low: the model gives {said}"):
+        paired.embed_text("low")
 
 
 def test_embeddings_are_of_length_one_in_the_order_given(paired, files):

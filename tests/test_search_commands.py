@@ -80,6 +80,18 @@ def test_a_clip_is_found_by_itself_on_a_page_that_plays_it(library, tmp_path):
     assert sources[0].endswith("/a.wav#t=0.000,0.500")
 
 
+def test_files_that_are_gone_are_said(library, run, tmp_path):
+    clips = [tmp_path / "a.wav", tmp_path / "b.wav"]
+    for clip in clips:
+        shutil.copy(library.parent / clip.name, clip)
+    commands.run("atbert_jax.index", tmp_path, f"--checkpoint={run}", f"--output={tmp_path / 'l'}")
+    clips[1].unlink()
+    result = commands.run("atbert_jax.search", tmp_path / "l", f"--like={clips[0]}", "--json")
+    assert len(result.stdout.splitlines()) == 2
+    assert "1 of these 2 are of files that are gone or have changed since" in result.stderr
+    assert f"as {clips[1]}; run `atbert index` again" in result.stderr
+
+
 def test_what_is_not_wanted_is_taken_out(library, run):
     model = atbert_jax.load(run)
     query = model.query(like=library.parent / "a.wav", without="a high tone")

@@ -216,6 +216,11 @@ class Index:
         cosines = np.asarray(_product(self.vectors, vector / length))
         return np.where(self._is_nowhere, -np.inf, cosines) if self._is_nowhere.any() else cosines
 
+    def changed(self, hits: Sequence[Hit]) -> list[Hit]:
+        """Those whose files are gone, or have changed since they were heard."""
+        seen = {each.path: each for each in self.seen}
+        return [hit for hit in hits if not seen[str(hit.record.path)].is_there()]
+
     def recordings(self) -> np.ndarray:
         """(C, D), float32: one vector of length 1 for each content, as `embed_audio` gives it."""
         found = []

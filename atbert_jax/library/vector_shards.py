@@ -55,6 +55,13 @@ class Seen:
             status.st_ctime_ns,
         )
 
+    def is_there(self) -> bool:
+        """Whether the file is where it was, and has not changed since."""
+        try:
+            return self.is_still(Path(self.path).stat())
+        except OSError:
+            return False
+
 
 @dataclasses.dataclass(frozen=True)
 class Heard:

@@ -6,8 +6,10 @@ no width, and bytes that are no text in the file system's encoding, which Python
 characters. Whatever cannot be seen is written as Python would escape it.
 """
 
+import json
 import re
 import unicodedata
+from typing import Any
 
 # Control characters, halves of characters, and what changes the direction or has no width; but for
 # the joiners U+200C and U+200D, which words of several scripts and emoji are spelt with.
@@ -30,6 +32,12 @@ def visible(text: str) -> str:
 def visible_lines(text: str) -> str:
     """Likewise, of a text whose lines and tabs are meant."""
     return re.sub(r"[^\n\t]+", lambda found: visible(found[0]), text)
+
+
+def visible_json(values: Any) -> str:
+    """Values as JSON in one line, in which every character can be seen, and which says the same."""
+    text = json.dumps(values, ensure_ascii=False)
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def tidy(name: str) -> str:

@@ -313,6 +313,16 @@ def test_names_that_are_no_text_are_kept(model, tmp_path):
     assert update(model, tmp_path / "lib", place) == Counts(0, 0, 1, 0, 0, 0)
 
 
+def test_what_changed_since_is_told(model, music, tmp_path):
+    update(model, tmp_path / "lib", music)
+    index = atbert_jax.Index(tmp_path / "lib")
+    hits = index.search(index.recordings()[0], 10)
+    assert not index.changed(hits)
+    (music / "0.wav").unlink()
+    os.utime(music / "2.wav")
+    assert {hit.record.id for hit in index.changed(hits)} == {"0.wav", "2.wav"}
+
+
 def test_no_number_is_no_hop(model, music, tmp_path):
     for hop in (np.nan, np.inf, -1):
         with pytest.raises(ValueError, match="give seconds, or 0"):

@@ -1,10 +1,11 @@
 """Names as people see them, and as they are compared."""
 
+import json
 import os
 
 import pytest
 
-from atbert_jax.input_pipeline.text.visible import tidy, visible, visible_lines
+from atbert_jax.input_pipeline.text.visible import tidy, visible, visible_json, visible_lines
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,11 @@ def test_a_tidy_name_keeps_what_is_seen_or_spells():
     assert tidy(joined) == joined
     flags = ("\U0001f3f4\U000e0067\U000e0062", "\U0001f3f4\U000e0065\U000e0073")
     assert len(set(map(tidy, flags))) == 2
+
+
+def test_json_says_the_same_and_acts_on_nothing():
+    given = {"caf\udce9\u202e": ["\x9b2J", "\x7f", "é \u200d \U0001f1e9", "\U000e0041", "\n"]}
+    line = visible_json(given)
+    assert json.loads(line) == given
+    assert visible(line) == line
+    assert "é" in line
