@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import ml_collections
@@ -63,6 +64,7 @@ def from_pytorch(
         if family in TEXT:
             conversion, field = FAMILIES[family].from_pytorch(found, source), "text"
             tokenizer = files.read_tokenizer(found.path.parent)
+            _require_words(conversion, tokenizer, found.path.parent, console)
         else:
             conversion = resnet_rules.from_pytorch(found, source, stem)
         files.write(draft, conversion, tokenizer, pytorch=False)
@@ -70,6 +72,26 @@ def from_pytorch(
     console.print(f"train with --config.init.{field}={folder}", highlight=False, markup=False)
     if family in TEXT and tokenizer is None:
         console.print("the source has no tokenizer: give --config.text.tokenizer as well")
+
+
+def _require_words(
+    conversion: engine.Conversion, tokenizer: Any, folder: Path, console: Console
+) -> None:
+    """Checks that there is a vector for each piece that a tokenizer can give."""
+    if tokenizer is None:
+        return
+    pieces, rows = 1 + max(tokenizer.get_vocab().values()), conversion.about["vocabulary"]
+    if pieces > rows:
+        raise ValueError(
+            f"{folder}: the tokenizer has {pieces} pieces, the weights have vectors of {rows}; its"
+            " files are of another model"
+        )
+    if pieces < rows:  # some models have more, so that their number is a round one
+        console.print(
+            f"the tokenizer has {pieces} pieces, the weights have vectors of {rows}: see that its"
+            " files are whole",
+            highlight=False,
+        )
 
 
 def tagger_from_pytorch(

@@ -81,8 +81,8 @@ def _about(source: Source, arrays: Arrays) -> dict[str, Any]:
     return {
         "family": FAMILY,
         "hidden": hidden,
-        "heads": source.config["num_attention_heads"],
-        "layers": source.config["num_hidden_layers"],
+        "heads": text_encoder.count(source, "num_attention_heads"),
+        "layers": text_encoder.count(source, "num_hidden_layers"),
         "ffn": ffn,
         "embedding": embedding,
         "vocabulary": vocabulary,

@@ -71,7 +71,7 @@ def from_pytorch(source: Source, name: str) -> Conversion:
     arrays = {_new_name(name): x for name, x in source.arrays.items()}
     arrays = engine.without_prefix(arrays, "bert.")
     text_encoder.untie(source, arrays, text_encoder.tied("cls.predictions."))
-    wanted = rules(source.config["num_hidden_layers"])
+    wanted = rules(text_encoder.count(source, "num_hidden_layers"))
     found = text_encoder.to_ours(source, arrays, POSITIONS, wanted, HEAD_RULES, UNUSED)
     about = _about(source, found.arrays) | {"source": name, "activation": activation}
     return dataclasses.replace(found, about=about)
@@ -93,7 +93,7 @@ def _about(source: Source, arrays: Arrays) -> dict[str, Any]:
     return {
         "family": FAMILY,
         "hidden": hidden,
-        "heads": source.config["num_attention_heads"],
+        "heads": text_encoder.count(source, "num_attention_heads"),
         "layers": source.config["num_hidden_layers"],
         "ffn": ffn,
         "vocabulary": vocabulary,

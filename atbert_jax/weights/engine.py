@@ -124,8 +124,8 @@ def to_ours(
         The arrays by our names; `taken` and `unused` of a `Conversion`.
 
     Raises:
-        ValueError: if an array is missing, has another number of axes than its rule, or has neither
-            a rule nor a reason to be left.
+        ValueError: if an array is missing, has another number of axes than its rule, holds what is
+            no finite float, or has neither a rule nor a reason to be left.
     """
     lacking = [rule.theirs for rule in rules if rule.theirs not in source]
     if lacking:
@@ -145,6 +145,16 @@ def to_ours(
             " does not have"
         )
     arrays = {rule.ours: rule.to_ours(source[rule.theirs]) for rule in rules}
+    wrong = [
+        rule.theirs
+        for rule in rules
+        if source[rule.theirs].dtype.kind in "biuSUO" or not np.isfinite(arrays[rule.ours]).all()
+    ]
+    if wrong:
+        raise ValueError(
+            f"{where}: {listed(wrong)} hold what is no finite float; get the file anew, as one that"
+            " is not quantized"
+        )
     taken = [
         (rule.theirs, source[rule.theirs].shape, rule.ours, arrays[rule.ours].shape)
         for rule in rules

@@ -21,7 +21,12 @@ WEIGHTS, ABOUT = "weights.safetensors", "conversion.json"
 # Of a Hugging Face folder, in the order of preference: the first one cannot hold a program.
 PYTORCH_WEIGHTS, PYTORCH_CONFIG = ("model.safetensors", "pytorch_model.bin"), "config.json"
 # Of a sentence transformer, see `sentence_rules`.
-SENTENCE_FILES = ("modules.json", "sentence_bert_config.json", "*_Pooling/config.json")
+SENTENCE_FILES = (
+    "modules.json",
+    "sentence_bert_config.json",
+    "config_sentence_transformers.json",
+    "*_Pooling/config.json",
+)
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 

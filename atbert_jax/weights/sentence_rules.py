@@ -4,14 +4,18 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from atbert_jax.input_pipeline.text import whole_file
-from atbert_jax.weights import bert_rules
+from atbert_jax.input_pipeline.text import whole_file, wordpiece
+from atbert_jax.weights import bert_rules, files
 from atbert_jax.weights.engine import Conversion
 from atbert_jax.weights.files import Source
 
 FAMILY = "sentence_transformer"
 # What such a folder says of the text's way to its vector, and of its longest text.
 MODULES, LENGTH = "modules.json", "sentence_bert_config.json"
+# And of what is put before each text.
+PROMPTS = "config_sentence_transformers.json"
+# Whose modules they are; a folder can bring programs of its own, which are not run here.
+LIBRARY = "sentence_transformers."
 MODE = "pooling_mode_"
 MEAN = "mean_tokens"
 # In `conversion.json`, beside what that of a BERT says.
@@ -26,8 +30,8 @@ def from_pytorch(source: Source, name: str) -> Conversion:
         name: What to call it.
 
     Raises:
-        ValueError: if it is none of sentence-transformers, its encoder is no BERT, or its vectors
-            are not means of tokens.
+        ValueError: if it is none of sentence-transformers, its encoder is no BERT, its vectors are
+            not means of tokens, or its texts are changed before they are read.
     """
     sentence = _sentence(source.path.parent, source.config)
     found = bert_rules.from_pytorch(source, name)
@@ -46,10 +50,12 @@ def _sentence(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     wrapped = b'{"modules": ' + file.read_bytes() + b"}"
     modules = whole_file.parse_json(wrapped, str(file), "get it anew")["modules"]
     try:
-        kinds = [str(module["type"]).rpartition(".")[2] for module in modules]
+        types = [str(module["type"]) for module in modules]
         paths = [Path(module["path"]) for module in modules]
     except (TypeError, KeyError) as error:
         raise ValueError(f"{file}: no list of modules with type and path; get it anew") from error
+    # The last word is the module's; before it is where versions of the library keep it.
+    kinds = [each.rpartition(".")[2] if each.startswith(LIBRARY) else each for each in types]
     if kinds not in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]):
         raise ValueError(
             f"{file}: the modules are {', '.join(kinds)}; only Transformer, Pooling and Normalize,"
@@ -61,11 +67,43 @@ def _sentence(folder: Path, config: dict[str, Any]) -> dict[str, Any]:
             ' "path": "" there'
         )
     _require_mean(folder / paths[1] / "config.json")
-    length = folder / LENGTH
-    told = whole_file.read_json(length, "get it anew") if length.is_file() else {}
-    positions = config.get("max_position_embeddings", 512)
-    longest = min(told.get("max_seq_length") or positions, positions)
-    return {"normalized": len(kinds) > 2, "max_tokens": longest}
+    _require_plain_texts(folder)
+    return {"normalized": len(kinds) > 2, "max_tokens": _longest(folder, config)}
+
+
+def _longest(folder: Path, config: dict[str, Any]) -> int:
+    """The most tokens of a text: as the folder says, else its tokenizer, at most all positions."""
+    asked = _told(folder / LENGTH).get("max_seq_length")
+    if asked is None:
+        asked = _told(folder / wordpiece.SETTINGS_FILE).get("model_max_length")
+    found = [n for n in (asked, config.get("max_position_embeddings", 512)) if n is not None]
+    if not all(isinstance(n, int) and n > 2 for n in found):
+        raise ValueError(
+            f"{folder}: the longest text has {' or '.join(map(repr, found))} tokens, by {LENGTH},"
+            f" {wordpiece.SETTINGS_FILE} and config.json; get them anew"
+        )
+    return min(found)
+
+
+def _require_plain_texts(folder: Path) -> None:
+    """Refuses what changes each text before it is read, and is not here."""
+    told = _told(folder / PROMPTS)
+    name, prompts = told.get("default_prompt_name"), told.get("prompts")
+    if name and (not isinstance(prompts, dict) or prompts.get(name) != ""):
+        raise ValueError(
+            f"{folder / PROMPTS}: puts the prompt {name!r} before each text, which is not done here"
+        )
+    if _told(folder / LENGTH).get("do_lower_case"):
+        tokenizer = files.read_tokenizer(folder)
+        if tokenizer is not None and tokenizer("AB").input_ids != tokenizer("ab").input_ids:
+            raise ValueError(
+                f"{folder / LENGTH}: do_lower_case is set, but the tokenizer tells capital letters"
+                " apart; only its own lowercasing is here"
+            )
+
+
+def _told(file: Path) -> dict[str, Any]:
+    return whole_file.read_json(file, "get it anew") if file.is_file() else {}
 
 
 def _require_mean(file: Path) -> None:

@@ -132,6 +132,20 @@ def to_theirs(
     return Conversion(prefixed, about | config, taken, unused, pooler)
 
 
+def count(source: Source, field: str) -> int:
+    """A number of layers or heads in `config.json`.
+
+    Raises:
+        ValueError: if it is none that the arrays can have.
+    """
+    given = source.config.get(field)
+    if not isinstance(given, int) or not 0 < given <= max(len(source.arrays), 256):
+        raise ValueError(
+            f"{where(source)}: {field} is {given!r}, which the weights have not; get it anew"
+        )
+    return given
+
+
 def where(source: Source) -> str:
     """The source's config, for messages."""
     return f"{source.path.parent}/config.json"
@@ -160,6 +174,11 @@ def require(source: Source, family: str, default: str) -> str:
     if config.get("layer_norm_eps", EPSILON) != EPSILON:
         raise ValueError(
             f"{where(source)}: layer_norm_eps is {config['layer_norm_eps']}, here it is {EPSILON}"
+        )
+    if config.get("is_decoder"):
+        raise ValueError(
+            f"{where(source)}: is_decoder is set, so that a token hears none behind it; the encoder"
+            " here hears all"
         )
     given = config.get("hidden_act", default)
     found = next((ours for ours, theirs in ACTIVATIONS.items() if given in theirs), None)

@@ -71,3 +71,18 @@ def test_what_is_no_sentence_transformer_is_refused(tmp_path):
     (source / "vocab.txt").unlink()
     with pytest.raises(ValueError, match="has no tokenizer; make it with"):
         convert(source, tmp_path / "without")
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    """Pieces without a vector would have one of no numbers."""
+    source = sentence_folders.make(tmp_path / "source")
+    whole = (source / "vocab.txt").read_text()
+    (source / "vocab.txt").write_text(whole + "more\n")
+    with pytest.raises(ValueError, match="tokenizer has 25 pieces, the weights have vectors of 24"):
+        convert(source, tmp_path / "converted")
+    assert not (tmp_path / "converted").exists()
+    (source / "vocab.txt").write_text(whole[: len(whole) // 2])
+    console = Console(file=io.StringIO(), width=200)
+    folder = tmp_path / "converted"
+    convert_folder.from_pytorch("sentence_transformer", str(source), folder, console=console)
+    assert "see that its files are whole" in console.file.getvalue()

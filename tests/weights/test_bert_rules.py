@@ -91,6 +91,10 @@ def test_the_oldest_names_of_normalisations_are_known(convert):
         ({"vocab_size": 30522}, r"vocab_size is 30522, but 24 in the weights"),
         ({"num_hidden_layers": 2}, r"there is no rule for encoder\.layer\.2\."),
         ({"num_hidden_layers": 4}, r"lacks encoder\.layer\.3\."),
+        ({"num_hidden_layers": "2"}, r"num_hidden_layers is '2', which the weights have not"),
+        ({"num_hidden_layers": 10**7}, r"num_hidden_layers is 10000000, which"),
+        ({"num_attention_heads": 0}, r"num_attention_heads is 0, which"),
+        ({"is_decoder": True}, r"is_decoder is set"),
     ],
 )
 def test_configs_that_are_no_encoder_of_ours(convert, changes, message):
@@ -104,3 +108,20 @@ def test_the_first_layers_can_be_had_alone(convert):
     gone = arrays.keys() - first.keys()
     assert len(gone) == 2 * 16
     assert all("/layers/1/" in name or "/layers/2/" in name for name in gone)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(convert, value):
+    arrays = pytorch.bert()
+    name = "bert.encoder.layer.1.output.dense.bias"
+    arrays[name] = np.full_like(arrays[name], value)
+    with pytest.raises(ValueError, match=r"encoder\.layer\.1\.output\.dense\.bias hold what is no"):
+        convert(arrays)
+
+
+def test_quantized_weights_are_refused(convert):
+    arrays = pytorch.bert()
+    name = "bert.embeddings.word_embeddings.weight"
+    arrays[name] = arrays[name].astype(np.int8)
+    with pytest.raises(ValueError, match=r"word_embeddings.* is not quantized"):
+        convert(arrays)

@@ -34,6 +34,48 @@ def test_all_positions_are_there_where_nothing_is_said(tmp_path):
     assert convert(folder).about["sentence"]["max_tokens"] == 12
 
 
+def test_the_tokenizer_says_how_long_texts_are_where_nothing_else_does(tmp_path):
+    folder = sentence_folders.make(tmp_path)
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": 7}')
+    assert convert(folder).about["sentence"]["max_tokens"] == 9
+    (folder / "sentence_bert_config.json").write_text("{}")
+    assert convert(folder).about["sentence"]["max_tokens"] == 7
+
+
+@pytest.mark.parametrize("longest", ["9", -3, 2, 1.5, [1]])
+def test_lengths_that_cannot_be_are_refused(tmp_path, longest):
+    with pytest.raises(ValueError, match=r"the longest text has .* sentence_bert_config\.json"):
+        convert(sentence_folders.make(tmp_path, longest=longest))
+
+
+def test_what_changes_texts_before_they_are_read_is_refused(tmp_path):
+    folder = sentence_folders.make(tmp_path)
+    file = folder / "config_sentence_transformers.json"
+    prompts = {"query": "slow ", "none": ""}
+    for name in (None, "none"):
+        file.write_text(json.dumps({"prompts": prompts, "default_prompt_name": name}))
+        convert(folder)
+    file.write_text(json.dumps({"prompts": prompts, "default_prompt_name": "query"}))
+    with pytest.raises(ValueError, match="puts the prompt 'query' before each text"):
+        convert(folder)
+    file.unlink()
+    file = folder / "sentence_bert_config.json"
+    file.write_text('{"max_seq_length": 9, "do_lower_case": true}')
+    convert(folder)  # as its tokenizer does
+    pieces = (folder / "vocab.txt").read_text().replace("[unused0]", "AB")
+    (folder / "vocab.txt").write_text(pieces.replace("[unused1]", "ab"))
+    with pytest.raises(ValueError, match="do_lower_case is set, but the tokenizer tells capital"):
+        convert(folder)
+
+
+def test_modules_that_a_folder_brings_itself_are_refused(tmp_path):
+    folder = sentence_folders.make(tmp_path)
+    text = (folder / "modules.json").read_text()
+    (folder / "modules.json").write_text(text.replace("sentence_transformers.models.T", "own.T"))
+    with pytest.raises(ValueError, match=r"the modules are own\.Transformer, Pooling, Normalize"):
+        convert(folder)
+
+
 @pytest.mark.parametrize(
     ("described", "message"),
     [
