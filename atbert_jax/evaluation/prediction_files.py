@@ -252,7 +252,9 @@ def write(
     """Writes `predictions.csv` and `.parquet`, and those of the chunks if asked for.
 
     In Parquet tags are lists; in CSV they stand in one cell with | between, as in a manifest, or as
-    a JSON list where a name has a | itself.
+    a JSON list where a name has a | itself or begins with [, and where there are none: an empty
+    cell is not known. Cells are what the names are, also those that a spreadsheet takes for
+    formulas.
 
     Args:
         folder: Of the report.
@@ -323,7 +325,7 @@ def _cells(row: tuple) -> list:
 
 
 def _joined(names: list[str]) -> str:
-    # A cell that looks like a list is read as one.
-    if any(SEPARATOR in name or name.startswith("[") for name in names):
+    # A cell that looks like a list is read as one, and an empty one as what is not known.
+    if not names or any(SEPARATOR in name or name.startswith("[") for name in names):
         return json.dumps(names, ensure_ascii=False)
     return SEPARATOR.join(names)

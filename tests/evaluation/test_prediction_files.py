@@ -1,5 +1,6 @@
 """What an evaluation says of each record is what `predict` says, in files that hold any name."""
 
+import csv
 import io
 import json
 import re
@@ -109,7 +110,9 @@ def test_the_csv_holds_the_same(run, tmp_path):
     assert len(table) == len(rows)
     for (_, found), expected in zip(table.iterrows(), rows, strict=True):
         for name, value in expected.items():
-            wanted = "|".join(value) if isinstance(value, list) else "" if value is None else value
+            wanted = "" if value is None else value
+            if isinstance(value, list):
+                wanted = "|".join(value) if value else "[]"
             assert found[name] == wanted or float(found[name]) == wanted
     assert not (tmp_path / "report" / "chunk_predictions.csv").exists()
 
@@ -163,3 +166,33 @@ def test_names_that_mean_something_to_a_table_stay_names(tmp_path):
     assert found[3] == "caf\\udce9"
     whole = pq.read_table(tmp_path / "odd.parquet").to_pylist()
     assert [row["labels"] for row in whole] == [*cells[:3], ["caf\\udce9"]]
+
+
+def read_back(cell: str) -> list[str] | None:
+    """As the documentation says that tags are."""
+    if not cell:
+        return None
+    return json.loads(cell) if cell.startswith("[") else cell.split("|")
+
+
+def test_any_tags_are_read_back_from_csv(tmp_path):
+    cells = [
+        ["a", "b"],
+        [],
+        None,
+        ["a|b"],
+        ["|"],
+        ["[]"],
+        ['say "x"', "a,b", "line\nline", "cr\r\nlf", " outer "],
+        ["=1+1", "@x", "-2", "+3"],
+        ["NA"],
+        ["1.0"],
+        ["null", "None"],
+    ]
+    names = [str(number) for number in range(len(cells))]
+    prediction_files._write(tmp_path / "odd", {"id": names, "truth": cells})
+    found = pd.read_csv(tmp_path / "odd.csv", keep_default_na=False, dtype=str)
+    assert [read_back(cell) for cell in found["truth"]] == cells
+    with (tmp_path / "odd.csv").open(encoding="utf-8", newline="") as file:
+        assert [read_back(row["truth"]) for row in csv.DictReader(file)] == cells
+    assert [row["truth"] for row in pq.read_table(tmp_path / "odd.parquet").to_pylist()] == cells
