@@ -156,7 +156,8 @@ class Model:
         if "alignment" not in learned:
             raise ValueError(
                 f"{self.trained.workdir}: cosines of recordings and texts say nothing, for it was"
-                f" trained on {', '.join(learned)} without 'alignment'"
+                f" trained on {', '.join(learned)} without 'alignment'; ask by recordings, which"
+                " any model can"
             )
 
     def tag(

@@ -124,13 +124,20 @@ class Made:
         Raises:
             ValueError: if it is another one.
         """
-        if fingerprint(model) != self.model:
+        if fingerprint(model) == self.model:
+            return
+        if (str(model.workdir.absolute()), model.step) == (self.checkpoint, self.step):
             raise ValueError(
-                f"{folder}: was made by {self.checkpoint}, step {self.step}, and"
-                f" {model.workdir}, step {model.step}, is another model, whose vectors mean"
-                " something else; give --checkpoint of that one, or make another index with this"
-                " one"
+                f"{folder}: was made by {self.checkpoint}, step {self.step}, where there is another"
+                " model now, trained or converted anew, whose vectors mean something else; make"
+                " another index with this one"
             )
+        raise ValueError(
+            f"{folder}: was made by {self.checkpoint}, step {self.step}, and"
+            f" {model.workdir}, step {model.step}, is another model, whose vectors mean"
+            " something else; give --checkpoint of that one, or make another index with this"
+            " one"
+        )
 
 
 def fingerprint(model: Trained) -> str:

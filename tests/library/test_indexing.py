@@ -277,6 +277,15 @@ def test_another_model_is_refused(model, music, tmp_path):
         atbert_jax.Index(tmp_path / "lib").require(other)
 
 
+def test_a_model_that_was_made_anew_in_its_folder_is_refused(model, music, tmp_path):
+    folder = make_run(tmp_path / "same", correct_pair=1.0, alignment=1.0)
+    update(trained.load(folder), tmp_path / "lib", music)
+    shutil.rmtree(tmp_path / "same")
+    anew = trained.load(make_run(tmp_path / "same", 1, correct_pair=1.0, alignment=1.0))
+    with pytest.raises(ValueError, match=r"same/run, step 0, where there is another model now"):
+        update(anew, tmp_path / "lib", music)
+
+
 def test_vectors_of_another_model_are_never_mixed_in(model, music, tmp_path, heard):
     """Even where what said whose they are is lost."""
     other = trained.load(make_run(tmp_path / "other", 1, correct_pair=1.0, alignment=1.0))
