@@ -138,9 +138,12 @@ class StepLog:
                 " labels"
             )
         bad, records = self._batches.bad_records, self._batches.dataset.split("train").records
-        if len(bad) > share * len(records):
+        if len(bad) <= share * len(records):
+            return
+        unreadable = sum(record in bad for record in records)  # some may be of the validation
+        if unreadable > share * len(records):
             raise ValueError(
-                f"{len(bad)} of {len(records)} training records could not be read, more than"
+                f"{unreadable} of {len(records)} training records could not be read, more than"
                 f" config.data.max_bad_share={share} allows; see"
                 f" {self._workdir / 'bad_records.jsonl'}"
             )

@@ -39,6 +39,9 @@ class BadRecords:
         """Number of distinct records that cannot be read."""
         return len(self._seen)
 
+    def __contains__(self, record: Record) -> bool:
+        return (record.id, record.path) in self._seen
+
     @property
     def odd(self) -> int:
         """Number of distinct records that are heard, though not as they are written."""

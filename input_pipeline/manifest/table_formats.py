@@ -263,7 +263,7 @@ def _read_parquet(file: Path) -> pd.DataFrame:
         for batch in opened.iter_batches(BATCH):
             batch.validate(full=True)
             batches.append(batch)
-            size += batch.nbytes
+            size += _unpacked(batch)
             _require_size(file, 0, size)
         schema = opened.schema_arrow.remove_metadata()
         batches = [batch.replace_schema_metadata(None) for batch in batches]
@@ -280,6 +280,19 @@ def _read_parquet(file: Path) -> pd.DataFrame:
     frame = table.to_pandas(types_mapper=pd.ArrowDtype)
     frame.index = pd.RangeIndex(1, 1 + len(frame))
     return frame
+
+
+def _unpacked(batch: pyarrow.RecordBatch) -> int:
+    """Bytes of a batch whose cells share no text, as those of dictionaries do."""
+    size = batch.nbytes
+    for column in batch.columns:
+        if not pyarrow.types.is_dictionary(column.type):
+            continue
+        kind = column.type.value_type
+        if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+            lengths = compute.binary_length(column.dictionary)
+            size += compute.sum(lengths.take(column.indices).cast(pyarrow.int64())).as_py() or 0
+    return size
 
 
 def _require_size(file: Path, columns: int, size: int) -> None:

@@ -112,7 +112,7 @@ def train(manifest: Path, workdir: Path, order: list[int], processes: int, *more
         )
 
     for process in [start(number) for number in range(processes)]:
-        said, _ = process.communicate(timeout=300)
+        said, _ = process.communicate(timeout=900)
         assert process.returncode == 0, said[-3000:]
 
 

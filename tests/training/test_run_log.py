@@ -34,14 +34,17 @@ def metrics(loss: float, in_a_row: int = 0) -> dict:
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a log of a run of 5 steps, with so many of its 10 records unreadable."""
+    """Starts a log of a run of 5 steps; so many of its 10 records and of others are unreadable."""
 
-    def make(pending=(), bad=0, **changes) -> tuple[run_log.StepLog, Rows]:
+    def make(pending=(), bad=0, bad_others=0, **changes) -> tuple[run_log.StepLog, Rows]:
         fields = {"train.steps": 5, "train.log_every": 2, "optimizer.warmup_steps": 1} | changes
-        split = SimpleNamespace(records=[None] * 10)
-        records = BadRecords(None)
-        for number in range(bad):
-            records.add(Record(str(number), Path(f"{number}.wav")), OSError("gone"))
+        trained, others = (
+            [Record(f"{name}{number}", Path(f"{name}{number}.wav")) for number in range(10)]
+            for name in ("train", "val")
+        )
+        split, records = SimpleNamespace(records=trained), BadRecords(None)
+        for record in trained[:bad] + others[:bad_others]:
+            records.add(record, OSError("gone"))
         batches = SimpleNamespace(
             bad_records=records, dataset=SimpleNamespace(split=lambda _: split)
         )
@@ -89,7 +92,11 @@ def test_a_step_without_a_finite_loss_is_in_no_mean(start):
     ("changes", "loss", "message"),
     [
         ({"train.max_nonfinite": 3}, np.nan, r"3 steps in a row had no finite loss.*max_nonfinite"),
-        ({"bad": 2, "data.max_bad_share": 0.1}, 1.0, "2 of 10 training records could not be read"),
+        (
+            {"bad": 2, "bad_others": 3, "data.max_bad_share": 0.1},
+            1.0,
+            "2 of 10 training records could not be read",
+        ),
     ],
 )
 def test_a_run_that_learns_nothing_ends_when_it_is_logged(start, changes, loss, message):
@@ -99,6 +106,14 @@ def test_a_run_that_learns_nothing_ends_when_it_is_logged(start, changes, loss, 
     with pytest.raises(ValueError, match=message):
         log.settle()
     assert len(rows) == 1
+
+
+def test_records_of_the_validation_are_no_training_records(start):
+    log, rows = start(bad=1, bad_others=9, **{"data.max_bad_share": 0.1})
+    log.add(1, metrics(1))
+    log.add(2, metrics(1))
+    log.settle()
+    assert rows[0][1]["train/bad_records"] == 10
 
 
 def test_the_best_checkpoint_is_the_latest_of_equals_and_not_the_start(tmp_path):

@@ -310,12 +310,14 @@ def test_a_million_rows_take_seconds_and_less_than_two_gigabytes(tmp_path):
     assert int(peak) < 2 * 2**20
 
 
-def test_tables_that_unpack_to_more_than_a_limit(tmp_path, monkeypatch):
+# Arrow's own schema, where it is stored, keeps dictionaries as they are.
+@pytest.mark.parametrize("stored", [False, True])
+def test_tables_that_unpack_to_more_than_a_limit(tmp_path, monkeypatch, stored):
     monkeypatch.setattr(table_formats, "LARGEST", 2**24)
     path, text = tmp_path / "t.parquet", "x" * 2**15
     cells = pyarrow.DictionaryArray.from_arrays(np.zeros(600, np.int32), [text])
     paths = [f"{n}.wav" for n in range(600)]
-    parquet.write_table(pyarrow.table({"path": paths, "text": cells}), path, store_schema=False)
+    parquet.write_table(pyarrow.table({"path": paths, "text": cells}), path, store_schema=stored)
     assert path.stat().st_size < 2**16
     message = refusal(path, path.read_bytes())
     assert message.startswith(": holds more than 16 MiB, unpacked; write several")
