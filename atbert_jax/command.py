@@ -71,6 +71,7 @@ def run(
         # What libraries are doing is not what a person wants to read between the lines of progress.
         logging.set_verbosity(logging.WARNING)
         logging.get_absl_handler().addFilter(_is_for_people)
+        sys.unraisablehook = show_unraisable
         main(arguments[1:]) if takes_arguments else main()
 
     try:
@@ -86,6 +87,15 @@ def run(
 def _is_for_people(record: LogRecord) -> bool:
     """Not what Orbax logs of errors that it raises too, once for each array."""
     return record.name != "asyncio" and "orbax" not in Path(record.pathname).parts
+
+
+def show_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """As Python does, but not what reads of Orbax's say that end after one of them has failed.
+
+    Each has a traceback then, for the event loop that it would answer is closed.
+    """
+    if str(unraisable.exc_value) != "Event loop is closed":
+        sys.__unraisablehook__(unraisable)
 
 
 def explain(error: Exception) -> str:

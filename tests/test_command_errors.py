@@ -1,9 +1,11 @@
 """What is wrong ends a command in one line that names the place and the way out."""
 
 import json
+import sys
 
 import pytest
 
+from atbert_jax import command
 from tests.commands import one_line, run, train, write_manifest
 
 pytestmark = pytest.mark.slow
@@ -84,3 +86,21 @@ def test_an_output_that_cannot_be_written_is_known_before_the_work(tmp_path, com
 
 def test_a_missing_flag_is_named():
     assert "checkpoint" in one_line(run("atbert_jax.predict", "some.wav"))
+
+
+class Leaver:
+    """Says something that nobody can catch."""
+
+    def __init__(self, last_words: str) -> None:
+        self.last_words = last_words
+
+    def __del__(self) -> None:
+        raise RuntimeError(self.last_words)
+
+
+def test_reads_that_end_behind_one_that_failed_say_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "unraisablehook", command.show_unraisable)
+    Leaver("Event loop is closed")
+    assert capsys.readouterr().err == ""
+    Leaver("something else")
+    assert "RuntimeError: something else" in capsys.readouterr().err
