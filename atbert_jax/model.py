@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from atbert_jax.given_audio import Audio, as_record, several
+
 if TYPE_CHECKING:  # JAX is loaded when a model is
     from atbert_jax.evaluation.prediction import Answer
     from atbert_jax.evaluation.taggram import Taggram
     from atbert_jax.evaluation.zero_shot import ZeroShot
-    from atbert_jax.input_pipeline.manifest.records import Record
     from atbert_jax.training.trained import Trained
 
-# A file, or a waveform: (samples,), (channels, samples) or (samples, channels).
-Audio = str | Path | np.ndarray
 HUB = "hub:"
 
 
@@ -82,7 +81,7 @@ class Model:
         Raises:
             ValueError: if a file or waveform cannot be used, or the model hears nothing.
         """
-        return self._embeddings(audio=_several(audio), sample_rate=sample_rate)
+        return self._embeddings(audio=several(audio), sample_rate=sample_rate)
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """One vector of length 1 for each text, (N, D), float32.
@@ -90,7 +89,7 @@ class Model:
         Raises:
             ValueError: if the model reads no text, or finds none in one of them.
         """
-        return self._embeddings(texts=_several(texts))
+        return self._embeddings(texts=several(texts))
 
     def similarity(
         self,
@@ -133,7 +132,7 @@ class Model:
         from atbert_jax.library.embedding_index import combined
 
         texts, like, without = (
-            [] if isinstance(given, Sequence) and not given else _several(given)
+            [] if isinstance(given, Sequence) and not given else several(given)
             for given in (texts, like, without)
         )
         if not texts and not like:
@@ -219,7 +218,7 @@ class Model:
         from atbert_jax.evaluation.zero_shot import NAME, ZeroShot
 
         choices = ZeroShot(self.trained, labels, template)
-        answers = self._answers(audio=_several(audio), sample_rate=sample_rate, choices=choices)
+        answers = self._answers(audio=several(audio), sample_rate=sample_rate, choices=choices)
         return [_most_probable(answer.fields[NAME], None) for answer in answers]
 
     def predict(
@@ -294,7 +293,7 @@ class Model:
             raise ValueError(f"text {text!r}: the model reads no word in it")
         with tempfile.TemporaryDirectory() as folder:
             records = [
-                _record(each, text, sample_rate, Path(folder) / f"{number}.wav")
+                as_record(each, text, sample_rate, Path(folder) / f"{number}.wav")
                 for number, each in enumerate(audio)
             ]
             records += [Record(id="text", path=Path(), text=each) for each in texts]
@@ -312,41 +311,6 @@ class Model:
         whole = np.array([answer.fields["probabilities"][name] for name in names])
         title, scores = answer.record.name, answer.chunk_scores
         return taggram.make(title, contract, answer.duration, scores, whole)
-
-
-def _several(given: Any) -> list:
-    """One file, waveform or text as a list of it."""
-    is_one = isinstance(given, str | Path) or (isinstance(given, np.ndarray) and given.dtype != "O")
-    found = [given] if is_one else list(given)
-    if not found:
-        raise ValueError("nothing is given: the list is empty")
-    return found
-
-
-def _record(audio: Audio, text: str, sample_rate: int | None, place: Path) -> Record:
-    """A file as a record; a waveform is written to `place`, so that it is read as files are."""
-    import soundfile
-
-    from atbert_jax.input_pipeline.manifest.records import Record
-
-    if isinstance(audio, str | Path):
-        return Record(id=str(audio), path=Path(audio).expanduser(), text=text)
-    waveform = np.asarray(audio)
-    if not sample_rate or sample_rate < 1:
-        raise ValueError("a waveform says nothing of its rate; give sample_rate, in Hz")
-    if waveform.ndim not in (1, 2) or not waveform.size:
-        raise ValueError(
-            f"a waveform is (samples,), (channels, samples) or (samples, channels), not of shape"
-            f" {waveform.shape}; give several as a list"
-        )
-    if waveform.dtype.kind not in "fi" or not np.isfinite(waveform).all():
-        raise ValueError(f"a waveform holds finite numbers, not such as these: {waveform.dtype}")
-    if waveform.dtype.kind == "i":
-        waveform = waveform / -float(np.iinfo(waveform.dtype).min)
-    if waveform.ndim == 2 and waveform.shape[0] < waveform.shape[1]:
-        waveform = waveform.T
-    soundfile.write(place, waveform.astype(np.float32), int(sample_rate), subtype="FLOAT")
-    return Record(id=f"waveform {place.stem}", path=place, text=text)
 
 
 def _most_probable(probabilities: dict[str, float], top: int | None) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """An index: its vectors are the model's, each file is heard once, and nothing is mixed up."""
 
 import csv
-import io
 import json
 import os
 import shutil
@@ -10,78 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from rich.console import Console
 
 import atbert_jax
 from atbert_jax.evaluation.prediction import Predictor
-from atbert_jax.input_pipeline.text import whole_file
-from atbert_jax.library import index_folder, indexing, listing, vector_shards
+from atbert_jax.library import index_folder, vector_shards
 from atbert_jax.library.indexing import Counts
-from atbert_jax.training import lock, trained
-from tests import tiny, tones
+from atbert_jax.training import lock
+from tests import tones
+from tests.music_library import update, vectors_by_name
 
 RATE = tones.TONE_RATE
-
-
-def make_run(folder: Path, seed: int = 0, **objectives: float) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest = tones.write_manifest(folder, 4, 2, 2, seconds=(0.5, 0.8, 1.3))
-    changes = {f"objectives.{key}": value for key, value in objectives.items()}
-    views = {"classification.views": ("audio",)} if "classification" in objectives else {}
-    config = tones.make_config(manifest, normalization="none", **tiny.MODEL, **changes, **views)
-    tiny.save_run(folder / "run", config, seed)
-    return folder / "run"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Path:
-    return make_run(tmp_path_factory.mktemp("paired"), correct_pair=1.0, alignment=1.0)
-
-
-@pytest.fixture(scope="module")
-def model(run) -> trained.Trained:
-    return trained.load(run)
-
-
-@pytest.fixture
-def music(tmp_path) -> Path:
-    """Six recordings of one to four windows, of 0.5 s each."""
-    folder, rng = tmp_path / "music", np.random.default_rng(0)
-    (folder / "deep").mkdir(parents=True)
-    for number, seconds in enumerate((0.4, 1.3, 0.5, 2.0, 0.9, 0.5)):
-        name = f"deep/{number}.wav" if number % 2 else f"{number}.wav"
-        sound = rng.uniform(-0.5, 0.5, round(seconds * RATE))
-        soundfile.write(folder / name, sound, RATE)
-    return folder
-
-
-@pytest.fixture
-def heard(monkeypatch) -> list[str]:
-    """The names of the files that are embedded from here on."""
-    names = []
-    rows = Predictor._rows
-
-    def noting(self, answer):
-        names.append(answer.record.path.name)
-        return rows(self, answer)
-
-    monkeypatch.setattr(Predictor, "_rows", noting)
-    return names
-
-
-def update(model, folder, *arguments, **more) -> Counts:
-    listed = listing.read([str(each) for each in arguments])
-    return indexing.update(
-        model, folder, listed, console=Console(file=io.StringIO()), shard_windows=3, **more
-    )
-
-
-def vectors_by_name(index: atbert_jax.Index) -> dict[str, np.ndarray]:
-    vectors, found = np.asarray(index.vectors), {}
-    for recording, content in enumerate(index.content):
-        begin, end = index.windows[content : content + 2]
-        found[index.records[recording].path.name] = vectors[begin:end]
-    return found
 
 
 def test_vectors_are_those_of_the_model_to_the_last_digit(model, music, tmp_path):
@@ -268,44 +205,6 @@ def test_a_kill_loses_no_shard(model, music, tmp_path, heard, monkeypatch):
         np.testing.assert_array_equal(vectors, other[name])
 
 
-def test_another_model_is_refused(model, music, tmp_path):
-    update(model, tmp_path / "lib", music)
-    other = trained.load(make_run(tmp_path / "other", 1, correct_pair=1.0, alignment=1.0))
-    with pytest.raises(ValueError, match=r"lib: was made by .*run, step 0, and .*other"):
-        update(other, tmp_path / "lib", music)
-    with pytest.raises(ValueError, match="another model"):
-        atbert_jax.Index(tmp_path / "lib").require(other)
-
-
-def test_a_model_that_was_made_anew_in_its_folder_is_refused(model, music, tmp_path):
-    folder = make_run(tmp_path / "same", correct_pair=1.0, alignment=1.0)
-    update(trained.load(folder), tmp_path / "lib", music)
-    shutil.rmtree(tmp_path / "same")
-    anew = trained.load(make_run(tmp_path / "same", 1, correct_pair=1.0, alignment=1.0))
-    with pytest.raises(ValueError, match=r"same/run, step 0, where there is another model now"):
-        update(anew, tmp_path / "lib", music)
-
-
-def test_vectors_of_another_model_are_never_mixed_in(model, music, tmp_path, heard):
-    """Even where what said whose they are is lost."""
-    other = trained.load(make_run(tmp_path / "other", 1, correct_pair=1.0, alignment=1.0))
-    update(model, tmp_path / "lib", music)
-    (tmp_path / "lib" / index_folder.ABOUT).unlink()
-    (music / "2.wav").unlink()
-    heard.clear()
-    assert update(other, tmp_path / "lib", music).heard == len(heard) == 5
-    update(other, tmp_path / "whole", music)
-    one, two = (vectors_by_name(atbert_jax.Index(tmp_path / n)) for n in ("lib", "whole"))
-    for name, vectors in one.items():
-        np.testing.assert_array_equal(vectors, two[name])
-    (tmp_path / "lib" / index_folder.ABOUT).unlink()
-    heard.clear()
-    assert update(other, tmp_path / "lib", music, hop=0.25).heard == len(heard) == 5
-    # What was there before is found again.
-    (tmp_path / "lib" / index_folder.ABOUT).unlink()
-    assert update(model, tmp_path / "lib", music).heard == 0
-
-
 def test_names_that_are_no_text_are_kept(model, tmp_path):
     place = os.fsdecode(os.fsencode(tmp_path) + b"/us\xe9r")
     try:
@@ -351,30 +250,3 @@ def test_two_do_not_write_at_once(model, music, tmp_path):
         pytest.raises(ValueError, match=r"is being written by process .* another --output"),
     ):
         update(model, tmp_path / "lib", music)
-
-
-def test_damage_is_found(model, music, tmp_path):
-    update(model, tmp_path / "lib", music)
-    shard = vector_shards.paths(tmp_path / "lib")[1]
-    whole = shard.read_bytes()
-    shard.write_bytes(whole[:-4] + bytes(4))
-    with pytest.raises(whole_file.DamagedFileError, match="has changed since it was written"):
-        atbert_jax.Index(tmp_path / "lib")
-    shard.write_bytes(whole[:100])
-    with pytest.raises(
-        whole_file.DamagedFileError, match=r"is damaged .* run `atbert index` again"
-    ):
-        atbert_jax.Index(tmp_path / "lib")
-    shard.unlink()
-    with pytest.raises(ValueError, match=r"vectors of \d recordings are not there"):
-        atbert_jax.Index(tmp_path / "lib")
-    assert update(model, tmp_path / "lib", music).heard
-    assert len(atbert_jax.Index(tmp_path / "lib")) == 12
-    files = tmp_path / "lib" / index_folder.FILES
-    files.write_bytes(files.read_bytes()[:50])
-    with pytest.raises(ValueError, match=r"files\.parquet: is damaged"):
-        atbert_jax.Index(tmp_path / "lib")
-    assert update(model, tmp_path / "lib", music).unchanged == 6
-    assert len(atbert_jax.Index(tmp_path / "lib")) == 12
-    with pytest.raises(ValueError, match="is no index; make one with `atbert index`"):
-        atbert_jax.Index(tmp_path / "nothing")
