@@ -15,9 +15,10 @@ import soundfile
 
 import atbert_jax
 from atbert_jax.library import vector_shards
-from tests import commands
-from tests.library.test_indexing import RATE, make_run
+from tests import commands, tones
+from tests.music_library import make_run
 
+RATE = tones.TONE_RATE
 ODD = 'live [x] "b", <i> #1?%41\x1b.wav'
 
 
