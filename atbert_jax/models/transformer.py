@@ -1,7 +1,7 @@
 """The post-norm transformer encoder of BERT and ALBERT, with four ways to share its parameters."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from atbert_jax.models.attention import attend, attention_mask, attention_weight
 from atbert_jax.models.encoded import drop, fold
 from atbert_jax.models.factorized import FactorizedLinear
 from atbert_jax.models.linear import Linear
+from atbert_jax.models.repeated import repeat
 
 LayerNorm = functools.partial(nnx.LayerNorm, epsilon=1e-12, use_fast_variance=False)
 # Of embedding tables. Kernels start at 1 / sqrt(fan-in), which suits every width; ALBERT's 0.02 is
@@ -100,34 +101,41 @@ class EncoderLayer(nnx.Module):
             A function of x (B, T, D), the mask (B, U) of its source, 1 = real (None: all are), the
             key of the dropout (None: evaluation) and the source (B, U, E; None: x) to (B, T, D).
         """
-        maps = (self.query, self.key, self.value, self.attention_output, self.ffn, self.ffn_output)
+        maps = self.maps
         if isinstance(self.query, FactorizedLinear):
-            maps = factorized.bind(maps, group)
-        query, key_, value, attention_output, ffn, ffn_output = maps
+            maps = dict(zip(maps, factorized.bind(list(maps.values()), group), strict=True))
+        return functools.partial(self.apply, maps)
 
-        def apply(
-            x: jax.Array,
-            mask: jax.Array | None,
-            key: jax.Array | None,
-            source: jax.Array | None = None,
-        ) -> jax.Array:
-            keys = [fold(key, n) for n in range(3)] if self.all_dropouts else (None, key, None)
-            source = x if source is None else source
-            attended = attend(
-                query(x),
-                key_(source),
-                value(source),
-                attention_mask(mask),
-                heads=self.heads,
-                dropout=self.attention_dropout,
-                dropout_key=keys[0],
-            )
-            x = self.attention_norm(x + drop(self.dropout, attention_output(attended), keys[1]))
-            return self.output_norm(
-                x + drop(self.dropout, ffn_output(self.activation(ffn(x))), keys[2])
-            )
+    @property
+    def maps(self) -> dict[str, nnx.Module]:
+        """The linear maps, by the names of their attributes."""
+        names = ("query", "key", "value", "attention_output", "ffn", "ffn_output")
+        return {name: getattr(self, name) for name in names}
 
-        return apply
+    def apply(
+        self,
+        maps: Mapping[str, Callable[[jax.Array], jax.Array]],
+        x: jax.Array,
+        mask: jax.Array | None,
+        key: jax.Array | None,
+        source: jax.Array | None = None,
+    ) -> jax.Array:
+        """What a call gives, with these maps in place of the layer's own."""
+        keys = [fold(key, n) for n in range(3)] if self.all_dropouts else (None, key, None)
+        source = x if source is None else source
+        attended = attend(
+            maps["query"](x),
+            maps["key"](source),
+            maps["value"](source),
+            attention_mask(mask),
+            heads=self.heads,
+            dropout=self.attention_dropout,
+            dropout_key=keys[0],
+        )
+        attended = maps["attention_output"](attended)
+        x = self.attention_norm(x + drop(self.dropout, attended, keys[1]))
+        forward = maps["ffn_output"](self.activation(maps["ffn"](x)))
+        return self.output_norm(x + drop(self.dropout, forward, keys[2]))
 
     def __call__(
         self,
@@ -185,6 +193,7 @@ class Encoder(nnx.Module):
                 " config.model.sharing='none' there is none: set scan_layers=False"
             )
         self.layers = nnx.List(layers)
+        self.at_once = shared and not (groups or config.remat or config.scan_layers)
         self.depth = config.layers
         self.scan_layers = config.scan_layers
         self.remat = config.remat
@@ -209,6 +218,9 @@ class Encoder(nnx.Module):
             first: Of the layers that are applied, counted from 0.
             last: The layer to stop before; None applies all.
         """
+        if self.at_once:
+            keys = [None] * self.depth if key is None else list(jax.random.split(key, self.depth))
+            return repeat(self.layers[0], x, mask, keys[first:last])
         if not self.scan_layers:
             return [x, *self.states(x, mask, key, group, first=first, last=last)][-1]
         (apply,) = self._bound(group)
