@@ -101,7 +101,7 @@ def verbs(music, run, tmp_path_factory) -> dict[str, Verb]:
     evaluate = ("atbert_jax.evaluate", f"--checkpoint={run}")
     label = ("atbert_jax.pseudo_label", f"--checkpoint={run}", str(table))
     convert = "atbert_jax.convert"
-    ablate = ("atbert_jax.ablate", "--config=configs/ablation.py", "--over=seed=3", *commands.TINY)
+    ablate = ("atbert_jax.ablate", "--config=configs/ablation.py", "--over=seed=2", *commands.TINY)
     return {
         "train": Verb(lambda out: interruption.command(tones, out), training),
         "prepare": Verb(lambda out: (*prepare, f"--output={out}"), contents),
