@@ -24,7 +24,7 @@ from atbert_jax.objectives.views import (
     encode_views,
     possible,
 )
-from atbert_jax.training.learner import Batch
+from atbert_jax.training.learner import Batch, Learner
 from atbert_jax.training.trained import Trained
 
 # Chunks that are computed at a time.
@@ -60,6 +60,18 @@ class Answer:
 def has_audio(record: Record) -> bool:
     """Whether a record names a file; the path of a text alone is '.'."""
     return bool(record.path.name)
+
+
+def ask(learner: Learner, batch: Batch) -> tuple[dict, dict]:
+    """Each objective's outputs (B, ...), and the embeddings (B, D) of each view.
+
+    Args:
+        learner: The model.
+        batch: After `prepare`.
+    """
+    views = encode_views(learner.model, batch, possible(learner.model), None)
+    embeddings = {view: states.hidden[:, 0] for view, states in views.items()}
+    return learner.predict(batch), embeddings
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -138,9 +150,7 @@ class Predictor:
         ) -> tuple[dict, dict]:
             learner = nnx.merge(model.definition, params, statistics)
             batch = learner.prepare(batch, jax.random.key(0))
-            views = encode_views(learner.model, batch, possible(learner.model), None)
-            embeddings = {view: states.hidden[:, 0] for view, states in views.items()}
-            outputs = learner.predict(batch)
+            outputs, embeddings = ask(learner, batch)
             if texts is not None:
                 outputs[zero_shot.NAME] = compare(learner, batch, texts)
             return outputs, embeddings

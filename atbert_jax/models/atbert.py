@@ -140,7 +140,7 @@ class ATBERT(Trunk):
     def contextualize_audio(self, embedded: Encoded, key: jax.Array | None) -> Encoded:
         """(B, S, D) to (B, S + 1, D), with the learned start of sequence first."""
         features, mask = embedded
-        start = jnp.broadcast_to(self.audio_start[...], (len(mask), 1, self.hidden))
+        start = jnp.broadcast_to(self.audio_start[...], (mask.shape[0], 1, self.hidden))
         if self.mean_start:
             # AVBert adds sinusoids to the segments first; their mean is one for all clips.
             start += masked_mean(Encoded(features.astype(jnp.float32), mask))

@@ -144,7 +144,7 @@ def fold(
         Kernel (C, D), not rounded to the compute type yet, and bias (D,) of the normalised product;
         mean and variance (D,) of the product.
     """
-    rows = x.reshape(len(x), -1, x.shape[-1])
+    rows = x.reshape(x.shape[0], -1, x.shape[-1])
     inputs = keep(weight @ rows.astype(jnp.float32).sum(axis=1))
     moments = keep(second_moments(rows, weight)) - jnp.outer(inputs, inputs)
     variance = jnp.maximum((kernel * (moments @ kernel)).sum(axis=0), 0.0)

@@ -252,7 +252,9 @@ class CrossModal(Trunk):
         del key
         samples = jnp.where(batch["segment_mask"] > 0, batch["samples"], 0)
         values, mask = mfcc(batch["waveform"], samples, self.spectrogram, self.n_mfcc, self.top_db)
-        return Encoded(values.reshape(len(mask), -1, self.n_mfcc), mask.reshape(len(mask), -1))
+        return Encoded(
+            values.reshape(mask.shape[0], -1, self.n_mfcc), mask.reshape(mask.shape[0], -1)
+        )
 
     def embed_text(self, batch: Batch, key: jax.Array | None) -> Encoded:
         """BERT's last states (B, L, E)."""

@@ -121,7 +121,7 @@ class M3BERT(AudioTrunk):
         frames = jnp.pad(frames * mask[..., None], [(0, 0), (0, missing), (0, 0)])
         mask = jnp.pad(mask, [(0, 0), (0, missing)])
         frames = frames.reshape(len(frames), -1, self.downsample * frames.shape[-1])
-        return Encoded(frames, mask.reshape(len(mask), -1, self.downsample).max(axis=-1))
+        return Encoded(frames, mask.reshape(mask.shape[0], -1, self.downsample).max(axis=-1))
 
     def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
         """The encoder's input (B, S, D); where `segment_mask` (B, 1) is 0 there is no clip."""

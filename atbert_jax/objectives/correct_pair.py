@@ -153,7 +153,7 @@ class CorrectPair(Objective):
         """Logits (H, B, 2) of {mismatch, match} by each head, of pairs whose sides are encoded."""
         joint = model.fuse(audio, text, key)
         position = take_valid(joint.mask, draw)
-        states = (joint.hidden[:, 0], joint.hidden[jnp.arange(len(position)), position])
+        states = (joint.hidden[:, 0], joint.hidden[jnp.arange(position.shape[0]), position])
         return jnp.stack(
             [
                 head(jnp.concatenate([states[part] for part in parts], axis=1))

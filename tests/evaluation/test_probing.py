@@ -9,8 +9,11 @@ from rich.console import Console
 
 import atbert_jax
 from atbert_jax.configs import probe as probe_config
-from atbert_jax.evaluation import probing
+from atbert_jax.evaluation import probing, stablehlo
 from atbert_jax.evaluation.evaluate_run import evaluate
+from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline.batching.frames import make_reader
+from atbert_jax.input_pipeline.manifest.records import read_manifest
 from atbert_jax.training import trained
 from tests.commands import WITHOUT_TENSORFLOW, one_line, run
 
@@ -65,6 +68,19 @@ def test_answers_need_neither_tensorflow_nor_scikit_learn(tone_run, tone_manifes
     assert result.returncode == 0, result.stderr
     answer = json.loads(result.stdout)
     assert answer["prediction"] == "low"
+
+
+def test_a_probe_is_exported_like_any_other_run(tone_run, tone_manifest, tmp_path):
+    manifest = tone_manifest(6, 2, 2, name="other.csv")
+    fit(make_config(manifest), tmp_path / "probe", tone_run)
+    model = trained.load(tmp_path / "probe")
+    program = stablehlo.export_program(model, ["cpu"])
+    reader = make_reader(model.contract)
+    record = read_manifest(manifest)[-1]
+    sound, real = reader.segments(record)
+    found = program.call({"waveform": sound[None], "samples": real[None]})
+    [answer] = Predictor(model).predict([record])
+    np.testing.assert_allclose(found["classification/audio"], answer.chunk_scores, rtol=1e-4)
 
 
 def test_features_are_kept(tone_run, tone_manifest, tmp_path, monkeypatch):

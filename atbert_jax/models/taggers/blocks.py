@@ -39,7 +39,7 @@ def max_pool(x: jax.Array, sizes: Sequence[int]) -> jax.Array:
 
 def global_max(x: jax.Array) -> jax.Array:
     """The maximum (N, C) of (N, ..., C)."""
-    return axis_max(x.reshape(len(x), -1, x.shape[-1]))
+    return axis_max(x.reshape(x.shape[0], -1, x.shape[-1]))
 
 
 def axis_max(x: jax.Array) -> jax.Array:

@@ -44,7 +44,7 @@ class GRU(nnx.Module):
             state = update * state + (1 - update) * jnp.tanh(new + reset * own_new)
             return state, state
 
-        start = jnp.zeros((len(x), self.hidden), given.dtype)
+        start = jnp.zeros((x.shape[0], self.hidden), given.dtype)
         _, states = jax.lax.scan(step, start, jnp.swapaxes(given, 0, 1))
         return jnp.swapaxes(states, 0, 1)
 

@@ -122,9 +122,11 @@ class MusicTransformer(AttentionTagger):
         for block in self.blocks:
             x = block(x, mask, key is not None)
         # All bands of one channel, then those of the next.
-        x = x.transpose(0, 2, 3, 1).reshape(len(x), x.shape[2], -1)
+        x = x.transpose(0, 2, 3, 1).reshape(x.shape[0], x.shape[2], -1)
         x = self.projection(x)
-        first = jnp.broadcast_to(self.first_token[...].astype(x.dtype), (len(x), 1, self.features))
+        first = jnp.broadcast_to(
+            self.first_token[...].astype(x.dtype), (x.shape[0], 1, self.features)
+        )
         x = jnp.concatenate([first, x], axis=1)
         x += self.positions[:, : x.shape[1]].astype(x.dtype)
         return drop(self.dropout, x, fold(key, 1))

@@ -188,7 +188,7 @@ class PonsMusiCNN(Network):
         """Maps (N, samples) with mask (N,) to (N, D); `key=None` is evaluation."""
         x, train = jnp.concatenate(self.pictures(waveform, mask, key), axis=-1), key is not None
         # The maximum and the mean of each channel side by side.
-        x = jnp.stack([axis_max(x), x.mean(axis=1)], axis=-1).reshape(len(x), -1)
+        x = jnp.stack([axis_max(x), x.mean(axis=1)], axis=-1).reshape(x.shape[0], -1)
         x = drop(self.dropout, self.pooled_norm(x, mask, train), fold(key, 1))
         return self.dense_norm(nnx.relu(keep(self.dense(x))), mask, train)
 
@@ -242,7 +242,7 @@ class PonsVGG(Network):
     def __call__(self, waveform: jax.Array, mask: jax.Array, key: jax.Array | None) -> jax.Array:
         """Maps (N, samples) with mask (N,) to (N, 256); `key=None` is evaluation."""
         x = self.pictures(waveform, mask, key)[-1]
-        return jnp.swapaxes(x, 1, 2).reshape(len(x), -1)
+        return jnp.swapaxes(x, 1, 2).reshape(x.shape[0], -1)
 
     def _require_size(self, samples: int) -> None:
         spectrogram = self.frontend.spectrogram

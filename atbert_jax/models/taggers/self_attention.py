@@ -70,7 +70,7 @@ class SelfAttention(AttentionTagger):
         for block in self.blocks:
             x = block(x, mask, key is not None)
         x = max_pool(x, (x.shape[1], 1))[:, 0]
-        first = jnp.broadcast_to(jnp.asarray(FIRST_TOKEN, x.dtype), (len(x), 1, WIDTH))
+        first = jnp.broadcast_to(jnp.asarray(FIRST_TOKEN, x.dtype), (x.shape[0], 1, WIDTH))
         return jnp.concatenate([first, x], axis=1)
 
     def summarize(self, first: jax.Array) -> jax.Array:
