@@ -120,7 +120,7 @@ class M3BERT(AudioTrunk):
         missing = -frames.shape[1] % self.downsample
         frames = jnp.pad(frames * mask[..., None], [(0, 0), (0, missing), (0, 0)])
         mask = jnp.pad(mask, [(0, 0), (0, missing)])
-        frames = frames.reshape(len(frames), -1, self.downsample * frames.shape[-1])
+        frames = frames.reshape(frames.shape[0], -1, self.downsample * frames.shape[-1])
         return Encoded(frames, mask.reshape(mask.shape[0], -1, self.downsample).max(axis=-1))
 
     def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:

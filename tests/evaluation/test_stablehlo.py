@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from atbert_jax.configs import m3bert_finetune
 from atbert_jax.evaluation import stablehlo
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.input_pipeline.batching.frames import make_reader
+from atbert_jax.input_pipeline.manifest.records import read_manifest
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.models.taggers import fcn
 from atbert_jax.training import trained
@@ -160,3 +163,17 @@ def test_what_cannot_be_exported_is_refused(tone_run, tmp_path, arguments, says)
     places = {"run": tone_run, "folder": tmp_path / "new"}
     line = one_line(run("atbert_jax.export", *(each.format(**places) for each in arguments)))
     assert says in line
+
+
+def test_a_model_of_musical_features_takes_frames(tmp_path):
+    manifest = tones.write_manifest(tmp_path, 4, 2, 2, seconds=3.0)
+    config = m3bert_finetune.get_config("tiny")
+    config.data.manifest, config.normalization = str(manifest), "none"
+    tiny.save_run(tmp_path / "run", config)
+    model = trained.load(tmp_path / "run")
+    program = stablehlo.export_program(model, ["cpu"])
+    record = read_manifest(manifest)[-1]
+    frames, real = make_reader(model.contract).segments(record)
+    found = program.call({"frames": frames[None], "real": real[None]})
+    [answer] = Predictor(model).predict([record])
+    np.testing.assert_allclose(found["classification/audio"], answer.chunk_scores, rtol=1e-4)
