@@ -72,11 +72,10 @@ def four_views(
         (N, 4, size, F). Of a clip of `size` frames all four are the same.
     """
     frames = frames.astype(jnp.int32)
-    # Bilinear, by the middles of frames.
-    places = (jnp.arange(size) + 0.5) * (frames / size)[:, None] - 0.5
-    places = jnp.maximum(places, 0)
-    first = jnp.floor(places).astype(jnp.int32)
-    share = (places - first)[..., None]
+    # Bilinear, by the middles of frames, in integers: float32 would misplace late frames.
+    places = (2 * jnp.arange(size, dtype=jnp.int32) + 1) * frames[:, None] - size
+    first, share = jnp.divmod(jnp.maximum(places, 0), 2 * size)
+    share = (share / (2 * size))[..., None]
     second = jnp.minimum(first + 1, frames[:, None] - 1)
     views = [_frames(log_mel, first) * (1 - share) + _frames(log_mel, second) * share]
     # The places that a crop can begin at, in three parts, the first ones larger by one.
