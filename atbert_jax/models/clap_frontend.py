@@ -3,6 +3,10 @@
 Equal to transformers' `ClapFeatureExtractor`, except where that one draws at random: in evaluation
 each crop of a long clip lies in the middle of where it may. That one also marks one clip of a batch
 without a long one as long, by lot; here a clip is long if it is.
+
+That one transforms in float64. Of float64 waveforms all bands are equal to 1e-4 dB, of float32
+those down to 70 dB below the loudest; what is 100 dB below, as bands that a recording at 16 kHz
+does not have, differs by up to 0.4 dB.
 """
 
 import jax

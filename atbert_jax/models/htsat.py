@@ -15,6 +15,7 @@ import ml_collections
 import numpy as np
 from flax import nnx
 
+from atbert_jax.models import remat as rematerializing
 from atbert_jax.models.attention import attend
 from atbert_jax.models.batch_norm import BatchNorm
 from atbert_jax.models.convolution import Convolution
@@ -30,6 +31,8 @@ BANDS = 64
 # Quarters of the time that lie above each other.
 QUARTERS = PICTURE // BANDS
 FRAMES = PICTURE * QUARTERS
+# After so many the picture is one window.
+STAGES = 4
 # Of a crop's patch, in patches of the whole: three crops side by side are as wide as the whole.
 CROPS = 3
 # Inner width of a feed-forward block, and of the weighing of crops, by the outer one.
@@ -247,11 +250,13 @@ class HTSAT(nnx.Module):
     Args:
         settings: `config.clap`: `patch_width` C, `depths`, `heads` of each stage, `fused`.
         dropout: Of the feed-forward blocks' output.
+        remat: Layers compute most of what they need again in the backward pass.
         dtype: Compute type.
         rngs: Keys of the initial values.
 
     Raises:
-        ValueError: if there are not as many depths as heads, or heads do not divide their width.
+        ValueError: if there are not as many depths as heads, or more than 4, or heads do not divide
+            their width.
     """
 
     def __init__(
@@ -259,14 +264,17 @@ class HTSAT(nnx.Module):
         settings: ml_collections.ConfigDict,
         *,
         dropout: float,
+        remat: bool,
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
         depths, heads = tuple(settings.depths), tuple(settings.heads)
-        if len(depths) != len(heads) or not depths:
+        if len(depths) != len(heads) or not 0 < len(depths) <= STAGES:
             raise ValueError(
-                f"config.clap.depths={depths} and heads={heads} are of each stage; give as many"
+                f"config.clap.depths={depths} and heads={heads} are of each stage; give as many, 1"
+                f" to {STAGES}"
             )
+        self.remat = remat
         width, side = settings.patch_width, PICTURE // PATCH
         self.width = width * 2 ** (len(depths) - 1)
         self.band_norm = BatchNorm(BANDS, momentum=0.9, epsilon=EPSILON, rngs=rngs)
@@ -313,7 +321,8 @@ class HTSAT(nnx.Module):
         found = [x]
         for number, stage in enumerate(self.stages):
             for place, layer in enumerate(stage):
-                x = layer(x, fold(key, 100 * number + place))
+                own = fold(key, 100 * number + place)
+                x = rematerializing.apply(layer, x, own, remat=self.remat)
             if number < len(self.mergings):
                 x = self.mergings[number](x)
             found.append(x)
