@@ -27,6 +27,10 @@ Training starts from them with `--config.init.text=FOLDER` and `--config.init.au
   takes TensorFlow to read. Whose labels it tells is in its `config.json`, or `--dataset=msd`.
   FOLDER is that of a run, too.
 
+* `clap` is a CLAP of LAION in the names of transformers' `ClapModel`, with or without fusion, as
+  `laion/larger_clap_music`: a folder with `config.json`, `preprocessor_config.json` and
+  `tokenizer.json` beside the weights. FOLDER is a run that compares sounds and texts.
+
 With `--to_pytorch` SOURCE is the folder of a training run, and FOLDER gets `model.safetensors` with
 PyTorch's names and a `config.json`: an ALBERT that `AlbertModel.from_pretrained` loads, or a BERT
 for `BertModel`, a ResNet for torchvision's model with a 9x9 stem (see
@@ -49,7 +53,16 @@ STEP = flags.DEFINE_integer("step", None, "Which checkpoint of it; by default th
 
 def main(arguments: list[str]) -> None:
     """Converts what the arguments say."""
-    families = ("albert", "bert", "resnet", "tagger", "yamnet", "pons", "sentence_transformer")
+    families = (
+        "albert",
+        "bert",
+        "resnet",
+        "tagger",
+        "yamnet",
+        "pons",
+        "clap",
+        "sentence_transformer",
+    )
     if len(arguments) != 3 or arguments[0] not in families:
         raise ValueError(
             "give a family, a source and a new folder: atbert convert albert SOURCE FOLDER, or"
@@ -72,6 +85,8 @@ def main(arguments: list[str]) -> None:
         convert_folder.pons_from_tensorflow(
             Path(source), Path(folder), dataset=DATASET.value, labels=labels
         )
+    elif family == "clap":
+        convert_folder.clap_from_pytorch(source, Path(folder))
     else:
         convert_folder.from_pytorch(family, source, Path(folder), stem=STEM.value)
 

@@ -10,7 +10,7 @@ import ml_collections
 from rich.console import Console
 
 from atbert_jax.configs import tagger as tagger_config
-from atbert_jax.conversion import published_pons, published_tagger, published_yamnet
+from atbert_jax.conversion import published_clap, published_pons, published_tagger, published_yamnet
 from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.input_pipeline.dataset import make_contract
 from atbert_jax.input_pipeline.labelling import read_names
@@ -22,6 +22,7 @@ from atbert_jax.training.state import define, fresh
 from atbert_jax.weights import (
     albert_rules,
     bert_rules,
+    clap_rules,
     engine,
     files,
     resnet_rules,
@@ -194,6 +195,41 @@ def pons_from_tensorflow(
     _say_use(console, folder, given, wide)
 
 
+def clap_from_pytorch(source: str, folder: Path, *, console: Console | None = None) -> None:
+    """Writes a CLAP as the folder of a run before its first step.
+
+    Args:
+        source: See `weights.files.read_pytorch`; a folder or a hub name, with a tokenizer.
+        folder: New.
+        console: Where to talk.
+
+    Raises:
+        ValueError: if the source is no CLAP, lacks an array or has one that is not known, or the
+            folder is there already.
+        OSError: if there is no such source, or a file of it is missing.
+    """
+    console = console or Terminal(width=TABLE_WIDTH)
+    with files.creating(folder) as draft:
+        found = files.read_pytorch(source)
+        config = published_clap.published_config(found, source)
+        tokenizer = files.read_tokenizer(found.path.parent)
+        if tokenizer is None:
+            raise FileNotFoundError(
+                f"{found.path.parent}: no tokenizer.json here, by which the model reads; get it"
+                " from where the weights came from"
+            )
+        contract = published_clap.contract(config, found, tokenizer)
+        conversion = published_clap.from_pytorch(found, config, contract)
+        _write_run(draft, config, contract, tokenizer, conversion)
+    print_table(conversion.table(f"{clap_rules.FAMILY} from {found.path}"), console)
+    console.print(
+        f"use it with `atbert predict --checkpoint {folder} --labels cat,dog FILE`, index a"
+        f" library with `atbert index MUSIC --checkpoint {folder} --output LIBRARY`",
+        highlight=False,
+        markup=False,
+    )
+
+
 def _say_use(console: Console, folder: Path, given: str, more: str = "") -> None:
     """What a tagger's new folder is for; `given` are the words behind `tagger:`."""
     console.print(
@@ -215,6 +251,18 @@ def _write_tagger(
     tags = Labels(config.data.task, tuple(config.data.labels))
     contract = make_contract(config, tokenizer, tags)
     conversion = convert(found, config, contract)
+    _write_run(folder, config, contract, tokenizer, conversion)
+    return conversion
+
+
+def _write_run(
+    folder: Path,
+    config: ml_collections.ConfigDict,
+    contract: Contract,
+    tokenizer: Any,
+    conversion: engine.Conversion,
+) -> None:
+    """Writes the folder of a run before its first step, of all arrays of its model."""
     _, *shapes = define(config, contract)
     params, statistics = jax.tree_util.tree_map_with_path(
         lambda path, _: jax.numpy.asarray(conversion.arrays[engine.name_of(path[1:])]), shapes
@@ -224,7 +272,6 @@ def _write_tagger(
     with contextlib.closing(checkpoint.Checkpoints(folder)) as checkpoints:
         # It has not been measured, but is the best there is.
         checkpoints.save(fresh(params, statistics, steps), 0.0)
-    return conversion
 
 
 def to_pytorch(

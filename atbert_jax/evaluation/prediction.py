@@ -191,9 +191,10 @@ class Predictor:
         contract = self.model.contract
         ids, mask = tokenization.tokenize(self.model.tokenizer, [text], contract.max_tokens)
         known = [number for number in ids[mask > 0].tolist() if contract.is_word[number]]
-        # SentencePiece marks where a word begins, also of one that it does not know.
+        # SentencePiece marks where a word begins, also of one that it does not know, and byte-level
+        # BPE keeps spaces.
         pieces = self.model.tokenizer.convert_ids_to_tokens(known)
-        return any(piece.strip("\u2581") for piece in pieces)
+        return any(piece.strip("\u2581\u0120") for piece in pieces)
 
     def predict(self, records: Iterable[Record]) -> Iterator[Answer]:
         """One answer for each record, in order; a file that cannot be read gets an `error`."""

@@ -8,6 +8,7 @@ from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import taggers
 from atbert_jax.models.atbert import ATBERT
 from atbert_jax.models.caption_probe import CaptionProbe
+from atbert_jax.models.clap import CLAP
 from atbert_jax.models.crossmodal import CrossModal
 from atbert_jax.models.linear_probe import Probe
 from atbert_jax.models.m3bert import M3BERT
@@ -19,6 +20,7 @@ MODELS: dict[str, type[Trunk]] = dict.fromkeys(taggers.NETWORKS, Tagger)
 MODELS |= {
     "atbert": ATBERT,
     "caption_probe": CaptionProbe,
+    "clap": CLAP,
     "crossmodal": CrossModal,
     "m3bert": M3BERT,
     "mulap": MuLaP,

@@ -27,7 +27,12 @@ def attention_mask(
 
 
 def attention_weights(
-    query: jax.Array, key: jax.Array, mask: jax.Array | None = None, *, heads: int
+    query: jax.Array,
+    key: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    heads: int,
+    bias: jax.Array | None = None,
 ) -> jax.Array:
     """The softmax of the scaled scores.
 
@@ -36,6 +41,7 @@ def attention_weights(
         key: (B, U, W).
         mask: (B, 1, T or 1, U), bool (see `attention_mask`); None allows all keys.
         heads: H.
+        bias: Added to the scaled scores, (1 or B, H, T, U); None is 0.
 
     Returns:
         (B, H, T, U), float32, sums to 1 over U. Uniform where no key is allowed.
@@ -43,6 +49,8 @@ def attention_weights(
     query, key = _split(query, heads), _split(key, heads)
     scores = jnp.einsum("bthd,buhd->bhtu", query, key, preferred_element_type=jnp.float32)
     scores /= jnp.sqrt(query.shape[-1])
+    if bias is not None:
+        scores += bias
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(jnp.float32).min)
     return jax.nn.softmax(scores)
@@ -55,6 +63,7 @@ def attend(
     mask: jax.Array | None = None,
     *,
     heads: int,
+    bias: jax.Array | None = None,
     dropout: nnx.Dropout | None = None,
     dropout_key: jax.Array | None = None,
 ) -> jax.Array:
@@ -66,6 +75,7 @@ def attend(
         value: (B, U, W).
         mask: Of `attention_mask`.
         heads: H.
+        bias: See `attention_weights`.
         dropout: Applied to the weights.
         dropout_key: None = evaluation.
 
@@ -74,9 +84,10 @@ def attend(
     """
     if dropout is None or dropout_key is None or dropout.rate == 0:
         split = (_split(x, heads) for x in (query, key, value))
-        attended = jax.nn.dot_product_attention(*split, mask=mask)
+        attended = jax.nn.dot_product_attention(*split, bias=bias, mask=mask)
     else:  # which has no dropout
-        weights = drop(dropout, attention_weights(query, key, mask, heads=heads), dropout_key)
+        weights = attention_weights(query, key, mask, heads=heads, bias=bias)
+        weights = drop(dropout, weights, dropout_key)
         values = _split(value, heads)
         attended = jnp.einsum("bhtu,buhd->bthd", weights.astype(values.dtype), values)
     return attended.reshape(query.shape)

@@ -194,6 +194,7 @@ class CrossModal(Trunk):
     audio_input = "waveform"
     any_length = True
     has_streams = False
+    has_one_space = False  # each has its own half
     defaults = DEFAULTS
 
     def __init__(

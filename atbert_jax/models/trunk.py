@@ -40,6 +40,7 @@ class Trunk(nnx.Module):
         any_length: Segments may have any number of samples.
         has_streams: `fuse_streams`, `embedding_widths` and `stream_widths` are there; else `fuse`
             gives the summary alone.
+        has_one_space: The summaries of audio alone and of text alone can be compared.
         defaults: The sections of the config that are the model's own, by name.
     """
 
@@ -50,6 +51,7 @@ class Trunk(nnx.Module):
     word_embeddings: nnx.Embed
     any_length = False
     has_streams = True
+    has_one_space = True
     defaults: Mapping[str, Any] = MappingProxyType({})
 
     @property

@@ -63,8 +63,13 @@ def build(
             f"config.objectives names {', '.join(lacking)}, but config.model.name="
             f"{config.model.name!r} is a model of audio alone; use 'classification'"
         )
-    lacking = [name for name in wanted if known[name].needs_streams]
-    if lacking and not trunk.has_streams:
+    lacking = [
+        name
+        for name in wanted
+        if (known[name].needs_streams and not trunk.has_streams)
+        or (known[name].needs_one_space and not trunk.has_one_space)
+    ]
+    if lacking:
         raise ValueError(
             f"config.objectives names {', '.join(lacking)}, but config.model.name="
             f"{config.model.name!r} has no streams to mask or compare; use 'classification'"

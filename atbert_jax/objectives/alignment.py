@@ -45,6 +45,7 @@ class Alignment(Objective):
         rngs: Not used.
     """
 
+    needs_streams, needs_one_space = False, True
     defaults = DEFAULTS
 
     def __init__(

@@ -26,7 +26,8 @@ class Objective(nnx.Module):
     Where something has to be chosen on validation data before others are measured, `chooses` is
     true, and `choose(outputs, aggregate) -> settings` gives keyword arguments of `summarize` and
     `answer`. `needs_text` is false if it works without text, `needs_streams` if it uses nothing of
-    the trunk but the summary of each view; `draws` is true if it has `pictures`. `views` are those
+    the trunk but the summary of each view, and `needs_one_space` is true if it compares those of
+    audio with those of text; `draws` is true if it has `pictures`. `views` are those
     that it learns from, of what the trunk has.
     """
 
@@ -34,6 +35,7 @@ class Objective(nnx.Module):
     draws = False
     needs_text = True
     needs_streams = True
+    needs_one_space = False
     defaults: Mapping[str, Any] = MappingProxyType({})
     views: tuple[str, ...] = VIEWS
 

@@ -17,6 +17,11 @@ EARLIER = {
     "probe.mfcc": True,
     "tagger.apart": False,
     "caption_probe.normalized": True,
+    "clap.fused": False,
+    "clap.patch_width": 96,
+    "clap.depths": [2, 2, 6, 2],
+    "clap.heads": [4, 8, 16, 32],
+    "clap.projection": 512,
 }
 
 

@@ -27,6 +27,8 @@ SENTENCE_FILES = (
     "config_sentence_transformers.json",
     "*_Pooling/config.json",
 )
+# Of a CLAP: what it hears.
+FRONT_END = "preprocessor_config.json"
 SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 
 
@@ -97,7 +99,7 @@ def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        wanted = [PYTORCH_CONFIG, *SENTENCE_FILES, *tokenization.HUB_FILES]
+        wanted = [PYTORCH_CONFIG, FRONT_END, *SENTENCE_FILES, *tokenization.HUB_FILES]
         folder = Path(snapshot_download(name, allow_patterns=[*wanted, PYTORCH_WEIGHTS[0]]))
         if not (folder / PYTORCH_WEIGHTS[0]).is_file():
             snapshot_download(name, allow_patterns=PYTORCH_WEIGHTS[1])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from atbert_jax.input_pipeline.text import whole_file, wordpiece
+from atbert_jax.input_pipeline.text import byte_level, whole_file, wordpiece
 
 if TYPE_CHECKING:
     from transformers import AlbertTokenizer, PreTrainedTokenizerBase
@@ -155,7 +155,7 @@ def tokenizer_without_text() -> AlbertTokenizer:
 
 
 def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of an ALBERT or a BERT from a file, a local folder or a hub name.
+    """Load the tokenizer of an ALBERT, BERT or RoBERTa from a file, a local folder or a hub name.
 
     Only a name that is no local path is looked up on the Hugging Face hub.
 
@@ -165,7 +165,7 @@ def load_tokenizer(name_or_path: str | Path) -> PreTrainedTokenizerBase:
 
     Returns:
         The tokenizer; `[MASK]` written out in a text is plain characters. That of an ALBERT
-        lowercases, that of a BERT if it says so.
+        lowercases, that of a BERT if it says so, that of a RoBERTa never.
 
     Raises:
         FileNotFoundError: a path that does not exist, or a folder without tokenizer files.
@@ -212,6 +212,8 @@ def _from_folder(folder: Path) -> PreTrainedTokenizerBase:
 
 def _from_files(folder: Path) -> PreTrainedTokenizerBase:
     stored = folder / wordpiece.TOKENIZER_FILE
+    if stored.is_file() and byte_level.is_file_of_byte_level(stored):
+        return byte_level.load(folder)
     if stored.is_file() and not wordpiece.is_file_of_wordpiece(stored):
         tokenizer = _albert_class().from_pretrained(
             str(folder), local_files_only=True, split_special_tokens=True
@@ -253,8 +255,8 @@ def tokenize(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Turn texts into `[CLS] ... [SEP]` ids of one length.
 
-    For SentencePiece they are cleaned first (`clean`), for WordPiece stripped of outer whitespace.
-
+    For SentencePiece they are cleaned first (`clean`), for WordPiece and byte-level BPE stripped of
+    outer whitespace. `[CLS]` and `[SEP]` of the last are `<s>` and `</s>`.
 
     Args:
         tokenizer: what `load_tokenizer` returned.
@@ -274,8 +276,9 @@ def tokenize(
     token_mask = np.zeros((len(texts), max_length), np.float32)
     if not len(texts):
         return token_ids, token_mask
-    # WordPiece vocabularies have punctuation, and their tokenizers know whether they lowercase.
-    prepare = str.strip if wordpiece.is_wordpiece(tokenizer) else clean
+    # These vocabularies have punctuation, and their tokenizers know whether they lowercase.
+    as_it_is = wordpiece.is_wordpiece(tokenizer) or byte_level.is_byte_level(tokenizer)
+    prepare = str.strip if as_it_is else clean
     encoded = tokenizer(
         [prepare(text) for text in texts],
         truncation=True,

@@ -12,7 +12,7 @@ from atbert_jax.models.keys import Keys
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.views import AUDIO, AUDIO_TEXT, TEXT, possible
 from tests import ear, tiny
-from tests.models import test_crossmodal, test_m3bert
+from tests.models import clap_sizes, test_crossmodal, test_m3bert
 
 ROWS = 2
 FRAMES = {"model.name": "m3bert", "data.input": "frames", "m3bert.downsample": 3}
@@ -25,6 +25,7 @@ FAMILIES = {
     },
     "mulap": (ear.MULAP, tiny.make_contract, ear.make_batch),
     "tagger": (ear.CONFIG, tiny.make_contract, ear.make_batch),
+    "clap": (clap_sizes.CHANGES, lambda: clap_sizes.contract(fused=False), clap_sizes.make_batch),
     "m3bert": (FRAMES, test_m3bert.make_contract, lambda rows: test_m3bert.make_batch(10, 7)),
     **{
         name: (
@@ -97,7 +98,7 @@ def _shapes(tree: object) -> object:
     return jax.tree.map(lambda x: x.shape, tree)
 
 
-@pytest.mark.parametrize("name", ["atbert mid", "mulap", "tagger", "m3bert", "crossmodal"])
+@pytest.mark.parametrize("name", ["atbert mid", "mulap", "tagger", "m3bert", "crossmodal", "clap"])
 def test_every_model_can_be_rematerialized(name):
     changes, make_contract, make_batch = FAMILIES[name]
     contract, batch, key = make_contract(), make_batch(ROWS), jax.random.key(0)
