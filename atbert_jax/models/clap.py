@@ -126,10 +126,10 @@ class CLAP(Trunk):
         if not self.fused:
             waveform = waveform.reshape(-1, waveform.shape[-1])[:, :least]
             waveform = clap_frontend.repeated(waveform, samples.reshape(-1), least)
-            ends = jnp.full(len(waveform), least)
+            ends = jnp.full(waveform.shape[0], least)
             log_mel = clap_frontend.decibels(waveform, ends, spectrogram)
-            return log_mel[:, None], jnp.zeros(len(waveform)), mask.reshape(-1)
-        waveform, samples = waveform.reshape(len(waveform), -1), samples.sum(axis=1)
+            return log_mel[:, None], jnp.zeros(waveform.shape[0]), mask.reshape(-1)
+        waveform, samples = waveform.reshape(waveform.shape[0], -1), samples.sum(axis=1)
         waveform = clap_frontend.repeated(waveform, samples, least)
         ends = jnp.maximum(samples, least).astype(jnp.int32)
         log_mel = clap_frontend.decibels(waveform, ends, spectrogram)
@@ -141,7 +141,7 @@ class CLAP(Trunk):
         """HTSAT's vectors (B, S, C) of segments, or with fusion (B, 1, C) of clips."""
         views, longer, mask = self.views(batch, fold(key, 0))
         vectors = self.audio_encoder(views, longer, mask, fold(key, 1))
-        count = len(batch["waveform"])
+        count = batch["waveform"].shape[0]
         return Encoded(vectors.reshape(count, -1, vectors.shape[-1]), mask.reshape(count, -1))
 
     def embed_text(self, batch: Batch, key: jax.Array | None) -> Encoded:
@@ -163,7 +163,7 @@ class CLAP(Trunk):
     def audio_layers(self, batch: Batch) -> list[Encoded]:
         """The patches and what each stage makes of them, (B, S places, C) each."""
         views, longer, mask = self.views(batch, None)
-        count = len(batch["waveform"])
+        count = batch["waveform"].shape[0]
         found = []
         for states in self.audio_encoder.states(views, longer, mask, None):
             masks = jnp.broadcast_to(mask[:, None], states.shape[:2]).reshape(count, -1)

@@ -63,8 +63,8 @@ def fold_time(log_mel: jax.Array) -> jax.Array:
     if log_mel.shape[1] != FRAMES:
         matrix = stretching(log_mel.shape[1])
         log_mel = jnp.einsum("st,ntf->nsf", matrix, log_mel, precision="highest")
-    quarters = log_mel.reshape(len(log_mel), QUARTERS, PICTURE, BANDS)
-    return jnp.swapaxes(quarters, 2, 3).reshape(len(log_mel), PICTURE, PICTURE)
+    quarters = log_mel.reshape(log_mel.shape[0], QUARTERS, PICTURE, BANDS)
+    return jnp.swapaxes(quarters, 2, 3).reshape(log_mel.shape[0], PICTURE, PICTURE)
 
 
 def window_places(size: int) -> np.ndarray:
@@ -150,7 +150,7 @@ class SwinLayer(nnx.Module):
         mask = None
         if shift:
             mask = jnp.asarray(window_mask(self.side, size, shift))
-            mask = jnp.tile(mask, (len(x), 1, 1, 1))
+            mask = jnp.broadcast_to(mask, (x.shape[0], *mask.shape)).reshape(-1, *mask.shape[1:])
         bias = self.place_bias[...][window_places(size)].transpose(2, 0, 1)[None]
         y = attend(
             self.query(y),
@@ -231,7 +231,7 @@ class PatchEmbedding(nnx.Module):
         x = self.whole(pictures[:, 0, ..., None])
         if self.fused:
             crops = self.crops(pictures[:, 1:].reshape(-1, PICTURE, PICTURE, 1))
-            crops = crops.reshape(len(pictures), CROPS, *crops.shape[1:]).swapaxes(1, 2)
+            crops = crops.reshape(pictures.shape[0], CROPS, *crops.shape[1:]).swapaxes(1, 2)
             crops = crops.reshape(*crops.shape[:2], -1, crops.shape[-1])
             lacking = x.shape[2] - crops.shape[2]
             crops = jnp.pad(crops, [(0, 0), (0, 0), (0, lacking), (0, 0)])
@@ -327,7 +327,7 @@ class HTSAT(nnx.Module):
                 x = self.mergings[number](x)
             found.append(x)
         found[-1] = self.norm(x)
-        return [each.reshape(len(each), math.prod(each.shape[1:3]), -1) for each in found]
+        return [each.reshape(each.shape[0], math.prod(each.shape[1:3]), -1) for each in found]
 
     def __call__(
         self, views: jax.Array, longer: jax.Array, mask: jax.Array, key: jax.Array | None

@@ -17,6 +17,8 @@ from safetensors.numpy import load_file, save_file
 
 import atbert_jax
 from atbert_jax.conversion import convert_folder, published_clap
+from atbert_jax.evaluation import stablehlo
+from atbert_jax.training import trained
 from atbert_jax.training.state import define
 from atbert_jax.weights import engine
 from atbert_jax.weights.files import Source
@@ -172,6 +174,22 @@ def test_a_run_embeds_what_it_is_given(sources, tmp_path: Path, fused: bool):
     np.testing.assert_allclose(vector, again, atol=1e-5)
     answer = model.zero_shot(clip, ["slow", "loud"], sample_rate=RATE)[0]
     assert sum(answer.values()) == pytest.approx(1)
+
+
+@KINDS
+def test_a_run_is_exported_like_any_other(sources, tmp_path: Path, fused: bool):
+    convert(sources[fused], tmp_path / "run")
+    model = trained.load(tmp_path / "run")
+    program = stablehlo.export_program(model, ["cpu"])
+    inputs = stablehlo.describe(model, program)["inputs"]
+    given = {
+        name: np.zeros((1, *each["shape"][1:]), each["dtype"]) for name, each in inputs.items()
+    }
+    clip = np.sin(np.arange(RATE) * 0.05).astype(np.float32)
+    given["waveform"][0, 0, :RATE], given["samples"][0, 0] = clip, RATE
+    [found] = program.call(given)["embedding/audio"]
+    [expected] = atbert_jax.load(tmp_path / "run").embed_audio(clip, sample_rate=RATE)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def changed(source: Path, folder: Path, file: str, **changes: object) -> Path:
