@@ -47,9 +47,7 @@ def get_config(given: str = "", default: str = "base") -> ml_collections.ConfigD
     size, protocol = words.read(given, size=(defaults.PRESETS, default), protocol=(PROTOCOLS, ""))
     config = defaults.get_config(size)
     if size == "tiny":
-        config.train.batch_size = 8  # whose steps take 1 GB, and 8 GB of 64 clips
-        config.evaluation.batch_size = 8
-        config.data.memory_mb = 256
+        defaults.take_little_memory(config)
     config.objectives.classification = 1.0
     config.data.task = "single_label"
     config.evaluation.best_metric = "classification/audio_text/accuracy"

@@ -14,9 +14,7 @@ def get_config(given: str = "", default: str = "base") -> ml_collections.ConfigD
     (size,) = words.read(given, size=(defaults.PRESETS, default))
     config = defaults.get_config(size)
     if size == "tiny":
-        config.train.batch_size = 8  # whose steps take 1 GB, and 8 GB of 64 clips
-        config.evaluation.batch_size = 8
-        config.data.memory_mb = 256
+        defaults.take_little_memory(config)
     config.objectives.correct_pair = 1.0
     # Pairs alone start on a long plateau from scratch; set this to 0 for ATBERT's own recipe.
     config.objectives.alignment = 1.0

@@ -81,3 +81,9 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
     config.optimizer = optimizer.DEFAULTS
     config.evaluation = validation.DEFAULTS
     return config
+
+
+def take_little_memory(config: ml_collections.ConfigDict) -> None:
+    """Sets batches whose steps take 1 GB at ten segments, and not 8 as 64 clips do."""
+    config.train.batch_size = config.evaluation.batch_size = 8
+    config.data.memory_mb = 256

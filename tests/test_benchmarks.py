@@ -41,3 +41,18 @@ def test_a_step_is_timed_and_counted():
     assert found["params"] > 30_000 * tiny.MODEL["model.embedding"]
     assert 0 < found["mfu"] < 1
     assert found["compile_s"] > 0
+
+
+def test_products_are_timed_for_each_pass():
+    flags = ["--rows=2", "--rows=3", "--hidden=8", "--layers=2"]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/products.py", *flags],
+        cwd=ROOT,
+        env=os.environ | ENVIRONMENT | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    rows = [line.split("│")[1:-1] for line in done.stdout.splitlines() if line.startswith("│")]
+    assert [row[0].strip() for row in rows] == ["2", "3"]
+    assert all(float(cell.replace(",", "")) > 0 for row in rows for cell in row)

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from atbert_jax.models.encoded import Encoded
-from atbert_jax.objectives.alignment import unit
+from atbert_jax.models.encoded import Encoded, unit
 from atbert_jax.training.learner import Batch, Learner
 
 PAIR, COSINE = "correct_pair", "alignment"

@@ -14,6 +14,7 @@ from atbert_jax.evaluation import zero_shot
 from atbert_jax.evaluation.matching import Stream, compare
 from atbert_jax.input_pipeline.audio.decoding import AudioError
 from atbert_jax.input_pipeline.batching.frames import make_reader, nothing
+from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.text import tokenization
 from atbert_jax.objectives.views import (
@@ -72,6 +73,16 @@ def ask(learner: Learner, batch: Batch) -> tuple[dict, dict]:
     views = encode_views(learner.model, batch, possible(learner.model), None)
     embeddings = {view: states.hidden[:, 0] for view, states in views.items()}
     return learner.predict(batch), embeddings
+
+
+def unknown_fields(contract: Contract, rows: int) -> Batch:
+    """The fields of a batch that hold what a prediction does not know, of B rows."""
+    fields = {"record": jnp.zeros(rows, jnp.int32), "valid": jnp.ones(rows, jnp.float32)}
+    for labels in contract.all_labels:
+        values, mask = labels.fields
+        fields[values] = jnp.zeros((rows, len(labels.names)), jnp.float32)
+        fields[mask] = jnp.zeros(rows, jnp.float32)
+    return fields
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -251,11 +262,7 @@ class Predictor:
         filled = rows + rows[:1] * (BATCH - len(rows))
         names = rows[0].keys() - {"answer"}
         batch = {name: jnp.asarray(np.stack([row[name] for row in filled])) for name in names}
-        batch |= {"record": np.zeros(BATCH, np.int32), "valid": np.ones(BATCH, np.float32)}
-        for labels in self.model.contract.all_labels:
-            values, mask = labels.fields
-            batch[values] = np.zeros((BATCH, len(labels.names)), np.float32)
-            batch[mask] = np.zeros(BATCH, np.float32)
+        batch |= unknown_fields(self.model.contract, BATCH)
         outputs, embeddings = jax.device_get(
             self._step(self.model.params, self.model.statistics, batch, self.texts)
         )

@@ -23,8 +23,7 @@ from atbert_jax.input_pipeline.dataset import Dataset, Split
 from atbert_jax.input_pipeline.progress import track
 from atbert_jax.metrics import ranking
 from atbert_jax.metrics.aggregation import aggregate
-from atbert_jax.models.encoded import Encoded
-from atbert_jax.objectives.alignment import unit
+from atbert_jax.models.encoded import Encoded, unit
 from atbert_jax.parallel import sharding
 from atbert_jax.reporting.report import Section
 from atbert_jax.reporting.tables import Table

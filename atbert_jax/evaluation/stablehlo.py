@@ -16,15 +16,14 @@ from flax import nnx
 from jax import export
 from safetensors.numpy import save_file
 
-from atbert_jax.evaluation.prediction import Predictor, ask
-from atbert_jax.input_pipeline.batching.frames import FrameReader
+from atbert_jax.evaluation.prediction import Predictor, ask, unknown_fields
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.objectives.views import AUDIO, MODALITIES, TEXT
 from atbert_jax.training import run_folder
 from atbert_jax.training.trained import Trained
-from atbert_jax.weights import files
+from atbert_jax.weights import engine, files
 
-PROGRAM, ABOUT, WEIGHTS = "model.stablehlo", "model.json", "weights.safetensors"
+PROGRAM, ABOUT = "model.stablehlo", "model.json"
 PLATFORMS = ("cpu", "cuda", "tpu")
 SCHEMA = 1
 # By the names of the inputs.
@@ -61,8 +60,8 @@ def write(model: Trained, folder: Path, platforms: Sequence[str] = PLATFORMS) ->
         about = describe(model, program)
         (draft / PROGRAM).write_bytes(program.serialize())
         whole_file.write(draft / ABOUT, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-        arrays = jax.device_get({"params": model.params, "statistics": model.statistics})
-        save_file(_by_name(arrays, "."), draft / WEIGHTS)
+        arrays = engine.flat(*jax.device_get((model.params, model.statistics)))
+        save_file(arrays, draft / files.WEIGHTS)
         run_folder.save_run(draft, model.config, model.contract, model.tokenizer)
     return about
 
@@ -82,23 +81,18 @@ def export_program(model: Trained, platforms: Sequence[str]) -> export.Exported:
     def answers(given: dict[str, jax.Array]) -> dict[str, jax.Array]:
         rows = next(iter(given.values())).shape[0]
         no_text = jnp.zeros((rows, contract.max_tokens), jnp.int32)
-        real = given.get(_real(reader), jnp.zeros((rows, *nothing_real), jnp.int32))
+        real = given.get(reader.tells, jnp.zeros((rows, *nothing_real), jnp.int32))
         batch = {
             reader.carries: given.get(reader.carries, jnp.zeros((rows, *silence), jnp.float32)),
             **reader.masks(real),
             "token_ids": given.get("token_ids", no_text),
             "token_mask": given.get("token_mask", no_text).astype(jnp.float32),
-            "record": jnp.zeros(rows, jnp.int32),
-            "valid": jnp.ones(rows, jnp.float32),
+            **unknown_fields(contract, rows),
         }
-        for labels in contract.all_labels:
-            values, mask = labels.fields
-            batch[values] = jnp.zeros((rows, len(labels.names)), jnp.float32)
-            batch[mask] = jnp.zeros(rows, jnp.float32)
         learner = nnx.merge(model.definition, params, statistics)
         outputs, embeddings = ask(learner, learner.prepare(batch, jax.random.key(0)))
         known = {view: embeddings[view] for view in predictor.views}
-        return _by_name({**outputs, "embedding": known}, "/")
+        return engine.flat(outputs, {"embedding": known})
 
     return export.export(jax.jit(answers), platforms=platforms)(given)
 
@@ -136,22 +130,9 @@ def _inputs(predictor: Predictor) -> dict[str, jax.ShapeDtypeStruct]:
     given = {}
     if AUDIO in known:
         given[reader.carries] = jax.ShapeDtypeStruct((rows, *sound), jnp.float32)
-        given[_real(reader)] = jax.ShapeDtypeStruct((rows, *real), jnp.int32)
+        given[reader.tells] = jax.ShapeDtypeStruct((rows, *real), jnp.int32)
     if TEXT in known:
         tokens = rows, contract.max_tokens
         given["token_ids"] = jax.ShapeDtypeStruct(tokens, jnp.int32)
         given["token_mask"] = jax.ShapeDtypeStruct(tokens, jnp.float32)
     return given
-
-
-def _real(reader: Any) -> str:
-    """The name of the input that says what of the sound is real."""
-    return "real" if isinstance(reader, FrameReader) else "samples"
-
-
-def _by_name(tree: dict, separator: str) -> dict[str, Any]:
-    """The arrays of nested dicts, by their path."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator=separator): leaf for path, leaf in leaves
-    }

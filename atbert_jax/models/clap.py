@@ -12,7 +12,7 @@ from flax import nnx
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import clap_frontend
 from atbert_jax.models.bert import BERT
-from atbert_jax.models.encoded import Encoded, fold, masked_mean
+from atbert_jax.models.encoded import Encoded, fold, masked_mean, unit
 from atbert_jax.models.htsat import BANDS, FRAMES, HTSAT
 from atbert_jax.models.linear import Linear
 from atbert_jax.models.trunk import Batch, Trunk
@@ -185,9 +185,3 @@ class CLAP(Trunk):
             unit(vector) * each[..., None] for (vector, _), each in zip(found, present, strict=True)
         )
         return Encoded(unit(total), jnp.stack(present).max(axis=0))
-
-
-def unit(x: jax.Array) -> jax.Array:
-    """(..., D) to length 1, float32; next to nothing stays next to nothing, as in PyTorch."""
-    x = x.astype(jnp.float32)
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

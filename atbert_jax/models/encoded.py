@@ -24,6 +24,12 @@ def drop(dropout: nnx.Dropout, x: jax.Array, key: jax.Array | None) -> jax.Array
     return dropout(x, deterministic=key is None, rngs=key)
 
 
+def unit(x: jax.Array) -> jax.Array:
+    """(..., D) to length 1, float32; next to nothing stays next to nothing."""
+    x = x.astype(jnp.float32)
+    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
+
+
 def masked_mean(states: Encoded) -> jax.Array:
     """The mean (B, 1, D) of the real states (B, T, D); 0 where there is none."""
     weight = states.mask[..., None].astype(states.hidden.dtype)

@@ -15,18 +15,13 @@ import numpy as np
 from flax import nnx
 
 from atbert_jax.input_pipeline.contract import Contract
+from atbert_jax.models.encoded import unit
 from atbert_jax.models.trunk import Trunk
 from atbert_jax.objectives.correct_pair import complete_rows
 from atbert_jax.objectives.objective import Batch, Mean, Objective
 from atbert_jax.objectives.views import AUDIO, TEXT, encode_views
 
 DEFAULTS = {"temperature": 0.1}  # initial; it is learned
-
-
-def unit(x: jax.Array) -> jax.Array:
-    """(B, D) to length 1, float32."""
-    x = x.astype(jnp.float32)
-    return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-6)
 
 
 def summaries(model: Trunk, batch: Batch, key: jax.Array | None) -> tuple[jax.Array, jax.Array]:

@@ -34,7 +34,8 @@ class Reader:
         memory_mb: Budget of remembered waveforms, in megabytes (see `Memory`).
     """
 
-    carries = "waveform"
+    # Names of what `segments` returns: the sound, and what of it is real.
+    carries, tells = "waveform", "samples"
 
     def __init__(self, sample_rate: int, segmenting: Segmenting, memory_mb: float = 0) -> None:
         self.sample_rate = sample_rate

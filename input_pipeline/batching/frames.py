@@ -30,7 +30,8 @@ class FrameReader:
         memory_mb: Budget of remembered features, in megabytes (see `Memory`).
     """
 
-    carries = "frames"
+    # Names of what `segments` returns: the sound, and what of it is real.
+    carries, tells = "frames", "real"
 
     def __init__(
         self, features: MusicFeatures, segmenting: Segmenting, memory_mb: float = 0

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from atbert_jax.configs import m3bert_finetune
 from atbert_jax.evaluation import stablehlo
-from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.evaluation.prediction import Predictor, unknown_fields
 from atbert_jax.input_pipeline.batching.frames import make_reader
 from atbert_jax.input_pipeline.manifest.records import read_manifest
 from atbert_jax.input_pipeline.text import tokenization
@@ -85,11 +85,7 @@ def asked(model: trained.Trained, given: dict[str, np.ndarray]) -> dict[str, np.
     batch |= predictor.reader.masks(given["samples"])
     ids, mask = tokenization.tokenize(model.tokenizer, [""] * rows, model.contract.max_tokens)
     batch = {"token_ids": ids, "token_mask": mask} | batch
-    batch |= {"record": np.zeros(rows, np.int32), "valid": np.ones(rows, np.float32)}
-    for labels in model.contract.all_labels:
-        values, label_mask = labels.fields
-        batch[values] = np.zeros((rows, len(labels.names)), np.float32)
-        batch[label_mask] = np.zeros(rows, np.float32)
+    batch |= unknown_fields(model.contract, rows)
     outputs, embeddings = predictor._step(model.params, model.statistics, batch, None)
     return tiny.named({**outputs, "embedding": embeddings})
 
@@ -128,7 +124,7 @@ def test_the_arrays_are_there_by_name(model, tmp_path):
     stablehlo.write(model, tmp_path / "exported", ["cpu"])
     arrays = load_file(tmp_path / "exported" / "weights.safetensors")
     for name, value in tiny.named(model.params).items():
-        np.testing.assert_array_equal(arrays["params." + name.replace("/", ".")], value)
+        np.testing.assert_array_equal(arrays[name], value)
     assert (tmp_path / "exported" / "contract.json").exists()
 
 
