@@ -13,11 +13,12 @@ LONGEST = 60.0
 HIGHEST_RATE = 48_000
 
 
-def wav(record: Record) -> bytes:
-    """A stretch of a file as a WAV file, mono, of up to a minute.
+def wav(record: Record, longest: float = LONGEST) -> bytes:
+    """A stretch of a file as a WAV file, mono.
 
     Args:
         record: With its file, start and duration.
+        longest: Seconds that are given at most.
 
     Raises:
         AudioError: if the file cannot be read, or is a `.npy`, which does not say its rate and can
@@ -27,7 +28,7 @@ def wav(record: Record) -> bytes:
     if not rate:
         raise AudioError(f"{record.path}: a .npy does not say its rate, so it is not played")
     rate = min(rate, HIGHEST_RATE)
-    seconds = LONGEST if record.duration is None else min(record.duration, LONGEST)
+    seconds = longest if record.duration is None else min(record.duration, longest)
     samples = read(record.path, rate, record.start, seconds, record.place)
     file = io.BytesIO()
     # Louder than full scale would turn over.
