@@ -1,7 +1,8 @@
 """What a server lets in: requests of its own pages, no larger than an upload may be."""
 
-import asyncio
+import json
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ FOLDERS = (
     "/gradio_api/theme.css",
     "/gradio_api/upload",
 )
+# Where events are asked for, in JSON; and files are named in it, which Gradio would open or fetch.
+EVENTS = "/gradio_api/queue/"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # Besides the file, a request has its own words.
 WORDS = 2**20
@@ -40,12 +43,14 @@ class Guard:
     Args:
         app: That answers.
         largest: Bytes of an upload.
+        uploads: The folder that they are put into: no file elsewhere may be named.
         host: That it listens on: on loopback, other names of it are refused, so that no page of
             another site reaches it by a name that leads here.
     """
 
-    def __init__(self, app: Callable, largest: int, host: str) -> None:
+    def __init__(self, app: Callable, largest: int, uploads: Path, host: str) -> None:
         self.app, self.largest, self.host = app, largest, host
+        self.uploads = uploads.resolve()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request, or hands it on."""
@@ -66,7 +71,18 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *own]
             await send(message)
 
-        await self.app(scope, self._counted(receive), guarded)
+        is_event = scope["path"].startswith(EVENTS)
+        receive = _counted(receive, WORDS if is_event else self.largest + WORDS)
+        if is_event and scope["method"] == "POST":
+            body = self.read(await _whole(receive))
+            if body is None:
+                await _answer(send, 403, "this names a file that was not uploaded here")
+                return
+            # What was looked at is what is read: another reader could see other values.
+            kept = [each for each in scope["headers"] if each[0] != b"content-length"]
+            scope["headers"] = [*kept, (b"content-length", str(len(body)).encode())]
+            receive = _again(body, receive)
+        await self.app(scope, receive, guarded)
 
     def refusal(self, path: str, headers: MutableMapping[str, str]) -> tuple[int, str] | None:
         """Status and reason where a request is refused, by what its head says."""
@@ -79,24 +95,67 @@ class Guard:
         if path not in PAGES and not path.startswith(FOLDERS):
             return 404, "nothing is here"
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self.largest + WORDS:
+        largest = WORDS if path.startswith(EVENTS) else self.largest + WORDS
+        if not length.isdecimal() or int(length) > largest:
             return 413, f"too large; up to {self.largest / 2**20:g} MB are taken"
         return None
 
-    def _counted(self, receive: Receive) -> Receive:
-        """Ends a request that has more than it said, or that did not say."""
-        rest = self.largest + WORDS
+    def read(self, body: bytes) -> bytes | None:
+        """The JSON of an event, written anew; None where it is none, or names a file elsewhere."""
+        try:
+            values = json.loads(body)
+            return json.dumps(values).encode() if self._names_uploads(values) else None
+        except (ValueError, RecursionError):
+            return None
 
-        async def counted() -> Message:
-            nonlocal rest
-            message = await receive()
-            rest -= len(message.get("body", b""))
-            if rest < 0:
-                await asyncio.sleep(0)
-                return {"type": "http.disconnect"}
-            return message
+    def _names_uploads(self, values: Any) -> bool:
+        """Whether all files that are named in JSON are uploads, links followed."""
+        if isinstance(values, list):
+            return all(map(self._names_uploads, values))
+        if not isinstance(values, dict):
+            return True
+        if "path" in values:
+            path = values["path"]
+            if not isinstance(path, str) or not Path(path).is_absolute():
+                return False
+            if not Path(path).resolve().is_relative_to(self.uploads):
+                return False
+        return all(map(self._names_uploads, values.values()))
 
-        return counted
+
+def _counted(receive: Receive, rest: int) -> Receive:
+    """Ends a request that has more than so many bytes, whatever it said."""
+
+    async def counted() -> Message:
+        nonlocal rest
+        message = await receive()
+        rest -= len(message.get("body", b""))
+        if rest < 0:
+            return {"type": "http.disconnect"}
+        return message
+
+    return counted
+
+
+async def _whole(receive: Receive) -> bytes:
+    """The body of a request; what was broken off is none."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return b""
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    return body
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read, and what comes behind it."""
+    waiting = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def given() -> Message:
+        return waiting.pop() if waiting else await receive()
+
+    return given
 
 
 async def _answer(send: Send, status: int, reason: str) -> None:

@@ -55,7 +55,7 @@ def application(answers: Answers, host: str) -> Guard:
         css=(HERE / "page.css").read_text(encoding="utf-8"),
         head=f"<script>{script}</script>",
     )
-    return Guard(app, answers.limits.bytes, host)
+    return Guard(app, answers.limits.bytes, answers.uploads, host)
 
 
 def layout(answers: Answers) -> gr.Blocks:

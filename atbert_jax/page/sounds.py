@@ -8,8 +8,8 @@ from pathlib import Path
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.library import excerpt
 
-# Of those that were offered, the last ones are kept.
-MOST = 500
+# The last sounds are kept: so many, and an hour of them, which is 350 MB at most.
+MOST, SECONDS = 500, 3600.0
 
 
 class Sounds:
@@ -31,8 +31,12 @@ class Sounds:
         """The number of a stretch, up to `longest` seconds of it."""
         with self._lock:
             number = next(self._count)
-            self._records[number] = record, longest
-            while len(self._records) > MOST:
+            seconds = longest if record.duration is None else min(record.duration, longest)
+            self._records[number] = record, seconds
+            while len(self._records) > 1 and (
+                len(self._records) > MOST
+                or sum(seconds for _, seconds in self._records.values()) > SECONDS
+            ):
                 old, _ = self._records.popitem(last=False)
                 self._place(old).unlink(missing_ok=True)
             return number
@@ -46,10 +50,10 @@ class Sounds:
         with self._lock:
             if number not in self._records:
                 return None
-            record, longest = self._records[number]
+            record, seconds = self._records[number]
             place = self._place(number)
             if not place.is_file():
-                place.write_bytes(excerpt.wav(record, longest))
+                place.write_bytes(excerpt.wav(record, seconds))
             return place
 
     def _place(self, number: int) -> Path:

@@ -176,3 +176,6 @@ def test_only_what_was_shown_is_played_and_old_ones_go(answers, index, monkeypat
     assert answers.sounds.file(shown[0]) is None
     assert answers.sounds.file(99) is None
     assert isinstance(answers.sounds.file(shown[1]), Path)
+    monkeypatch.setattr("atbert_jax.page.sounds.SECONDS", 15)
+    answers.sounds.add(index.records[1], 10)
+    assert answers.sounds.file(shown[1]) is None  # of an hour, here of fifteen seconds

@@ -1,6 +1,7 @@
 """The page in a browser, with Debian's Chromium: what a person sees and types, and no strangers."""
 
 import http.client
+import json
 import os
 import re
 import shutil
@@ -117,6 +118,18 @@ def test_two_gigabytes_are_refused(page, server, tmp_path):
     answer = connection.getresponse()
     assert (answer.status, answer.read()) == (413, b"too large; up to 50 MB are taken")
     connection.close()
+
+
+def test_gradio_is_asked_for_no_file_elsewhere(page, server, tmp_path):
+    secret = write_sound(tmp_path / "secret.wav")
+    given = {"path": str(secret), "meta": {"_type": "gradio.FileData"}}
+    event = {"data": ["", "", given], "fn_index": 0, "session_hash": "x"}
+    connection = http.client.HTTPConnection("127.0.0.1", server[0], timeout=60)
+    head = {"Content-Type": "application/json"}
+    connection.request("POST", "/gradio_api/queue/join", json.dumps(event), head)
+    assert connection.getresponse().status == 403
+    connection.close()
+    assert not list((server[1] / "uploads").rglob("secret.wav"))
 
 
 def test_keys_label(page, server):

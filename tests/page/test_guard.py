@@ -1,12 +1,15 @@
 """What a server lets in, asked as a browser, and as somebody else, would ask."""
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
 
 from atbert_jax.page.guard import WORDS, Guard
 
-LARGEST = 10 * 2**20
+LARGEST, NOWHERE = 10 * 2**20, Path("/nowhere")
+JOIN = "/gradio_api/queue/join"
 
 
 async def whole(scope, receive, send):
@@ -21,10 +24,10 @@ async def whole(scope, receive, send):
     await send({"type": "http.response.body", "body": str(size).encode()})
 
 
-def asked(path: str, listens: str = "127.0.0.1", body=(b"",), **headers: str):
+def asked(path: str, listens: str = "127.0.0.1", body=(b"",), uploads=NOWHERE, **headers: str):
     """Status, headers and body of an answer; None where there is none."""
     headers = {"host": "localhost:7860"} | {k.replace("_", "-"): v for k, v in headers.items()}
-    scope = {"type": "http", "path": path}
+    scope = {"type": "http", "path": path, "method": "POST"}
     scope["headers"] = [(k.encode(), v.encode()) for k, v in headers.items()]
     parts = list(body)
     sent = []
@@ -36,7 +39,7 @@ def asked(path: str, listens: str = "127.0.0.1", body=(b"",), **headers: str):
     async def send(message):
         sent.append(message)
 
-    asyncio.run(Guard(whole, LARGEST, listens)(scope, receive, send))
+    asyncio.run(Guard(whole, LARGEST, uploads, listens)(scope, receive, send))
     if not sent:
         return None
     return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"].decode()
@@ -93,3 +96,40 @@ def test_pages_of_others_are_kept_out():
     assert asked("/", host="evil.example:7860")[0] == 403
     assert asked("/", host="[::1]:7860")[0] == 200
     assert asked("/", "192.168.0.7", host="music.local:7860")[0] == 200
+
+
+def named(*paths: object) -> bytes:
+    files = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
+    return json.dumps({"data": ["a text", files[0], {"deep": [files[1:]]}]}).encode()
+
+
+def test_an_event_names_no_file_but_uploads(tmp_path):
+    uploads = tmp_path / "uploads"
+    uploads.mkdir()
+    (tmp_path / "secret.wav").touch()
+    (uploads / "link.wav").symlink_to(tmp_path / "secret.wav")
+    own = str(uploads / "a.wav")
+    body = named(own, own)
+    status, _, said = asked(JOIN, body=[body[:9], body[9:]], uploads=uploads)
+    assert (status, said) == (200, str(len(body)))
+    for other in (
+        "/etc/passwd",
+        str(tmp_path / "secret.wav"),
+        str(uploads / "../secret.wav"),
+        str(uploads / "link.wav"),
+        "a.wav",
+        "http://127.0.0.1/a.wav",
+        "file:///etc/passwd",
+        ["/etc/passwd"],
+    ):
+        for paths in ((other, own), (own, other)):
+            assert asked(JOIN, body=[named(*paths)], uploads=uploads)[0] == 403
+    twice = b'{"path": "%s", "path": "/etc/passwd"}' % own.encode()
+    for wrong in (twice, b"", b"{", b"[" * 100_000):
+        assert asked(JOIN, body=[wrong], uploads=uploads)[0] == 403
+
+
+def test_an_event_is_short():
+    assert asked(JOIN, body=[b'"%s"' % (b"x" * 1000)])[0] == 200
+    assert asked(JOIN, content_length=str(WORDS + 1))[0] == 413
+    assert asked(JOIN, body=[bytes(WORDS + 1)])[0] == 403
