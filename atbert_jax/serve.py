@@ -65,7 +65,13 @@ def main(arguments: list[str]) -> None:
         # Uvicorn ends in order, and raises the signal again; what is temporary is removed then.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.run(app, host=HOST.value, port=PORT.value, log_level="warning")
+            uvicorn.run(
+                app,
+                host=HOST.value,
+                port=PORT.value,
+                log_level="warning",
+                timeout_graceful_shutdown=3,  # pages that are open hold a connection for good
+            )
 
 
 if __name__ == "__main__":

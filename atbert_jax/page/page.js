@@ -1,5 +1,21 @@
-// Moves the line of a taggram with its player, and lets keys label. Nothing is fetched.
+// Moves the line of a taggram with its player, lets keys label, and refuses what is too large before
+// it is sent. Nothing is fetched.
 (() => {
+  const largest = LARGEST;
+  const refuse = (event, files) => {
+    const upload = event.target.closest?.(".upload");
+    if (!upload) return;
+    upload.querySelector(".note")?.remove();
+    if (![...(files ?? [])].some((file) => file.size > largest)) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    const note = document.createElement("p");
+    note.className = "note";
+    note.textContent = `too large; up to ${largest / 2 ** 20} MB are taken`;
+    upload.append(note);
+  };
+  document.addEventListener("change", (event) => refuse(event, event.target.files), true);
+  document.addEventListener("drop", (event) => refuse(event, event.dataTransfer?.files), true);
   const follow = (audio) => {
     const taggram = audio.closest(".taggram");
     const line = taggram?.querySelector(".place");

@@ -38,6 +38,7 @@ def application(answers: Answers, host: str) -> Guard:
         return FileResponse(file, media_type="audio/wav")
 
     script = (HERE / "page.js").read_text(encoding="utf-8")
+    script = script.replace("= LARGEST", f"= {answers.limits.bytes}")
     gr.mount_gradio_app(
         app,
         layout(answers),
@@ -100,6 +101,9 @@ def _listen(answers: Answers) -> None:
 
 
 def _label(answers: Answers, tab: gr.Tab) -> None:
+    if answers.session is None:
+        gr.HTML(answers.begin("", None)[0])
+        return
     window = gr.State(None)
     with gr.Row():
         text = gr.Textbox(label="Begin with", placeholder="sad piano")
