@@ -15,6 +15,8 @@ VERBS = {
     "index": ("atbert_jax.index", "embed recordings, to search them"),
     "search": ("atbert_jax.search", "find recordings by a text or a clip"),
     "duplicates": ("atbert_jax.duplicates", "find recordings that are there more than once"),
+    "label": ("atbert_jax.label", "label recordings by listening to what a model asks about"),
+    "serve": ("atbert_jax.serve", "search, listen and label in a browser"),
     "ablate": ("atbert_jax.ablate", "train a grid of configs and compare them"),
     "pseudo_label": ("atbert_jax.pseudo_label", "label a manifest with a model's answers"),
     "prepare": ("atbert_jax.prepare", "make a manifest, or shards, of a corpus"),

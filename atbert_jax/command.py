@@ -28,6 +28,9 @@ EXTRAS = {
     "jinja2": "report",
     "tensorflow_datasets": "prepare",
     "apache_beam": "beam",
+    "gradio": "serve",
+    "fastapi": "serve",
+    "uvicorn": "serve",
 }
 # Flags whose values are words; those of all others can be paths.
 WORDS = ("text", "template")

@@ -22,6 +22,7 @@ PURPOSES = {
     "train": "train and evaluate",
     "prepare": "make shards of a corpus",
     "beam": "on many machines",
+    "serve": "a page to search and label in",
     "torch": "compare with PyTorch",
 }
 

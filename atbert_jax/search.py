@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from atbert_jax import command
+from atbert_jax import asking, command
 from atbert_jax.input_pipeline.text import whole_file
-from atbert_jax.input_pipeline.text.visible import tidy, visible, visible_json
+from atbert_jax.input_pipeline.text.visible import visible, visible_json
 
 if TYPE_CHECKING:  # JAX is loaded after the flags are checked
     from atbert_jax.library.embedding_index import Hit
@@ -28,21 +28,6 @@ HTML = flags.DEFINE_string("html", None, "Write the answers as a page with playe
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "The model that made the index, where it is not at its place any more."
 )
-
-
-def conditions(given: Sequence[str]) -> dict[str, str]:
-    """Value by column, of `--where`.
-
-    Raises:
-        ValueError: if one is no `column=value`, or names a column again.
-    """
-    found: dict[str, str] = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not equals or not name or tidy(name) in map(tidy, found):
-            raise ValueError(f"--where={each}; give column=value, each column once")
-        found[name] = value
-    return found
 
 
 def as_json(hit: "Hit") -> dict:
@@ -71,16 +56,13 @@ def main(arguments: list[str]) -> None:
     """Searches, and shows the answers."""
     if not arguments:
         raise ValueError('name the folder of an index, and what to search for: lib "sad piano"')
-    chosen = conditions(WHERE.value)
+    chosen = asking.conditions(WHERE.value)
     from atbert_jax.library.embedding_index import Index
-    from atbert_jax.model import load
     from atbert_jax.reporting.tables import Table, print_table
 
     index = Index(arguments[0])
     index.where(chosen)
-    source = CHECKPOINT.value or index.made.checkpoint
-    model = load(source, step=None if CHECKPOINT.value else index.made.step)
-    index.require(model.trained)
+    model = asking.model_of(index, CHECKPOINT.value)
     query = model.query(arguments[1:], like=LIKE.value, without=WITHOUT.value)
     hits = index.search(query, TOP.value, where=chosen, each_window=WINDOWS.value)
     if not hits:

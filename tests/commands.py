@@ -71,16 +71,20 @@ def _forked(command: list[str]) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(command, process.exitcode, *said)
 
 
-def start(command: Sequence[str], stdout: Path, stderr: Path) -> multiprocessing.Process:
+def start(
+    command: Sequence[str], stdout: Path, stderr: Path, stdin: str = os.devnull
+) -> multiprocessing.Process:
     """`python -m` of a command in the background, which writes behind what is in the files."""
     with mock.patch.dict(os.environ, ENVIRONMENT):
-        process = SERVER.Process(target=_execute, args=(command, (stdout, stderr)))
+        process = SERVER.Process(target=_execute, args=(command, stdin, (stdout, stderr)))
         process.start()
     return process
 
 
-def _execute(command: Sequence[str], outputs: Sequence[Path]) -> None:
+def _execute(command: Sequence[str], stdin: str, outputs: Sequence[Path]) -> None:
     """Becomes the command, in the forked process."""
+    os.dup2(os.open(stdin, os.O_RDONLY), 0)
+    sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     for number, output in enumerate(outputs, start=1):
         os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
     os.chdir(ROOT)

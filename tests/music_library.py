@@ -7,8 +7,11 @@ import numpy as np
 from rich.console import Console
 
 import atbert_jax
-from atbert_jax.library import indexing, listing
+from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.library import index_folder, indexing, listing, vector_shards
+from atbert_jax.library.index_folder import Files, Made
 from atbert_jax.library.indexing import Counts
+from atbert_jax.library.vector_shards import Heard, Shard
 from tests import tiny, tones
 
 
@@ -35,3 +38,25 @@ def vectors_by_name(index: atbert_jax.Index) -> dict[str, np.ndarray]:
         begin, end = index.windows[content : content + 2]
         found[index.records[recording].path.name] = vectors[begin:end]
     return found
+
+
+def index_vectors(folder: Path, vectors: dict[str, np.ndarray], **columns) -> atbert_jax.Index:
+    """An index of files, made here, that a model is said to have given these vectors (K, D).
+
+    Each window is a second long; what is behind half a second of the last one is padding.
+    """
+    made = Made("/runs/one", 1, "digest", None, 1.0)
+    made.save(folder / "lib")
+    heard, records = [], []
+    for name, windows in vectors.items():
+        path = folder / name
+        path.write_bytes(name.encode(errors="surrogateescape"))
+        records.append(Record(name, path))
+        count = len(windows)
+        heard.append(Heard(vector_shards.see(path), 0.0, None, count - 0.5, count, made.mark))
+    starts = np.concatenate([np.arange(each.windows, dtype=float) for each in heard])
+    found = np.concatenate(list(vectors.values())).astype(np.float32)
+    vector_shards.write(folder / "lib", Shard(heard, starts, found))
+    files = Files(records, [each.seen for each in heard], columns)
+    index_folder.write_files(folder / "lib", files)
+    return atbert_jax.Index(folder / "lib")

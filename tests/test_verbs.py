@@ -113,4 +113,5 @@ def test_the_wheel_holds_one_package(tmp_path):
     assert {top for top in tops if not top.endswith(".dist-info")} == {"atbert_jax"}
     for file in ("py.typed", "configs/defaults.py", "input_pipeline/dataset.py"):
         assert f"atbert_jax/{file}" in names
-    assert "atbert_jax/reporting/report.html.jinja" in names
+    for file in ("page/page.css", "page/page.js", "reporting/report.html.jinja"):
+        assert f"atbert_jax/{file}" in names

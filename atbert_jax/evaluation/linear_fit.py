@@ -36,7 +36,7 @@ class Choice:
 
 
 class Features:
-    """Features of the same clips, rotated into as many dimensions as there are clips.
+    """Features of the same clips, rotated into as few dimensions as there are clips or features.
 
     A linear model with a penalty on its squared weights is the same after any rotation, and its
     weights lie among the clips. So nothing is lost, and fitting takes as long as there are clips,
@@ -49,15 +49,21 @@ class Features:
     def __init__(self, values: np.ndarray) -> None:
         values = np.asarray(values, np.float64)
         self._size = np.sqrt(max((values**2).sum(axis=1).mean(), 1e-12))
-        self._values = values / self._size
-        power, directions = np.linalg.eigh(self._values @ self._values.T)
+        values = values / self._size
+        has_few_clips = len(values) <= values.shape[1]
+        power, directions = np.linalg.eigh(
+            values @ values.T if has_few_clips else values.T @ values
+        )
         kept = power > 1e-10 * power[-1]
-        self.rotated = directions[:, kept] * np.sqrt(power[kept])
-        self._back = directions[:, kept] / np.sqrt(power[kept])
+        lengths, directions = np.sqrt(power[kept]), directions[:, kept]
+        if has_few_clips:
+            self.rotated, self._axes = directions * lengths, values.T @ (directions / lengths)
+        else:
+            self.rotated, self._axes = values @ directions, directions
 
     def weights(self, rotated: np.ndarray) -> np.ndarray:
         """Weights (D, C) of the features as they were given, of those (R, C) of the rotated."""
-        return self._values.T @ (self._back @ rotated) / self._size
+        return self._axes @ rotated / self._size
 
 
 def fit(

@@ -64,6 +64,7 @@ class Index:
         records: (R,), with absolute paths.
         seen: (R,), their files as they were when they were heard.
         columns: (R,) what the manifests say, by the names of their columns.
+        is_nowhere: (N,), bool: windows that are 0 in every direction, and near to nothing.
 
     Raises:
         ValueError: if it is no index, or damaged.
@@ -97,7 +98,7 @@ class Index:
         self.windows = np.concatenate([[0], np.cumsum(counts)])
         self.seconds, self.starts = np.array(seconds), np.empty(self.windows[-1])
         vectors, end = np.empty((0, 0), np.float32), 0
-        self._shards, self._is_nowhere = shards, np.zeros(self.windows[-1], bool)
+        self._shards, self.is_nowhere = shards, np.zeros(self.windows[-1], bool)
         for path, chosen in shards.items():
             shard = vector_shards.read(path)
             if not end:
@@ -111,7 +112,7 @@ class Index:
             begin, end = end, end + int(keep.sum())
             self.starts[begin:end] = shard.starts[keep]
             vectors[begin:end] = shard.vectors[keep]
-            self._is_nowhere[begin:end] = ~_make_unit(vectors[begin:end])
+            self.is_nowhere[begin:end] = ~_make_unit(vectors[begin:end])
         self.vectors = jnp.asarray(vectors)
 
     def __repr__(self) -> str:
@@ -184,7 +185,8 @@ class Index:
         if not each_window:
             best = np.maximum.reduceat(cosines, self.windows[:-1])
             scores = np.where(allowed, best[self.content], -np.inf)
-            return [self._hit(r, self._best_window(r, cosines), cosines) for r in _top(scores, top)]
+            found = [(self._best_window(r, cosines), r) for r in _top(scores, top)]
+            return [self.hit(window, r, cosines[window]) for window, r in found]
         of_content: dict[int, list[int]] = {}
         for recording in np.flatnonzero(allowed):
             of_content.setdefault(int(self.content[recording]), []).append(int(recording))
@@ -192,8 +194,8 @@ class Index:
         is_allowed = np.repeat(np.isin(np.arange(len(sizes)), list(of_content)), sizes)
         hits = []
         for window in _top(np.where(is_allowed, cosines, -np.inf), top):
-            content = int(np.searchsorted(self.windows, window, side="right")) - 1
-            hits += [self._hit(r, window, cosines) for r in of_content[content]]
+            recordings = of_content[self.content_of(window)]
+            hits += [self.hit(window, r, cosines[window]) for r in recordings]
         return hits[:top]
 
     def cosines(self, query: np.ndarray) -> np.ndarray:
@@ -213,8 +215,16 @@ class Index:
         length = np.linalg.norm(vector)
         if length < TINY:
             raise ValueError("the query is 0 in every direction, so nothing is nearer than another")
-        cosines = np.asarray(_product(self.vectors, vector / length))
-        return np.where(self._is_nowhere, -np.inf, cosines) if self._is_nowhere.any() else cosines
+        cosines = self.project(vector / length)
+        return np.where(self.is_nowhere, -np.inf, cosines) if self.is_nowhere.any() else cosines
+
+    def project(self, direction: np.ndarray) -> np.ndarray:
+        """(N,), float32: the product of each window's vector with a direction (D,)."""
+        return np.asarray(_product(self.vectors, np.asarray(direction, np.float32)))
+
+    def content_of(self, window: int) -> int:
+        """Which content a window is of."""
+        return int(np.searchsorted(self.windows, window, side="right")) - 1
 
     def changed(self, hits: Sequence[Hit]) -> list[Hit]:
         """Those whose files are gone, or have changed since they were heard."""
@@ -238,13 +248,14 @@ class Index:
         begin, end = self.windows[self.content[recording] :][:2]
         return int(begin + cosines[begin:end].argmax())
 
-    def _hit(self, recording: int, window: int, cosines: np.ndarray) -> Hit:
+    def hit(self, window: int, recording: int, score: float) -> Hit:
+        """A window as it is in one of the recordings that have its content."""
         seconds = self.made.seconds
         if seconds is None:
             seconds = float(self.seconds[self.content[recording]])
         columns = {name: cells[recording] for name, cells in self.columns.items()}
-        start, score = float(self.starts[window]), float(cosines[window])
-        return Hit(self.records[recording], start, seconds, score, columns)
+        start = float(self.starts[window])
+        return Hit(self.records[recording], start, seconds, float(score), columns)
 
 
 def combined(wanted: np.ndarray, unwanted: np.ndarray | None = None) -> np.ndarray:

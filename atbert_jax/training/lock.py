@@ -17,7 +17,12 @@ FILE = ".lock"
 
 @contextlib.contextmanager
 def held(
-    workdir: Path, *, needed: bool = True, doing: str = "trained", flag: str = "--workdir"
+    workdir: Path,
+    *,
+    needed: bool = True,
+    doing: str = "trained",
+    flag: str = "--workdir",
+    name: str = FILE,
 ) -> Iterator[None]:
     """Keeps other processes that write out of a folder, which is made where it is missing.
 
@@ -29,6 +34,7 @@ def held(
         needed: Whether this process is the one that writes; others hold nothing.
         doing: What is done with it, for the message.
         flag: That names it.
+        name: Of the file that is locked; others in the folder stay free.
 
     Raises:
         CheckpointError: if another process holds it; the message says which.
@@ -37,13 +43,13 @@ def held(
         yield
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / FILE).open("a+", encoding="utf-8") as file:
+    with (workdir / name).open("a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise CheckpointError(
-                f"{workdir} is being {doing} by {_holder(workdir)}; wait for it, stop it, or use"
-                f" another {flag}"
+                f"{workdir} is being {doing} by {_holder(workdir / name)}; wait for it, stop it,"
+                f" or use another {flag}"
             ) from error
         except OSError as error:
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
@@ -56,9 +62,9 @@ def held(
         yield
 
 
-def _holder(workdir: Path) -> str:
+def _holder(file: Path) -> str:
     try:
-        found = json.loads((workdir / FILE).read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
         return f"process {found['process']} on host {found['host']}"
     except (OSError, ValueError, KeyError, TypeError):  # it may be just about to write it
         return "another process"

@@ -1,0 +1,1 @@
+"""A page of one's own: search, listen and label in a browser."""
