@@ -78,14 +78,13 @@ def _of_file(given: str) -> ml_collections.ConfigDict:
     """The config of a file or a name, with the words behind its colon."""
     from atbert_jax import command
 
-    path, colon, words = command.config_file(given).rpartition(":")
-    if not path.endswith(".py"):
-        path, colon, words = path + colon + words, "", ""
-    if not Path(path).expanduser().is_file():
+    stem, colon, words = command.config_file(given).partition(".py:")
+    path = Path(f"{stem}.py" if colon else stem).expanduser()
+    if not path.is_file():
         raise ValueError(
             f"{path}: no such config file; known are {', '.join(command.config_names())}"
         )
-    spec = importlib.util.spec_from_file_location("given_config_file", Path(path).expanduser())
+    spec = importlib.util.spec_from_file_location("given_config_file", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(words) if colon else module.get_config()

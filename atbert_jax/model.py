@@ -23,27 +23,23 @@ if TYPE_CHECKING:  # JAX is loaded when a model is
     from atbert_jax.evaluation.taggram import Taggram
     from atbert_jax.training.trained import Trained
 
-HUB = "hub:"
-
 
 def load(source: str | Path, *, step: int | None = None) -> Model:
     """Loads a model that was trained or converted.
 
     Args:
-        source: Its folder, or `hub:name` of a repository on the Hugging Face hub that is one.
+        source: Its folder; or `hub:owner/name` of a model that `atbert push` has put on the Hugging
+            Face hub, with `@revision` behind it if it is not the latest.
         step: Which checkpoint; None is the best one.
 
     Raises:
-        ValueError: if it is no such folder, or has no such checkpoint.
+        ValueError: if it is no such folder or repository, or has no such checkpoint.
+        OSError: if the hub does not have it, or cannot be reached.
     """
     from atbert_jax.training import trained
+    from atbert_jax.weights import hub
 
-    folder = Path(source).expanduser()
-    if str(source).startswith(HUB):
-        from huggingface_hub import snapshot_download
-
-        folder = Path(snapshot_download(str(source).removeprefix(HUB)))
-    return Model(trained.load(folder, step))
+    return Model(trained.load(hub.folder(source), step))
 
 
 class Model:
