@@ -22,6 +22,8 @@ PURPOSES = {
     "train": "train and evaluate",
     "prepare": "make shards of a corpus",
     "beam": "on many machines",
+    "wandb": "follow runs in Weights & Biases",
+    "mlflow": "follow runs in MLflow",
     "torch": "compare with PyTorch",
 }
 

@@ -11,6 +11,8 @@ EXTRAS = {
     "jinja2": "report",
     "tensorflow_datasets": "prepare",
     "apache_beam": "beam",
+    "wandb": "wandb",
+    "mlflow": "mlflow",
 }
 
 
