@@ -15,7 +15,7 @@ from atbert_jax.input_pipeline.batching.batches import Batches
 from atbert_jax.training import loop, run_folder, twin
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.writers import Writer, read_metrics
-from tests import fake_trackers, tiny
+from tests import fake_trackers, run_folder_page, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -143,6 +143,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(make_config, tmp_path, 
     for name, value in whole.items():
         np.testing.assert_array_equal(stopped[name], value, err_msg=name)
     assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "stopped")
+    run_folder_page.require_listed(tmp_path / "stopped")
     one, other = followed.values()
     assert one.states == ["FINISHED"]
     assert other.states == ["KILLED", "RUNNING", "FINISHED"]
