@@ -12,5 +12,9 @@ __version__ = "0.1.0"
 
 __getattr__, __dir__, __all__ = lazy.attach(
     __name__,
-    submod_attrs={"model": ["Model", "load"], "library.embedding_index": ["Index", "combined"]},
+    submod_attrs={
+        "model": ["Model", "load"],
+        "given_config": ["train"],
+        "library.embedding_index": ["Index", "combined"],
+    },
 )

@@ -11,6 +11,7 @@ VERBS = {
     "predict": ("atbert_jax.predict", "ask a model about files, folders or texts"),
     "convert": ("atbert_jax.convert", "bring in weights of others, or give yours away"),
     "export": ("atbert_jax.export", "write a model for programs without this package"),
+    "push": ("atbert_jax.push", "give a model away, on the Hugging Face hub or as a folder"),
     "probe": ("atbert_jax.probe", "fit a linear model on what frozen models hear"),
     "index": ("atbert_jax.index", "embed recordings, to search them"),
     "search": ("atbert_jax.search", "find recordings by a text or a clip"),

@@ -1,44 +1,86 @@
-"""What commands that ask an index share: conditions on its columns, and the model that made it."""
+"""What is given in Python, and what a trained model answers to it."""
 
 from __future__ import annotations
 
+import functools
+import tempfile
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from atbert_jax.input_pipeline.text.visible import tidy
+import numpy as np
 
-if TYPE_CHECKING:  # JAX is loaded after the flags are checked
-    from atbert_jax.library.embedding_index import Index
-    from atbert_jax.model import Model
+from atbert_jax.given_audio import Audio, as_record
 
-
-def conditions(given: Sequence[str]) -> dict[str, str]:
-    """Value by column, of `--where`.
-
-    Raises:
-        ValueError: if one is no `column=value`, or names a column again.
-    """
-    found: dict[str, str] = {}
-    for each in given:
-        name, equals, value = each.partition("=")
-        if not equals or not name or tidy(name) in map(tidy, found):
-            raise ValueError(f"--where={each}; give column=value, each column once")
-        found[name] = value
-    return found
+if TYPE_CHECKING:  # JAX is loaded when a model is
+    from atbert_jax.evaluation.prediction import Answer, Predictor
+    from atbert_jax.evaluation.zero_shot import ZeroShot
+    from atbert_jax.training.trained import Trained
 
 
-def model_of(index: Index, checkpoint: str | None) -> Model:
-    """The model that made an index.
+class Asking:
+    """Asks a trained model about files, waveforms and texts.
 
     Args:
-        index: That it made.
-        checkpoint: Where it is; None where it was then.
-
-    Raises:
-        ValueError: if it is not there, or another one is.
+        trained: From `training.trained.load`.
     """
-    from atbert_jax.model import load
 
-    model = load(checkpoint or index.made.checkpoint, step=None if checkpoint else index.made.step)
-    index.require(model.trained)
-    return model
+    def __init__(self, trained: Trained) -> None:
+        self.trained = trained
+
+    @functools.cached_property
+    def _predictor(self) -> Predictor:
+        from atbert_jax.evaluation.prediction import Predictor
+
+        return Predictor(self.trained)
+
+    def embeddings(self, **given: Any) -> np.ndarray:
+        """(N, D), of length 1, of what `answers` takes.
+
+        Raises:
+            ValueError: as `answers`, or if the model gives no direction.
+        """
+        answers = self.answers(**given)
+        found = np.stack([answer.embedding for answer in answers])
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        for answer, length in zip(answers, lengths[:, 0], strict=True):
+            if not np.isfinite(length) or length < np.finfo(np.float32).tiny:
+                what = "0 in every direction" if np.isfinite(length) else "no finite numbers"
+                name = answer.record.text or answer.record.id
+                raise ValueError(f"{name}: the model gives {what} for it, which is no direction")
+        return found / lengths
+
+    def answers(
+        self,
+        *,
+        audio: Sequence[Audio] = (),
+        texts: Sequence[str] = (),
+        text: str = "",
+        sample_rate: int | None = None,
+        choices: ZeroShot | None = None,
+    ) -> list[Answer]:
+        """One answer for each recording and each text alone; `text` goes with every recording.
+
+        Raises:
+            ValueError: if something cannot be used, or the model knows nothing of its kind.
+        """
+        from atbert_jax.evaluation.prediction import Predictor
+        from atbert_jax.input_pipeline.manifest.records import Record
+        from atbert_jax.objectives.views import AUDIO, TEXT
+
+        predictor = Predictor(self.trained, choices) if choices else self._predictor
+        if text and (refused := predictor.refusal((AUDIO, TEXT))):
+            raise ValueError(f"text {text!r}: {refused}; leave it out")
+        if text and not predictor.reads(text):
+            raise ValueError(f"text {text!r}: the model reads no word in it")
+        with tempfile.TemporaryDirectory() as folder:
+            records = [
+                as_record(each, text, sample_rate, Path(folder) / f"{number}.wav")
+                for number, each in enumerate(audio)
+            ]
+            records += [Record(id="text", path=Path(), text=each) for each in texts]
+            answers = list(predictor.predict(records))
+        for answer in answers:
+            if answer.error:
+                raise ValueError(f"{answer.record.id}: {answer.error}")
+        return answers

@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections.config_flags.config_flags import is_config_flag
 
-from atbert_jax import choices
+from atbert_jax import choices, extras
 from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory
 from atbert_jax.input_pipeline.text.visible import visible
 from atbert_jax.parallel import stopping
@@ -20,18 +20,6 @@ from atbert_jax.parallel.xla_flags import set_xla_flags
 
 # Where the configs lie that are found by their names.
 CONFIGS = Path(__file__).with_name("configs")
-# The extras of the package that bring what predicting does not need.
-EXTRAS = {
-    "tensorflow": "train",
-    "clu": "train",
-    "matplotlib": "report",
-    "jinja2": "report",
-    "tensorflow_datasets": "prepare",
-    "apache_beam": "beam",
-    "gradio": "serve",
-    "fastapi": "serve",
-    "uvicorn": "serve",
-}
 # Flags whose values are words; those of all others can be paths.
 WORDS = ("text", "template")
 HELP = {"-h": True, "-help": True, "--help": True, "--helpshort": True, "--helpfull": False}
@@ -60,11 +48,7 @@ def run(
     if asked:
         app.usage(shorthelp=HELP[asked], writeto_stdout=True)
         sys.exit(0)
-    # Programs that were compiled once are found again, by the next command too.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "atbert_jax"))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it announces itself on every start
-    set_xla_flags()
+    set_environment()
     keep_freed_memory()
     flags.mark_flags_as_required(required)
 
@@ -87,6 +71,15 @@ def run(
         fail(explain(error), 1)
 
 
+def set_environment() -> None:
+    """What JAX and TensorFlow read when they are imported, where a person has not set it."""
+    # Programs that were compiled once are found again, by the next command too.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "atbert_jax"))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it announces itself on every start
+    set_xla_flags()
+
+
 def _is_for_people(record: LogRecord) -> bool:
     """Not what Orbax logs of errors that it raises too, once for each array."""
     return record.name != "asyncio" and "orbax" not in Path(record.pathname).parts
@@ -105,10 +98,7 @@ def explain(error: Exception) -> str:
     """What an error says, with the way out of a full disk, and of a package that is missing."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return f"{error}: make room on the disk, and run the same command again"
-    package = (getattr(error, "name", None) or "").partition(".")[0]
-    if package not in EXTRAS:
-        return str(error)
-    return f"{package} is not installed; run pip install 'atbert-jax[{EXTRAS[package]}]'"
+    return extras.way_out(error) or str(error)
 
 
 def _parse(arguments: list[str]) -> list[str]:

@@ -23,6 +23,8 @@ PURPOSES = {
     "prepare": "make shards of a corpus",
     "beam": "on many machines",
     "serve": "a page to search and label in",
+    "wandb": "follow runs in Weights & Biases",
+    "mlflow": "follow runs in MLflow",
     "torch": "compare with PyTorch",
 }
 

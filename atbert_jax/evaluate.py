@@ -12,7 +12,9 @@ from absl import flags
 
 from atbert_jax import command
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder that a training run wrote.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Folder that a training run wrote, or hub:owner/name."
+)
 SPLIT = flags.DEFINE_enum("split", "test", ["train", "val", "test"], "What to evaluate on.")
 OUTPUT = flags.DEFINE_string("output", None, "Folder for the report, its numbers and predictions.")
 MANIFEST = flags.DEFINE_string("manifest", None, "Another manifest than the one of the training.")
@@ -59,6 +61,7 @@ def main() -> None:
         raise ValueError("--robustness perturbs the clips by itself; leave --perturb out")
     from atbert_jax.evaluation.evaluate_run import evaluate
     from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
+    from atbert_jax.weights import hub
 
     data = {
         "manifest": MANIFEST.value,
@@ -66,7 +69,7 @@ def main() -> None:
         "allow_outside": ALLOW_OUTSIDE.value,
     }
     evaluate(
-        Path(CHECKPOINT.value),
+        hub.folder(CHECKPOINT.value),
         SPLIT.value,
         Path(OUTPUT.value),
         data={name: value for name, value in data.items() if value is not None},

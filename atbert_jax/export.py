@@ -22,10 +22,11 @@ def main(arguments: list[str]) -> None:
     from atbert_jax.evaluation import stablehlo
     from atbert_jax.input_pipeline.progress import Terminal
     from atbert_jax.training import trained
+    from atbert_jax.weights import hub
 
     for platform in PLATFORMS.value:
         choices.require("--platforms", platform, stablehlo.PLATFORMS)
-    run, folder = map(Path, arguments)
+    run, folder = hub.folder(arguments[0]), Path(arguments[1])
     stablehlo.files.require_new(folder)
     model = trained.load(run, STEP.value)
     about = stablehlo.write(model, folder, PLATFORMS.value)

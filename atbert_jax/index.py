@@ -12,7 +12,9 @@ from absl import flags
 
 from atbert_jax import command
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder of the model that embeds.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "The model that embeds: its folder, or hub:owner/name."
+)
 OUTPUT = flags.DEFINE_string("output", None, "Folder of the index.")
 HOP = flags.DEFINE_float(
     "hop", None, "Seconds from one window of a file to the next; 0: its length.", lower_bound=0
@@ -29,10 +31,11 @@ def main(arguments: list[str]) -> None:
     from atbert_jax.library import listing
     from atbert_jax.library.indexing import update
     from atbert_jax.training import trained
+    from atbert_jax.weights import hub
 
     listed = listing.read(arguments, allow_outside=ALLOW_OUTSIDE.value)
     folder, console = Path(OUTPUT.value), Terminal()
-    model = trained.load(Path(CHECKPOINT.value), STEP.value)
+    model = trained.load(hub.folder(CHECKPOINT.value), STEP.value)
     counts = update(model, folder, listed, hop=HOP.value, console=console)
     console.print(
         f"{folder}: {counts.heard} recordings embedded ({counts.windows} windows),"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from atbert_jax import asking, command
+from atbert_jax import command, index_commands
 
 if TYPE_CHECKING:  # JAX is loaded after the flags are checked
     from atbert_jax.input_pipeline.progress import Terminal
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
     """Asks, and writes what is said."""
     if not arguments:
         raise ValueError('name the folder of an index, and what to begin with: lib "sad piano"')
-    chosen = asking.conditions(WHERE.value)
+    chosen = index_commands.conditions(WHERE.value)
     from atbert_jax.input_pipeline.progress import Terminal
     from atbert_jax.library import listening
     from atbert_jax.library.embedding_index import Index
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     with file.locked():
         file.read()  # what is wrong with it is said before the model is loaded
         if arguments[1:] or LIKE.value:
-            model = asking.model_of(index, CHECKPOINT.value)
+            model = index_commands.model_of(index, CHECKPOINT.value)
             query = model.query(arguments[1:], like=LIKE.value)
         session, console = LabelSession(index, file, query, chosen), Terminal()
         with listening.keys() as read, listening.Player(words) as player:

@@ -13,35 +13,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from atbert_jax.given_audio import Audio, as_record, several
+from atbert_jax import choices, extras
+from atbert_jax.asking import Asking
+from atbert_jax.given_audio import Audio, several
 
 if TYPE_CHECKING:  # JAX is loaded when a model is
+    from atbert_jax.evaluation.linear_head import LinearHead
     from atbert_jax.evaluation.prediction import Answer
     from atbert_jax.evaluation.taggram import Taggram
-    from atbert_jax.evaluation.zero_shot import ZeroShot
     from atbert_jax.training.trained import Trained
-
-HUB = "hub:"
 
 
 def load(source: str | Path, *, step: int | None = None) -> Model:
     """Loads a model that was trained or converted.
 
     Args:
-        source: Its folder, or `hub:name` of a repository on the Hugging Face hub that is one.
+        source: Its folder; or `hub:owner/name` of a model that `atbert push` has put on the Hugging
+            Face hub, with `@revision` behind it if it is not the latest.
         step: Which checkpoint; None is the best one.
 
     Raises:
-        ValueError: if it is no such folder, or has no such checkpoint.
+        ValueError: if it is no such folder or repository, or has no such checkpoint.
+        OSError: if the hub does not have it, or cannot be reached.
     """
     from atbert_jax.training import trained
+    from atbert_jax.weights import hub
 
-    folder = Path(source).expanduser()
-    if str(source).startswith(HUB):
-        from huggingface_hub import snapshot_download
-
-        folder = Path(snapshot_download(str(source).removeprefix(HUB)))
-    return Model(trained.load(folder, step))
+    return Model(trained.load(hub.folder(source), step))
 
 
 class Model:
@@ -55,7 +53,7 @@ class Model:
     """
 
     def __init__(self, trained: Trained) -> None:
-        self.trained = trained
+        self.trained, self._asking = trained, Asking(trained)
 
     def __repr__(self) -> str:
         does = ", ".join(self.modalities)
@@ -81,7 +79,7 @@ class Model:
         Raises:
             ValueError: if a file or waveform cannot be used, or the model hears nothing.
         """
-        return self._embeddings(audio=several(audio), sample_rate=sample_rate)
+        return self._asking.embeddings(audio=several(audio), sample_rate=sample_rate)
 
     def embed_text(self, texts: str | Sequence[str]) -> np.ndarray:
         """One vector of length 1 for each text, (N, D), float32.
@@ -89,7 +87,7 @@ class Model:
         Raises:
             ValueError: if the model reads no text, or finds none in one of them.
         """
-        return self._embeddings(texts=several(texts))
+        return self._asking.embeddings(texts=several(texts))
 
     def similarity(
         self,
@@ -183,7 +181,7 @@ class Model:
         Raises:
             ValueError: if the audio cannot be used, or the model tells no labels.
         """
-        (answer,) = self._answers(audio=[audio], text=text, sample_rate=sample_rate)
+        (answer,) = self._asking.answers(audio=[audio], text=text, sample_rate=sample_rate)
         if "probabilities" not in answer.fields:
             raise ValueError(
                 f"{self.trained.workdir}: was trained on no labels; ask `zero_shot`, or fine-tune"
@@ -218,7 +216,9 @@ class Model:
         from atbert_jax.evaluation.zero_shot import NAME, ZeroShot
 
         choices = ZeroShot(self.trained, labels, template)
-        answers = self._answers(audio=several(audio), sample_rate=sample_rate, choices=choices)
+        answers = self._asking.answers(
+            audio=several(audio), sample_rate=sample_rate, choices=choices
+        )
         return [_most_probable(answer.fields[NAME], None) for answer in answers]
 
     def predict(
@@ -235,73 +235,73 @@ class Model:
         if not given and not text:
             raise ValueError("nothing to predict; give audio, a text or both")
         beside, alone = (text, []) if given else ("", [text])
-        (answer,) = self._answers(audio=given, texts=alone, text=beside, sample_rate=sample_rate)
+        (answer,) = self._asking.answers(
+            audio=given, texts=alone, text=beside, sample_rate=sample_rate
+        )
         return as_json(answer)
 
-    def evaluate(self, manifest: str | Path, output: str | Path, *, split: str = "test") -> dict:
-        """Measures the model on a split of a manifest, and writes `report.html`.
+    def fit_head(
+        self,
+        examples: Audio | Sequence[Audio],
+        labels: Sequence,
+        *,
+        sample_rate: int | None = None,
+        groups: Sequence | None = None,
+        penalty: float | None = None,
+    ) -> LinearHead:
+        """Fits a linear head on embeddings of examples: labels or tags of one's own.
 
         Args:
-            manifest: With labels, or with texts.
-            output: Folder of the report.
+            examples: N recordings, or their vectors (N, D) as `embed_audio` gives them.
+            labels: N labels, each a text or a whole number; or N lists of tags.
+            sample_rate: Of waveforms, in Hz.
+            groups: (N,), what belongs together, as windows of one recording: they are left out
+                together where penalties are compared.
+            penalty: On the squared weights; None lets cross-validation choose it.
+
+        Returns:
+            The head, with `predict` and `probabilities` of recordings or vectors.
+
+        Raises:
+            ValueError: if the examples cannot be used, or have fewer than two labels.
+        """
+        from atbert_jax.evaluation import linear_head
+
+        given = {"sample_rate": sample_rate, "groups": groups, "penalty": penalty}
+        return linear_head.fit(examples, labels, self.embed_audio, **given)
+
+    def evaluate(
+        self,
+        manifest: str | Path | None = None,
+        output: str | Path | None = None,
+        *,
+        split: str = "test",
+        **settings: Any,
+    ) -> dict:
+        """Measures the model on a split of a manifest, as `atbert evaluate` does.
+
+        Args:
+            manifest: With labels, or with texts; None is the one of the training.
+            output: Folder for `report.html`, `metrics.json` and predictions; None keeps none.
             split: 'train', 'val' or 'test'.
+            **settings: Others of `evaluation.evaluate_run.evaluate`, as `with_baseline=False`.
 
         Returns:
             What `metrics.json` holds.
+
+        Raises:
+            ValueError: if the manifest or the split is not as it should be.
+            ModuleNotFoundError: if the extra `[train]` is not installed.
         """
-        from atbert_jax.evaluation.evaluate_run import evaluate
+        with extras.named(), tempfile.TemporaryDirectory() as folder:
+            from atbert_jax.evaluation.evaluate_run import evaluate
 
-        data = {"manifest": str(manifest)}
-        trained = self.trained
-        return evaluate(trained.workdir, split, Path(output), data=data, step=trained.step)
-
-    @functools.cached_property
-    def _predictor(self) -> Any:
-        from atbert_jax.evaluation.prediction import Predictor
-
-        return Predictor(self.trained)
-
-    def _embeddings(self, **given: Any) -> np.ndarray:
-        answers = self._answers(**given)
-        found = np.stack([answer.embedding for answer in answers])
-        lengths = np.linalg.norm(found, axis=1, keepdims=True)
-        for answer, length in zip(answers, lengths[:, 0], strict=True):
-            if not np.isfinite(length) or length < np.finfo(np.float32).tiny:
-                what = "0 in every direction" if np.isfinite(length) else "no finite numbers"
-                name = answer.record.text or answer.record.id
-                raise ValueError(f"{name}: the model gives {what} for it, which is no direction")
-        return found / lengths
-
-    def _answers(
-        self,
-        *,
-        audio: Sequence[Audio] = (),
-        texts: Sequence[str] = (),
-        text: str = "",
-        sample_rate: int | None = None,
-        choices: ZeroShot | None = None,
-    ) -> list[Answer]:
-        """One answer for each recording and each text alone; `text` goes with every recording."""
-        from atbert_jax.evaluation.prediction import Predictor
-        from atbert_jax.input_pipeline.manifest.records import Record
-        from atbert_jax.objectives.views import AUDIO, TEXT
-
-        predictor = Predictor(self.trained, choices) if choices else self._predictor
-        if text and (refused := predictor.refusal((AUDIO, TEXT))):
-            raise ValueError(f"text {text!r}: {refused}; leave it out")
-        if text and not predictor.reads(text):
-            raise ValueError(f"text {text!r}: the model reads no word in it")
-        with tempfile.TemporaryDirectory() as folder:
-            records = [
-                as_record(each, text, sample_rate, Path(folder) / f"{number}.wav")
-                for number, each in enumerate(audio)
-            ]
-            records += [Record(id="text", path=Path(), text=each) for each in texts]
-            answers = list(predictor.predict(records))
-        for answer in answers:
-            if answer.error:
-                raise ValueError(f"{answer.record.id}: {answer.error}")
-        return answers
+            choices.require("split", split, ("train", "val", "test"))
+            settings.setdefault("step", self.trained.step)
+            if manifest is not None:
+                settings["data"] = {"manifest": str(manifest)} | settings.get("data", {})
+            place = Path(output or folder).expanduser()
+            return evaluate(self.trained.workdir, split, place, **settings)
 
     def _taggram(self, answer: Answer) -> Taggram:
         from atbert_jax.evaluation import taggram

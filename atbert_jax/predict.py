@@ -27,7 +27,9 @@ if TYPE_CHECKING:  # the model and JAX are loaded when they are needed, after th
     from atbert_jax.input_pipeline.manifest.records import Record
     from atbert_jax.training.trained import Trained
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Folder that a training run wrote.")
+CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Folder that a training run wrote, or hub:owner/name."
+)
 TEXT = flags.DEFINE_string("text", "", "Text that goes with the files, or is asked about alone.")
 LABELS = flags.DEFINE_string(
     "labels", None, "Labels to choose from with commas between, or a file with one on each line."
@@ -187,6 +189,7 @@ def main(arguments: list[str]) -> None:
     from atbert_jax.evaluation.prediction import Predictor
     from atbert_jax.evaluation.zero_shot import ZeroShot
     from atbert_jax.training import trained
+    from atbert_jax.weights import hub
 
     if flags.FLAGS["template"].present and not LABELS.value:
         raise ValueError("--template is the text of a label; it needs --labels")
@@ -198,7 +201,8 @@ def main(arguments: list[str]) -> None:
     if TAGGRAM.value:
         whole_file.claim(Path(TAGGRAM.value))
     with _embeddings(EMBEDDINGS.value) as file:
-        model = trained.load(Path(CHECKPOINT.value), STEP.value).chunked(HOP.value, CHUNKS.value)
+        model = trained.load(hub.folder(CHECKPOINT.value), STEP.value)
+        model = model.chunked(HOP.value, CHUNKS.value)
         labels = ZeroShot(model, names, TEMPLATE.value) if names else None
         predictor = Predictor(model, labels, choices)
         require_known(predictor, TEXT.value, wanted)

@@ -25,9 +25,10 @@ CACHE = flags.DEFINE_string(
 def main(arguments: list[str]) -> None:
     """Probes what the arguments name."""
     from atbert_jax.evaluation.probing import probe
+    from atbert_jax.weights import hub
 
     cache = Path(CACHE.value).expanduser()
-    probe(CONFIG.value, [Path(each) for each in arguments], Path(WORKDIR.value), cache)
+    probe(CONFIG.value, [hub.folder(each) for each in arguments], Path(WORKDIR.value), cache)
 
 
 if __name__ == "__main__":

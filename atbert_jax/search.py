@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from absl import flags
 
-from atbert_jax import asking, command
+from atbert_jax import command, index_commands
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.input_pipeline.text.visible import visible, visible_json
 
@@ -56,13 +56,13 @@ def main(arguments: list[str]) -> None:
     """Searches, and shows the answers."""
     if not arguments:
         raise ValueError('name the folder of an index, and what to search for: lib "sad piano"')
-    chosen = asking.conditions(WHERE.value)
+    chosen = index_commands.conditions(WHERE.value)
     from atbert_jax.library.embedding_index import Index
     from atbert_jax.reporting.tables import Table, print_table
 
     index = Index(arguments[0])
     index.where(chosen)
-    model = asking.model_of(index, CHECKPOINT.value)
+    model = index_commands.model_of(index, CHECKPOINT.value)
     query = model.query(arguments[1:], like=LIKE.value, without=WITHOUT.value)
     hits = index.search(query, TOP.value, where=chosen, each_window=WINDOWS.value)
     if not hits:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from atbert_jax import asking, command
+from atbert_jax import command, index_commands
 
 CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "The model that made the index; by default where it was then."
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> None:
         from atbert_jax.page.uploads import Limits
 
         index = Index(arguments[0])
-        model = asking.model_of(index, CHECKPOINT.value)
+        model = index_commands.model_of(index, CHECKPOINT.value)
         session = None
         if file:
             stack.enter_context(file.locked())

@@ -38,7 +38,7 @@ ENVIRONMENT = {
 }
 # Stands in for an installation without extras.
 WITHOUT_TENSORFLOW = (
-    "import sys; from atbert_jax.command import EXTRAS; sys.modules.update(dict.fromkeys(EXTRAS)); "
+    "import sys; from atbert_jax.extras import EXTRAS; sys.modules.update(dict.fromkeys(EXTRAS)); "
 )
 
 

@@ -29,6 +29,7 @@ from tests.test_layers import LAYERS
 
 # Flags of theirs that pages speak of.
 OTHER_FLAGS = {"--environment_type", "--environment_config", "--gpus-per-task", "--signal"}
+OTHER_FLAGS |= {"--user", "--network", "--memory"}  # of docker
 # Configs that a recipe of CONTRIBUTING makes.
 IN_RECIPES = {"tagger:band_mean"}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")

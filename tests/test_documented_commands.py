@@ -69,6 +69,12 @@ def check(words: list[str], *, complete: bool = True) -> None:
         check_verb(rest, complete=complete)
     elif program == "python":
         check_python(rest)
+    elif program == "docker" and rest[0] == "run":
+        image = next(place for place, word in enumerate(rest) if word.startswith("atbert"))
+        check_verb(rest[image + 1 :])
+    elif program == "docker":
+        assert rest[0] == "build"
+        assert (ROOT / "Dockerfile").is_file()
     elif program == "make":
         targets = re.findall(r"^([a-z]+):", text_of(ROOT / "Makefile"), re.MULTILINE)
         assert set(rest) <= set(targets)
@@ -163,6 +169,8 @@ def test_commands_are_found():
         "make lnt",
         "pip install '.[trian]'",
         "abtert train",
+        "docker run --rm atbert:cuda trian --config atbert_pretrain --workdir a",
+        "docker pull atbert",
         "srun atbert train --config nothing --workdir a",
         "gcloud ssh --command='cd a && atbert train --config nothing --workdir b'",
     ],

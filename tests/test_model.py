@@ -119,6 +119,39 @@ def test_tags_by_time(tagger, files):
     assert len(tagger.tag(files[2], top=1)) == 1
 
 
+def test_a_head_on_embeddings_tells_labels_of_ones_own(paired, tagged):
+    tracks = sorted((tagged.parent / "tracks").glob("*.wav"))
+    names = ["high" if int(file.stem[-1]) % 2 else "low" for file in tracks]
+    head = paired.fit_head(tracks[:-2], names[:-2], penalty=0.01)
+    assert head.predict(tracks[-2:]) == names[-2:]
+    vectors = paired.embed_audio(tracks)
+    again = paired.fit_head(vectors[:-2], names[:-2], penalty=0.01)
+    np.testing.assert_allclose(again.probabilities(vectors), head.probabilities(tracks), atol=1e-6)
+
+
+def test_a_head_is_fitted_without_the_extras(tmp_path):
+    code = (
+        f"{commands.WITHOUT_TENSORFLOW}import numpy as np; from atbert_jax.model import Model;"
+        " head = Model(None).fit_head(np.eye(4), ['a', 'b', 'a', 'b'], penalty=1);"
+        " print(head.labels)"
+    )
+    done = commands.run(code=code)
+    assert done.stdout == "('a', 'b')\n", done.stderr
+
+
+@pytest.mark.slow
+def test_an_evaluation_is_that_of_the_command(tagger, tagged, tmp_path):
+    manifest = tagged.parent / "tracks" / "tracks.csv"
+    flags = (f"--checkpoint={tagged}", f"--manifest={manifest}", f"--output={tmp_path / 'report'}")
+    result = commands.run("atbert_jax.evaluate", *flags, "--nobaseline", "--split=val")
+    assert not result.returncode, result.stderr
+    found = tagger.evaluate(manifest, split="val", with_baseline=False)
+    expected = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert json.loads(json.dumps(found)) == expected
+    with pytest.raises(ValueError, match="split='all' is none of train, val, test"):
+        tagger.evaluate(manifest, split="all")
+
+
 @pytest.mark.parametrize(
     ("ask", "said"),
     [

@@ -35,12 +35,20 @@ class Choice:
     outputs: np.ndarray | None
 
 
+def standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and inverse deviation (D,) of features (N, D); 0 of what is the same everywhere."""
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    varies = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-3)
+    return mean, np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
+
+
 class Features:
-    """Features of the same clips, rotated into as few dimensions as there are clips or features.
+    """Features of the same clips, rotated into as many dimensions as there are clips.
 
     A linear model with a penalty on its squared weights is the same after any rotation, and its
     weights lie among the clips. So nothing is lost, and fitting takes as long as there are clips,
-    whatever the number of features.
+    whatever the number of features. Where there are fewer features than clips, they stay as they
+    are.
 
     Args:
         values: (N, D), standardised.
@@ -49,21 +57,20 @@ class Features:
     def __init__(self, values: np.ndarray) -> None:
         values = np.asarray(values, np.float64)
         self._size = np.sqrt(max((values**2).sum(axis=1).mean(), 1e-12))
-        values = values / self._size
-        has_few_clips = len(values) <= values.shape[1]
-        power, directions = np.linalg.eigh(
-            values @ values.T if has_few_clips else values.T @ values
-        )
+        self._values = values / self._size
+        if values.shape[1] < len(values):
+            self.rotated, self._back = self._values, None
+            return
+        power, directions = np.linalg.eigh(self._values @ self._values.T)
         kept = power > 1e-10 * power[-1]
-        lengths, directions = np.sqrt(power[kept]), directions[:, kept]
-        if has_few_clips:
-            self.rotated, self._axes = directions * lengths, values.T @ (directions / lengths)
-        else:
-            self.rotated, self._axes = values @ directions, directions
+        self.rotated = directions[:, kept] * np.sqrt(power[kept])
+        self._back = directions[:, kept] / np.sqrt(power[kept])
 
     def weights(self, rotated: np.ndarray) -> np.ndarray:
         """Weights (D, C) of the features as they were given, of those (R, C) of the rotated."""
-        return self._axes @ rotated / self._size
+        if self._back is None:
+            return rotated / self._size
+        return self._values.T @ (self._back @ rotated) / self._size
 
 
 def fit(

@@ -245,15 +245,8 @@ def _filled(
     return params, statistics
 
 
-def _standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and inverse deviation (D,), 0 of what is the same everywhere."""
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
-    varies = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-3)
-    return mean, np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
-
-
 def _standardised(values: np.ndarray) -> np.ndarray:
-    mean, scale = _standards(values)
+    mean, scale = linear_fit.standards(values)
     return np.clip((values - mean) * scale, -LIMIT, LIMIT)
 
 
@@ -285,4 +278,4 @@ def _fit(
     values = _joined(heard, names)
     features = linear_fit.Features(_standardised(values))
     kernel, bias = linear_fit.fit(features.rotated, heard.targets, task, penalty)
-    return features.weights(kernel), bias, *_standards(values)
+    return features.weights(kernel), bias, *linear_fit.standards(values)

@@ -14,12 +14,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import export
-from safetensors.numpy import save_file
 
 from atbert_jax.evaluation.prediction import Predictor, ask, unknown_fields
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.objectives.views import AUDIO, MODALITIES, TEXT
-from atbert_jax.training import run_folder
 from atbert_jax.training.trained import Trained
 from atbert_jax.weights import engine, files
 
@@ -60,9 +58,7 @@ def write(model: Trained, folder: Path, platforms: Sequence[str] = PLATFORMS) ->
         about = describe(model, program)
         (draft / PROGRAM).write_bytes(program.serialize())
         whole_file.write(draft / ABOUT, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
-        arrays = engine.flat(*jax.device_get((model.params, model.statistics)))
-        save_file(arrays, draft / files.WEIGHTS)
-        run_folder.save_run(draft, model.config, model.contract, model.tokenizer)
+        model.save(draft)
     return about
 
 

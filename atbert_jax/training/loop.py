@@ -20,6 +20,7 @@ from atbert_jax.training import (
     run_folder,
     run_log,
     starting,
+    trackers,
 )
 from atbert_jax.training.checkpoint import Checkpoints
 from atbert_jax.training.profiling import Trace
@@ -37,6 +38,7 @@ DEFAULTS = {
     "keep_latest": 2,  # checkpoints, beside the best one
     "modality_dropout": 0.0,  # share of the rows that lose their clip or their text
     "max_nonfinite": 20,  # steps in a row without a finite loss that end the run
+    "tracker": "",  # 'wandb' or 'mlflow': follow the run there, too
 }
 
 
@@ -107,8 +109,8 @@ def train(
             run_folder.save_run(workdir, config, dataset.contract, dataset.tokenizer)
 
         # What it reports.
-        writer = Writer(workdir, done, writes=first_process)
-        stack.callback(writer.close)
+        tracker = trackers.start(config, workdir) if first_process else None
+        writer = stack.enter_context(Writer(workdir, done, writes=first_process, tracker=tracker))
         trace = Trace(workdir, profile, console)
         stack.callback(trace.close)
         where = layout.state.params
@@ -136,6 +138,8 @@ def train(
                 console.print(said, highlight=False)
             if number < steps and interruption.asked(number):
                 _stop(state, log.settle(), checkpoints, console)
+        if tracker:
+            writer.conclude(steps, run_log.best_metrics(workdir))
     return run_log.best_metrics(workdir)
 
 

@@ -4,6 +4,7 @@ A run that measures nothing looks like one that does: a validation without label
 would even choose the checkpoint.
 """
 
+import importlib
 import logging
 import math
 from pathlib import Path
@@ -12,11 +13,12 @@ import ml_collections
 import numpy as np
 from rich.console import Console
 
-from atbert_jax import objectives
+from atbert_jax import choices, objectives
 from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.input_pipeline.dataset import Dataset, Split
 from atbert_jax.input_pipeline.text.visible import visible
 from atbert_jax.reporting.tables import Table, print_table
+from atbert_jax.training import trackers
 
 # The least and the most that a field can be.
 RANGES = {
@@ -52,6 +54,7 @@ def require_settings(config: ml_collections.ConfigDict) -> None:
 
     Raises:
         ValueError: naming the field, its value, and what it can be.
+        ModuleNotFoundError: if the tracker that the config names is not installed.
     """
     for name, (least, most) in RANGES.items():
         section, _, field = name.partition(".")
@@ -59,6 +62,10 @@ def require_settings(config: ml_collections.ConfigDict) -> None:
         if isinstance(value, int | float) and not least <= value <= most:
             upper = "up" if most == math.inf else f"to {most}"
             raise ValueError(f"config.{name}={value}: give a number from {least} {upper}")
+    if tracker := config.train.tracker:
+        importlib.import_module(
+            choices.require("config.train.tracker", tracker, ("", *trackers.KINDS))
+        )
     for name in objectives.named(config):
         weight = config.objectives[name]
         if not 0 <= weight < math.inf:

@@ -1,5 +1,7 @@
 """What a run's folder holds beside the arrays; it is complete by itself.
 
+docs/reference/run_folder.md lists everything.
+
 <workdir>/config.json      the resolved config
 <workdir>/contract.json    preprocessing and label names
 <workdir>/tokenizer/       the tokenizer's files

@@ -15,6 +15,7 @@ EARLIER = {
     "data.stratify": False,
     "data.copies": "keep",
     "probe.mfcc": True,
+    "train.tracker": "",
     "tagger.apart": False,
     "caption_probe.normalized": True,
     "clap.fused": False,

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from atbert_jax.input_pipeline.contract import FILE, REMEDY, Contract
 from atbert_jax.parallel import sharding
-from atbert_jax.training import checkpoint, run_folder
+from atbert_jax.training import checkpoint, published, run_folder
 from atbert_jax.training.learner import Batch, Learner
 from atbert_jax.training.state import abstract, place, split
 from atbert_jax.training.step import make_evaluation_step
@@ -69,6 +69,11 @@ class Trained:
                 digest.update(jax.tree_util.keystr(path).encode())
                 digest.update(np.ascontiguousarray(leaf).tobytes())
 
+    def save(self, folder: Path) -> None:
+        """Writes it as a folder to give away (see `published`)."""
+        arrays = jax.device_get((self.params, self.statistics))
+        published.write(folder, self.config, self.contract, self.tokenizer, arrays, self.step)
+
     def chunked(self, hop: float | None = None, chunks: int | None = None) -> "Trained":
         """The same model that is asked about other chunks of each clip (see `Segmenting`).
 
@@ -89,10 +94,10 @@ class Trained:
 
 
 def load(workdir: Path, step: int | None = None) -> Trained:
-    """Reads a checkpoint folder.
+    """Reads a model.
 
     Args:
-        workdir: The folder that a training run wrote.
+        workdir: The folder that a training run wrote, or one that was given away (`published`).
         step: Which checkpoint; None is the best one.
 
     Raises:
@@ -100,6 +105,9 @@ def load(workdir: Path, step: int | None = None) -> Trained:
     """
     config, contract, tokenizer = run_folder.load_run(workdir)
     config.data.memory_mb = 0
+    given_away = published.is_one(workdir)
+    if given_away:  # places that somebody else names are not looked up
+        config = published.without_places(config)
     try:
         learner = abstract(config, contract)
         definition, params, statistics = split(learner)
@@ -110,12 +118,22 @@ def load(workdir: Path, step: int | None = None) -> Trained:
             f"{workdir}: {checkpoint.CONFIG} and {FILE} describe no model ({error}); {REMEDY}"
         ) from error
     targets = sharding.placed(params, where[0]), sharding.placed(statistics, where[1])
+    if given_away:
+        found, (params, statistics) = published.read(workdir, targets)
+        if step not in (None, found):
+            raise checkpoint.CheckpointError(f"{workdir}: is checkpoint {found}, and has no {step}")
+        step = found
+    else:
+        step, (params, statistics) = _of_checkpoint(workdir, step, targets)
+    return Trained(workdir, step, config, contract, tokenizer, definition, params, statistics, mesh)
+
+
+def _of_checkpoint(
+    workdir: Path, step: int | None, targets: tuple[dict, dict]
+) -> tuple[int, tuple[dict, dict]]:
     with contextlib.closing(checkpoint.Checkpoints(workdir)) as checkpoints:
 
         def read(number: int) -> tuple[dict, dict]:
             return checkpoints.restore_model(number, *targets)
 
-        step, (params, statistics) = (
-            checkpoints.best_whole(read) if step is None else (step, read(step))
-        )
-    return Trained(workdir, step, config, contract, tokenizer, definition, params, statistics, mesh)
+        return checkpoints.best_whole(read) if step is None else (step, read(step))

@@ -4,10 +4,12 @@ import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import ml_collections
 
 from atbert_jax.input_pipeline.contract import Contract, Labels
+from atbert_jax.training import published
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.run_folder import load_preprocessing
 from atbert_jax.training.state import TrainState
@@ -58,6 +60,15 @@ def _shown(labels: Labels) -> str:
     return f"{len(labels.names)} of {labels.task}: {', '.join(labels.names[:3])}{more}"
 
 
+def _arrays(workdir: Path) -> tuple[int, dict[str, Any]]:
+    """The step of the best checkpoint, and its arrays by name."""
+    if published.is_one(workdir):
+        return published.read_all(workdir)
+    with contextlib.closing(Checkpoints(workdir)) as checkpoints:
+        step, arrays = checkpoints.best_whole(checkpoints.restore_arrays)
+    return step, engine.flat(arrays["params"], arrays["statistics"])
+
+
 def start_from(
     state: TrainState,
     workdir: Path,
@@ -83,14 +94,11 @@ def start_from(
         CheckpointError: if there is no checkpoint, or an array of the trunk is missing or of
             another shape and not allowed to be.
     """
-    with contextlib.closing(Checkpoints(workdir)) as checkpoints:
-        step, arrays = checkpoints.best_whole(checkpoints.restore_arrays)
+    step, theirs = _arrays(workdir)
     relabelled = _relabelled(load_preprocessing(workdir)[0], contract) if contract else {}
-    for tree in (arrays["params"], arrays["statistics"]):
-        for name in relabelled:
-            tree.get("objectives", {}).pop(name, None)
+    heads = tuple(f"objectives/{name}/" for name in relabelled)
+    theirs = {name: array for name, array in theirs.items() if not name.startswith(heads)}
     ours = engine.flat(state.params, state.statistics)
-    theirs = engine.flat(arrays["params"], arrays["statistics"])
 
     def refused(names: Iterable[str]) -> list[str]:
         return [name for name in names if not any(re.search(rule, name) for rule in allowed)]

@@ -1,4 +1,4 @@
-"""Where measurements go: `metrics.jsonl` and TensorBoard, both in the run's folder."""
+"""Where measurements go: `metrics.jsonl` and TensorBoard in the run's folder, and a tracker."""
 
 import json
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ import numpy as np
 
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.training.checkpoint import CheckpointError
+from atbert_jax.training.trackers import Guarded
 
 METRICS = "metrics.jsonl"
 
@@ -19,10 +20,13 @@ class Writer:
         workdir: The run's folder.
         step: Where the run goes on; rows that were written after it are dropped, and at step 0 all.
         writes: Whether this process is the one that writes.
+        tracker: Gets the scalars, too.
     """
 
-    def __init__(self, workdir: Path, step: int, *, writes: bool = True) -> None:
-        self._writes = writes
+    def __init__(
+        self, workdir: Path, step: int, *, writes: bool = True, tracker: Guarded | None = None
+    ) -> None:
+        self._writes, self._tracker = writes, tracker
         if not writes:
             return
         # clu brings TensorFlow along, which only a run that reads data needs.
@@ -45,6 +49,8 @@ class Writer:
         finite = {name: float(value) for name, value in values.items() if value is not None}
         self._write({"step": step, **finite})
         self._tensorboard.write_scalars(step, finite)
+        if self._tracker:
+            self._tracker.scalars(step, finite)
 
     def pictures(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Grey pictures (N, H, W) of any range, scaled to [0, 1]; the first row is the lowest."""
@@ -61,11 +67,29 @@ class Writer:
         if self._writes:
             self._tensorboard.write_texts(step, dict(texts))
 
-    def close(self) -> None:
-        """Writes what is left."""
+    def conclude(self, step: int, values: Mapping[str, float | None]) -> None:
+        """The best metrics of a run that is done, for the tracker; its folder has them already."""
+        if self._tracker:
+            found = {f"best/{name}": float(x) for name, x in values.items() if x is not None}
+            self._tracker.scalars(step, found)
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            going_on = issubclass(kind, SystemExit | KeyboardInterrupt)
+            self.close("stopped" if going_on else "failed")
+
+    def close(self, state: str = "finished") -> None:
+        """Writes what is left; `state` is of the run, as a `Tracker` has it."""
         if self._writes:
             self._tensorboard.close()
             self._file.close()
+        if self._tracker:
+            self._tracker.finish(state)
 
 
 def _line(row: dict) -> str:

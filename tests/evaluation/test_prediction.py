@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from atbert_jax.command import EXTRAS
 from atbert_jax.evaluation.prediction import Predictor
+from atbert_jax.extras import EXTRAS
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.training import trained
 from tests import commands, tiny

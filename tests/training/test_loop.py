@@ -1,5 +1,6 @@
 """Whole runs on a handful of tones: what they write, how they go on, and what they refuse."""
 
+import functools
 import io
 import json
 
@@ -14,7 +15,7 @@ from atbert_jax.input_pipeline.batching.batches import Batches
 from atbert_jax.training import loop, run_folder, twin
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
 from atbert_jax.training.writers import Writer, read_metrics
-from tests import tiny
+from tests import fake_trackers, run_folder_page, tiny
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +121,9 @@ def test_pretrains_and_fine_tunes_from_there(make_config, tmp_path):
 
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(make_config, tmp_path, monkeypatch):
-    run(make_config(), tmp_path / "whole")
+    followed = fake_trackers.mlflow(monkeypatch)
+    make_config = functools.partial(make_config, **{"train.tracker": "mlflow"})
+    best, _ = run(make_config(), tmp_path / "whole")
     write = Writer.scalars
 
     def stop(self, step, values):
@@ -140,6 +143,13 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(make_config, tmp_path, 
     for name, value in whole.items():
         np.testing.assert_array_equal(stopped[name], value, err_msg=name)
     assert read_metrics(tmp_path / "whole") == read_metrics(tmp_path / "stopped")
+    run_folder_page.require_listed(tmp_path / "stopped")
+    one, other = followed.values()
+    assert one.states == ["FINISHED"]
+    assert other.states == ["KILLED", "RUNNING", "FINISHED"]
+    assert one.rows == other.rows
+    assert one.rows[-1] == (4, {f"best/{name}": value for name, value in best.items()})
+    assert [step for step, row in one.rows if "train/loss" in row] == [1, 2, 3, 4]
 
 
 PHASES = {

@@ -5,16 +5,20 @@ import copy
 import dataclasses
 import json
 import random
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from atbert_jax.input_pipeline.contract import TOKENIZER
-from atbert_jax.input_pipeline.text import tokenization
-from atbert_jax.training import checkpoint, run_folder
+from atbert_jax.evaluation import probing
+from atbert_jax.input_pipeline.batching import bad_records
+from atbert_jax.input_pipeline.contract import TOKENIZER, Contract
+from atbert_jax.input_pipeline.text import tokenization, whole_file
+from atbert_jax.training import checkpoint, published, run_folder, trackers
 from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
-from tests import tiny, trial
+from tests import run_folder_page, tiny, trial
+from tests.documents import text_of
 from tests.training.test_checkpoint import make_state
 
 
@@ -32,6 +36,19 @@ def test_a_run_keeps_config_contract_and_tokenizer(tmp_path):
     assert loaded.to_json_best_effort() == config.to_json_best_effort()
     assert same == contract
     assert other(words)["input_ids"] == tokenizer(words)["input_ids"]
+
+
+def test_the_page_has_the_format_the_contract_and_what_checkpoints_copy():
+    """Its list of files is held against those of a run where one is trained."""
+    text, files = text_of(run_folder_page.PAGE), run_folder_page.listed()
+    assert f"format {whole_file.FORMAT}:" in text.replace("\n", " ")
+    assert all(files[name] == "always" for name in checkpoint.COPIED)
+    section = text.partition("## The contract")[2].partition("\n## ")[0]
+    named = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert named == [field.name for field in dataclasses.fields(Contract)]
+    own = {published.WEIGHTS, trackers.FILE, probing.CHOSEN}
+    own |= {bad_records.FILE, bad_records.ODD_FILE}
+    assert all(f"`{name}`" in text for name in own)
 
 
 @pytest.fixture
