@@ -11,6 +11,7 @@ from atbert_jax.evaluation import (
     compared_systems,
     contribution,
     correlation,
+    label_curve,
     masked_examples,
     prediction_files,
     retrieval,
@@ -50,6 +51,8 @@ def evaluate(
     with_baseline: bool = True,
     rerank: int | None = None,
     template: str | None = None,
+    label_draws: int = 0,
+    cache: Path | None = None,
     with_chunk_predictions: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
@@ -79,6 +82,9 @@ def evaluate(
         with_baseline: Fit the MFCC baseline on the training split, too.
         rerank: Instead of `config.evaluation.rerank`.
         template: Classify by the labels' names, too, in a text with {} in the place of the name.
+        label_draws: Draws of few labels, of what frozen features are worth with them (see
+            `label_curve`); 0: no curve.
+        cache: Folder that those features are kept in; needed for the curve alone.
         with_chunk_predictions: Write what the model says of each chunk, too.
         console: Where to talk.
 
@@ -96,11 +102,13 @@ def evaluate(
     config.data.update(data or {})
     if rerank is not None:
         config.evaluation.rerank = rerank
-    if template is not None:
+    if (template is not None or label_draws) and not config.data.tasks:
         config.data.task = config.data.task or "single_label"
     datasets = _datasets(model, output, split, also_text_column, perturbation)
     dataset = datasets[config.data.text_column]
     labels = None if template is None else zero_shot.of_dataset(model, dataset, template)
+    if label_draws:
+        label_curve.require(model, dataset)
     models = [model, *_twin(model)]
     answers, unreadable = validation.ask(models, dataset, split, console)
     chosen, warnings = _choose(models, dataset, split, answers, console)
@@ -120,6 +128,10 @@ def evaluate(
         parts["robustness"] = lambda: robustness.measure(model, dataset, split, *own)
     if also_text_column:
         parts["text_columns"] = lambda: text_columns.measure(model, datasets, split, *own)
+    if label_draws:
+        parts["label_curve"] = lambda: label_curve.measure(
+            model, dataset, split, label_draws, cache, console
+        )[0]
     if with_correlations:
         parts["correlations"] = lambda: correlation.measure(model, dataset, split)
     if retrieval.is_learned(model):

@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+from atbert_jax.models.linear_probe import LIMIT
+
 # On the squared weights, of features whose squares sum to 1 for the average clip.
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
 # Without groups to leave out there is nothing to choose by.
@@ -58,6 +60,47 @@ class Features:
     def weights(self, rotated: np.ndarray) -> np.ndarray:
         """Weights (D, C) of the features as they were given, of those (R, C) of the rotated."""
         return self._values.T @ (self._back @ rotated) / self._size
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A linear model of features (N, D), which it standardises.
+
+    Attributes:
+        kernel: (D, C) weights of standardised features.
+        bias: (C,).
+        mean: (D,) of the features that it was fitted on.
+        scale: (D,) their inverse deviation; 0 of what was the same everywhere.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Logits, or numbers (N, C), of features (N, D)."""
+        return np.clip((values - self.mean) * self.scale, -LIMIT, LIMIT) @ self.kernel + self.bias
+
+
+def learn(values: np.ndarray, targets: np.ndarray, task: str, penalty: float) -> Model:
+    """The linear model of features (N, D) as they were heard; see `fit`."""
+    features = Features(standardised(values))
+    kernel, bias = fit(features.rotated, targets, task, penalty)
+    return Model(features.weights(kernel), bias, *standards(values))
+
+
+def standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and inverse deviation (D,), 0 of what is the same everywhere."""
+    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    varies = deviation > 1e-6 * np.maximum(np.abs(mean), 1e-3)
+    return mean, np.where(varies, 1 / np.where(varies, deviation, 1.0), 0.0)
+
+
+def standardised(values: np.ndarray) -> np.ndarray:
+    """Features (N, D) with mean 0 and deviation 1, none of them farther out than `LIMIT`."""
+    mean, scale = standards(values)
+    return np.clip((values - mean) * scale, -LIMIT, LIMIT)
 
 
 def fit(

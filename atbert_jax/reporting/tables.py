@@ -94,6 +94,11 @@ def format_cell(cell: Any) -> str:
     return str(cell)
 
 
+def format_range(low: float, high: float) -> str:
+    """Returns an interval as people read it, with three decimals."""
+    return f"{low:.3f} to {high:.3f}"
+
+
 def is_sound(cell: Any) -> bool:
     """Says whether a cell can be listened to."""
     return isinstance(cell, Sound) and bool(cell.source)
