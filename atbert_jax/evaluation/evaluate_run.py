@@ -11,6 +11,7 @@ from atbert_jax.evaluation import (
     compared_systems,
     contribution,
     correlation,
+    headline,
     label_curve,
     masked_examples,
     prediction_files,
@@ -20,8 +21,8 @@ from atbert_jax.evaluation import (
     text_columns,
     zero_shot,
 )
+from atbert_jax.evaluation.compared_systems import Compared
 from atbert_jax.input_pipeline.audio import remarks
-from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
 from atbert_jax.input_pipeline.manifest.shards import where
@@ -115,8 +116,19 @@ def evaluate(
     measured = [
         validation.measure_answers(*each) for each in zip(models, answers, chosen, strict=True)
     ]
+    curve, others = None, {}
+    if label_draws:
+        curve, others = label_curve.measure(model, dataset, split, label_draws, cache, console)
     compared, more = compared_systems.compare(
-        model, measured, dataset, split, chosen[0], console, with_baseline=with_baseline
+        model,
+        measured,
+        answers,
+        dataset,
+        split,
+        chosen[0],
+        console,
+        with_baseline=with_baseline,
+        others=others,
     )
     warnings += more
     if unreadable:
@@ -128,10 +140,8 @@ def evaluate(
         parts["robustness"] = lambda: robustness.measure(model, dataset, split, *own)
     if also_text_column:
         parts["text_columns"] = lambda: text_columns.measure(model, datasets, split, *own)
-    if label_draws:
-        parts["label_curve"] = lambda: label_curve.measure(
-            model, dataset, split, label_draws, cache, console
-        )[0]
+    if curve:
+        parts["label_curve"] = lambda: curve
     if with_correlations:
         parts["correlations"] = lambda: correlation.measure(model, dataset, split)
     if retrieval.is_learned(model):
@@ -152,17 +162,15 @@ def evaluate(
         *sections.values(),
         told,
     ]
-    metrics = compared_systems.headline(compared) | measured[0] | {"unreadable": unreadable}
-    if chosen[0]:
-        metrics["chosen"] = chosen[0]
-    if compared:
-        by_task = {labels.name: systems for labels, systems in compared.items()}
-        metrics["systems"] = by_task.get("", by_task)
-    metrics |= {name: section.values for name, section in sections.items()}
+    found = {name: section.values for name, section in sections.items()}
+    metrics = compared_systems.numbers(compared) | measured[0] | {"unreadable": unreadable}
+    metrics |= ({"chosen": chosen[0]} if chosen[0] else {}) | found
     report = Report(
         title=f"{config.model.name} on {split}",
         facts=_facts(model, dataset, split, perturbation),
         warnings=warnings + [line for section in shown for line in section.warnings],
+        summary=[each.verdict["sentence"] for each in compared if each.verdict],
+        headline=headline.numbers(compared, measured[0], found.get("retrieval", {}), unreadable),
         metrics=metrics,
         tables=[table for section in shown for table in section.tables],
         figures=[figure for section in shown for figure in section.figures]
@@ -172,6 +180,8 @@ def evaluate(
     page = write_report(output, report)
     for table in report.tables:
         print_table(table, console)
+    for sentence in report.summary:
+        console.print(sentence, highlight=False, markup=False)
     console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
     return dict(report.metrics)
 
@@ -267,10 +277,10 @@ def _show(
     split: str,
     outputs: dict,
     values: dict[str, Any],
-    compared: dict[Labels, dict[str, dict]],
+    compared: Sequence[Compared],
 ) -> Section:
     """The model beside other systems, and what its objectives show of its answers."""
-    tables = [compared_systems.comparison(systems, labels) for labels, systems in compared.items()]
+    tables = [each.table for each in compared]
     figures: list[Figure] = []
     for name, objective in model.learner.objectives.items():
         how = model.config.evaluation.aggregate

@@ -18,7 +18,9 @@ from scipy.special import softmax
 from atbert_jax.configs import probe as probe_config
 from atbert_jax.evaluation import linear_fit, probe_network
 from atbert_jax.evaluation.baseline import MOST_CLIPS
+from atbert_jax.evaluation.compared_systems import System
 from atbert_jax.evaluation.probed_features import Heard, hear
+from atbert_jax.evaluation.significance import Hits
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import Dataset, make_contract
 from atbert_jax.input_pipeline.progress import Meter
@@ -101,7 +103,7 @@ def measure(
     draws: int,
     cache: Path,
     console: Console,
-) -> tuple[Section, dict[str, Point]]:
+) -> tuple[Section, dict[str, System]]:
     """Draws, fits and measures.
 
     Args:
@@ -115,13 +117,13 @@ def measure(
     Returns:
         `draws`, and by system a list with `labels_per_class`, `clips`, `accuracy`, `interval`,
         `macro_f1` and those of `ahead`, the difference to MFCCs; a table, a figure, warnings. And
-        by system what came of all labels.
+        what came of all labels, of the trunk and of the network with random weights.
 
     Raises:
         ValueError: if there is no curve of this (see `require`), or no clip can be read.
     """
     labels = require(model, dataset)
-    heard, warnings = _hear(model, dataset, split, cache, console)
+    heard, records, warnings = _hear(model, dataset, split, cache, console)
     by_class = _classes(heard["train"], len(labels.names))
     lacking = [name for name, clips in zip(labels.names, by_class, strict=True) if not len(clips)]
     if lacking:
@@ -163,7 +165,14 @@ def measure(
     section = Section(
         {"draws": draws, "systems": values}, [_table(values, note)], [figure], warnings
     )
-    return section, {system: points[-1] for system, points in found.items()}
+    of_all = {
+        f"{system} + linear model": System(
+            found[system][-1].answered, Hits(records, found[system][-1].hits[0]), part == RANDOM
+        )
+        for system, part in systems.items()
+        if part != MFCC
+    }
+    return section, of_all
 
 
 def untrained(model: Trained) -> Trained:
@@ -185,8 +194,11 @@ def _has_learned_from_labels(model: Trained) -> bool:
 
 def _hear(
     model: Trained, dataset: Dataset, split: str, cache: Path, console: Console
-) -> tuple[dict[str, Heard], list[str]]:
-    """Features of the labelled clips of train and of the split, and what was left out."""
+) -> tuple[dict[str, Heard], np.ndarray, list[str]]:
+    """Features of the labelled clips of train and of the split, and what was left out.
+
+    In the middle, the numbers (R,) in the split of those of its records that were heard.
+    """
     models = {TRAINED: model, RANDOM: untrained(model)}
     config = probe_network.with_ears(probe_config.get_config(), models)
     config.data.max_bad_share = 1.0  # those of the split are said
@@ -203,18 +215,18 @@ def _hear(
         rows = rows[:: -(-len(rows) // MOST_CLIPS)]
         # Clips with the same caption are of one group elsewhere, where captions are learned.
         records = [dataclasses.replace(part.records[row], text="") for row in rows]
-        chosen[name] = records, part.labels[rows]
-    records = [record for each, _ in chosen.values() for record in each]
+        chosen[name] = records, part.labels[rows], rows
+    records = [record for each, *_ in chosen.values() for record in each]
     config, contract = probe_network.of_length(config, contract, records, console)
     arrays = probe_network.filled(config, contract, models, None)
     found = {
         name: hear(config, contract, arrays, models, records, targets, cache, console)
-        for name, (records, targets) in chosen.items()
+        for name, (records, targets, _) in chosen.items()
     }
     for name, heard in found.items():
         if bad := len(chosen[name][0]) - len(np.unique(heard.clips)):
             warnings.append(f"The label curve leaves out {bad} clips of {name}: not readable.")
-    return found, warnings
+    return found, chosen[split][2][np.unique(found[split].clips)], warnings
 
 
 def _classes(heard: Heard, classes: int) -> list[np.ndarray]:

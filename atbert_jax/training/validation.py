@@ -190,10 +190,10 @@ def measure(
 
 
 def views(values: Mapping[str, Any], task: str) -> Iterator[tuple[str, dict]]:
-    """The views (audio with text, audio, text) that an objective has measured on its labels."""
+    """The views (as `audio_text`) that an objective has measured on its labels."""
     for view, entry in values.items():
         if isinstance(entry, dict) and SHOWN[task][0] in entry:
-            yield view.replace("_", " + "), entry
+            yield view, entry
 
 
 def scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float | None]:

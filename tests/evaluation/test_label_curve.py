@@ -31,11 +31,13 @@ def curve(run, output, **changes):
     console = Console(file=io.StringIO(), width=200)
     options = {"with_baseline": False, "label_draws": 2, "cache": output.parent / "cache"}
     metrics = evaluate(run, "test", output, console=console, **options | changes)
-    return metrics["label_curve"], (output / "report.html").read_text(), console.file.getvalue()
+    return metrics, (output / "report.html").read_text(), console.file.getvalue()
 
 
 def test_tones_are_told_from_few_labels(run, tmp_path):
-    values, page, said = curve(run, tmp_path / "report")
+    metrics, page, said = curve(run, tmp_path / "report")
+    values = metrics["label_curve"]
+    assert "verdict" not in metrics  # it has learned no labels
     frozen, untrained, mfcc = values["systems"].values()
     assert [point["labels_per_class"] for point in mfcc] == [1, 2, "all"]
     assert [point["clips"] for point in frozen] == [2, 4, 9]
@@ -54,12 +56,29 @@ def test_tones_are_told_from_few_labels(run, tmp_path):
     assert stored["systems"].keys() == values["systems"].keys()
     # Kept features give the same again.
     again, _, _ = curve(run, tmp_path / "again")
-    assert again == values
+    assert again["label_curve"] == values
 
 
 def test_a_trunk_that_knew_the_labels_is_said_to_flatter(tone_run, tmp_path):
-    _, page, _ = curve(tone_run, tmp_path / "report", label_draws=1)
+    metrics, page, _ = curve(tone_run, tmp_path / "report", label_draws=1, with_baseline=True)
     assert "its curve flatters" in page
+    names = list(metrics["systems"])
+    assert names[0] == "atbert from scratch: audio"
+    assert names[1:] == [
+        "MFCC statistics + linear model",
+        "atbert, frozen + linear model",
+        "atbert with random weights + linear model",
+    ]
+    verdict = metrics["verdict"]
+    assert verdict["baseline"] in (names[1], names[3])
+    accuracies = [entry["accuracy"] for entry in metrics["systems"].values()]
+    assert verdict["by"] == pytest.approx(accuracies[0] - max(accuracies[1], accuracies[3]))
+    assert verdict["records"] == 6
+    assert verdict["sentence"].partition(";")[0] in page
+    low, high = metrics["systems"][names[1]]["accuracy_interval"]
+    assert low <= accuracies[1] <= high
+    assert f"{low:.3f} to {high:.3f}" in page
+    assert "unreadable" not in page
 
 
 def test_draws_are_stratified_and_grow():

@@ -79,8 +79,12 @@ def test_all_text_is_escaped_and_still_readable(tmp_path):
     assert "1,234" in text
 
 
-def test_headline_is_the_first_level_of_the_metrics():
-    assert report().headline == {"accuracy": "0.7500", "PR AUC": "–"}
+def test_headline_and_summary_are_shown_and_rounded(tmp_path):
+    changes = {"headline": {"pr_auc_macro x": 1 / 3, "r2": math.nan}, "summary": [f"1 < {EVIL}"]}
+    page = write_report(tmp_path, report(**changes)).read_text(encoding="utf-8")
+    assert "<dt>PR AUC macro x</dt><dd>0.3333</dd>" in page
+    assert "<dt>R2</dt><dd>–</dd>" in page
+    assert "1 &lt; &lt;script&gt;" in page
 
 
 def test_metrics_are_strict_json_beside_the_page(tmp_path):
