@@ -309,7 +309,7 @@ def _facts(
 
 def _training_curves(workdir: Path) -> list[Figure]:
     rows = read_metrics(workdir)
-    if not rows:
+    if not plots.changes(rows):
         return []
     note = "Training and validation, as they were measured on the way."
     return [Figure("Training", plots.training_curves(rows), note)]

@@ -29,10 +29,15 @@ from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
 
 # Scikit-learn and Matplotlib take seconds to import, which predicting can do without.
+curves = lazy.load("atbert_jax.reporting.curves", suppress_warning=True)
 fonts = lazy.load("atbert_jax.reporting.fonts", suppress_warning=True)
 metrics = lazy.load("atbert_jax.metrics.scores", suppress_warning=True)
 plots = lazy.load("atbert_jax.reporting.plots", suppress_warning=True)
 
+CALIBRATED = {
+    "single_label": "Of clips whose label the model gives such a probability, how many have it?",
+    "multi_label": "Of clips and tags that the model gives such a probability, how many hold?",
+}
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nnx.relu}
 CHOICES = {
     "head": ("mlp", "linear", "residual"),
@@ -291,6 +296,9 @@ class Classification(Objective):
             figures.append(Figure(f"{what}Confusion matrix", png, note))
         if self.labels.task != "regression":
             _, scores, truth = self.tracks(outputs, view, aggregate)
+            found = entry["calibration"]
+            note = f"{CALIBRATED[self.labels.task]} Expected calibration error {found['ece']:.3f}."
+            figures.append(Figure(f"{what}Calibration", curves.reliability(found["bins"]), note))
             png = plots.per_class_bars(classes, "f1")
             figures.append(Figure(f"{what}F1 by label", png, numbers))
             if any(0 < column.sum() < len(column) for column in truth.T):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from atbert_jax.reporting.canvas import canvas, encode
 from atbert_jax.reporting.fonts import lettering
-from atbert_jax.reporting.plots import COLOURS, GREY
+from atbert_jax.reporting.plots import BLUE, COLOURS, GREY
 
 # Accuracy with its interval, low and high.
 Point = tuple[float, tuple[float, float]]
@@ -55,4 +56,34 @@ def label_curve(
         axes.set(xlabel="labels per class", ylabel="accuracy", ylim=(0, 1.02))
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize=8, loc="best")
+        return encode(figure)
+
+
+def reliability(bins: Sequence[Mapping[str, Any]]) -> bytes:
+    """Draws how much of what a model says with a probability is right, and how often it says it.
+
+    Args:
+        bins: Of `metrics.calibration`: `probability`, `right` and `count` of each.
+
+    Returns:
+        A PNG. Points below the diagonal are said too surely, points above it too cautiously.
+
+    Raises:
+        ValueError: if there is no bin.
+    """
+    if not bins:
+        raise ValueError("no calibration to draw: there is no bin")
+    said, right, counts = ([each[k] for each in bins] for k in ("probability", "right", "count"))
+    with lettering([]):
+        figure = canvas(5.2, 5.4)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        upper.plot([0, 1], [0, 1], color=GREY, lw=1, ls=":", label="as it should be")
+        upper.vlines(said, said, right, color=COLOURS[1], lw=2, alpha=0.6)
+        upper.plot(said, right, color=BLUE, marker="o", ms=6, label="the model")
+        upper.set(ylabel="share that is right", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        upper.grid(alpha=0.25)
+        upper.legend(frameon=False, fontsize=9, loc="upper left")
+        middles = [min(int(10 * each), 9) / 10 + 0.05 for each in said]
+        lower.bar(middles, counts, width=0.09, color=GREY)
+        lower.set(xlabel="probability that the model says", ylabel="count")
         return encode(figure)

@@ -197,10 +197,10 @@ def views(values: Mapping[str, Any], task: str) -> Iterator[tuple[str, dict]]:
 
 
 def scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float | None]:
-    """The numbers in nested metrics as `objective/view/name`; tables of classes are left out."""
+    """The numbers in nested metrics as `objective/view/name`; tables are left out."""
     flat: dict[str, float | None] = {}
     for name, value in metrics.items():
-        if name in ("per_class", "per_target", "undefined_classes"):
+        if name in ("per_class", "per_target", "undefined_classes", "calibration"):
             continue
         if isinstance(value, Mapping):
             flat |= scalars(value, f"{prefix}{name}/")
