@@ -17,15 +17,14 @@ from atbert_jax.evaluation import (
     prediction_files,
     retrieval,
     robustness,
+    split_warnings,
     taggram,
     text_columns,
     zero_shot,
 )
 from atbert_jax.evaluation.compared_systems import Compared
-from atbert_jax.input_pipeline.audio import remarks
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
-from atbert_jax.input_pipeline.manifest.shards import where
 from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting import plots
@@ -133,7 +132,7 @@ def evaluate(
     warnings += more
     if unreadable:
         warnings.append(f"{unreadable} records could not be read and were left out.")
-    warnings += _odd(dataset, split)
+    warnings += split_warnings.of(dataset, split)
     own = measured[0], chosen[0], console
     parts: dict[str, Callable[[], Section]] = {}
     if with_robustness:
@@ -184,16 +183,6 @@ def evaluate(
         console.print(sentence, highlight=False, markup=False)
     console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
     return dict(report.metrics)
-
-
-def _odd(dataset: Dataset, split: str) -> list[str]:
-    """A warning of files that are not heard as they are written, if there are any."""
-    sources = [where(record.path, record.place) for record in dataset.split(split).records]
-    said = {source: remark for source in sources if (remark := remarks.of(source))}
-    if not said:
-        return []
-    source, remark = next(iter(said.items()))
-    return [f"{len(said)} files are not heard as they are written, {source} first: it {remark}."]
 
 
 def _datasets(

@@ -103,7 +103,9 @@ def write_report(output: Path, report: Report) -> Path:
 
 
 def render(report: Report) -> str:
-    """Returns the HTML of a report: text escaped, style and pictures inside, no script, no link.
+    """Returns the HTML of a report: text escaped, style and pictures inside, no script.
+
+    No link leads out of it.
 
     Sounds alone are elsewhere: players name the files that they play.
 
