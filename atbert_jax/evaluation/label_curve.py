@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from rich.console import Console
 from scipy.special import softmax
+from threadpoolctl import threadpool_limits
 
 from atbert_jax.configs import probe as probe_config
 from atbert_jax.evaluation import linear_fit, probe_network
@@ -40,6 +41,8 @@ from atbert_jax.training.trained import Trained
 COUNTS = (1, 2, 5, 10, 20)
 TRAINED, RANDOM = "trained", "random"
 TASK = "single_label"
+# Chunks that are fitted by one thread.
+SMALL = 1000
 NOTE = (
     "Linear models on frozen features, fitted on so many labelled clips of each class of the"
     " training split: mean of {draws} draws, measured on all {clips} clips of {split} each time,"
@@ -262,9 +265,11 @@ def _point(
     for clips in draws:
         rows = np.flatnonzero(np.isin(train.clips, clips))
         values, targets = known[rows], train.targets[rows]
-        rotated = linear_fit.Features(linear_fit.standardised(values)).rotated
-        penalty = linear_fit.choose(rotated, targets, train.groups[rows], TASK).penalty
-        logits = linear_fit.learn(values, targets, TASK, penalty)(asked)
+        # On small matrices, threads wait for each other longer than they compute.
+        with threadpool_limits(1 if len(rows) < SMALL else None):
+            rotated = linear_fit.Features(linear_fit.standardised(values)).rotated
+            penalty = linear_fit.choose(rotated, targets, train.groups[rows], TASK).penalty
+            logits = linear_fit.learn(values, targets, TASK, penalty)(asked)
         _, said = aggregate(softmax(logits, axis=1), test.clips, how)
         answered = scores.single_label(said, truth, labels.names)
         hits.append(said.argmax(axis=1) == truth.argmax(axis=1))
