@@ -26,7 +26,8 @@ BASELINE = flags.DEFINE_bool("baseline", True, "Fit the MFCC baseline as well.")
 RERANK = flags.DEFINE_integer(
     "rerank",
     None,
-    "Candidates of a search that the pair head puts in order; 0: none.",
+    "Candidates of a search that the pair head puts in order, also where that does not help on the"
+    " validation split; 0: none.",
     lower_bound=0,
 )
 HOP = flags.DEFINE_float(

@@ -80,7 +80,8 @@ def evaluate(
         also_text_column: Measure with the texts of this column of the manifest, too.
         with_correlations: Correlate hidden units with the features that the model hears, too.
         with_baseline: Fit the MFCC baseline on the training split, too.
-        rerank: Instead of `config.evaluation.rerank`.
+        rerank: Instead of `config.evaluation.rerank`, and also where that does not help on the
+            validation split.
         template: Classify by the labels' names, too, in a text with {} in the place of the name.
         label_draws: Draws of few labels, of what frozen features are worth with them (see
             `label_curve`); 0: no curve.
@@ -144,7 +145,14 @@ def evaluate(
     if with_correlations:
         parts["correlations"] = lambda: correlation.measure(model, dataset, split)
     if retrieval.is_learned(model):
-        parts["retrieval"] = lambda: retrieval.measure(model, dataset, split)
+        parts["retrieval"] = lambda: retrieval.measure(
+            model,
+            dataset,
+            split,
+            console,
+            rerank_anyway=rerank is not None,
+            with_baseline=with_baseline,
+        )
     if labels:
         parts["zero_shot"] = lambda: zero_shot.measure(model, labels, dataset, split)
     sections = {name: measure() for name, measure in parts.items()}

@@ -1,0 +1,50 @@
+"""What a report shows of a search: how early right answers come, and what some texts find."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from atbert_jax.metrics import ranking
+from atbert_jax.reporting.tables import Table
+
+# What the table of examples shows.
+QUERIES, HITS = 5, 3
+
+
+def results(values: dict[str, Any]) -> Table:
+    """How early the right answers come, of what `retrieval.measure` says."""
+    titles = {
+        "candidates": "cosine of summaries",
+        "reranked": f"first {values['rerank']} by the pair head",
+        "mfcc": "MFCC statistics, ridge to the captions' words",
+        "chance": "chance",
+    }
+    rows = [
+        [direction.replace("_", " "), title, *(found[stage][name] for name in ranking.NAMES)]
+        for direction, found in values.items()
+        if isinstance(found, dict) and "chance" in found
+        for stage, title in titles.items()
+        if stage in found
+    ]
+    columns = ["search", "order", "recall@1", "recall@5", "recall@10", "median rank", "mAP"]
+    note = (
+        f"{values['clips']} clips and {values['texts']} different texts; all clips that have a text"
+        " are right answers to it."
+    )
+    return Table("Retrieval", columns, rows, note)
+
+
+def examples(
+    queries: Sequence[str], files: Sequence[str], order: np.ndarray, relevant: np.ndarray
+) -> Table:
+    """The first hits (Q, C) of some of the queries, evenly taken."""
+    rows = []
+    for query in np.unique(np.linspace(0, len(queries) - 1, QUERIES).astype(int)):
+        right = relevant[query, order[query]]
+        hits = zip(order[query, :HITS], right, strict=False)
+        cells = ["✓ " * bool(hit) + files[place] for place, hit in hits]
+        cells += [""] * (HITS - len(cells))
+        rows.append([queries[query], *cells, int(right.argmax()) + 1])
+    columns = ["text", *(f"hit {number + 1}" for number in range(HITS)), "first right"]
+    return Table("What some texts find", columns, rows, "✓ has this very text.")
