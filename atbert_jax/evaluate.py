@@ -60,6 +60,9 @@ CACHE = flags.DEFINE_string(
 CHUNK_PREDICTIONS = flags.DEFINE_bool(
     "chunk_predictions", False, "Write what is said of each chunk of a clip, too."
 )
+EMBED_AUDIO = flags.DEFINE_bool(
+    "embed_audio", False, "Put short excerpts of what the report plays into it, not links to files."
+)
 
 
 def main() -> None:
@@ -96,6 +99,7 @@ def main() -> None:
         cache=Path(CACHE.value).expanduser(),
         template=TEMPLATE.value if ZERO_SHOT.value else None,
         with_chunk_predictions=CHUNK_PREDICTIONS.value,
+        embed_audio=EMBED_AUDIO.value,
     )
 
 

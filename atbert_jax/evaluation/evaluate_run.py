@@ -1,6 +1,7 @@
 """The evaluation of a checkpoint: its metrics beside an honest baseline, as tables and a report."""
 
 import datetime
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,9 @@ from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
 from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting import plots
+from atbert_jax.reporting.excerpts import excerpt
 from atbert_jax.reporting.report import Figure, Report, Section, write_report
-from atbert_jax.reporting.tables import print_table
+from atbert_jax.reporting.tables import Sound, print_table
 from atbert_jax.training import checkpoint, run_folder, trained, validation
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.writers import read_metrics
@@ -54,6 +56,7 @@ def evaluate(
     label_draws: int = 0,
     cache: Path | None = None,
     with_chunk_predictions: bool = False,
+    embed_audio: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint on a split and writes `report.html` and `metrics.json`.
@@ -87,6 +90,7 @@ def evaluate(
             `label_curve`); 0: no curve.
         cache: Folder that those features are kept in; needed for the curve alone.
         with_chunk_predictions: Write what the model says of each chunk, too.
+        embed_audio: The page holds short excerpts of what it plays, instead of naming the files.
         console: Where to talk.
 
     Returns:
@@ -135,6 +139,7 @@ def evaluate(
         warnings.append(f"{unreadable} records could not be read and were left out.")
     warnings += split_warnings.of(dataset, split)
     own = measured[0], chosen[0], console
+    listen = excerpt if embed_audio else functools.partial(Sound.of, folder=output)
     parts: dict[str, Callable[[], Section]] = {}
     if with_robustness:
         parts["robustness"] = lambda: robustness.measure(model, dataset, split, *own)
@@ -150,6 +155,7 @@ def evaluate(
             dataset,
             split,
             console,
+            listen,
             rerank_anyway=rerank is not None,
             with_baseline=with_baseline,
         )
@@ -162,6 +168,7 @@ def evaluate(
         dataset.split(split),
         answers[0][1],
         chosen[0],
+        listen,
         with_chunks=with_chunk_predictions,
     )
     shown = [

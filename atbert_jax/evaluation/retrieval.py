@@ -11,7 +11,7 @@ half a GiB for 4000 chunks with texts of their own at the size of ALBERT-base.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -22,12 +22,14 @@ from rich.console import Console
 from atbert_jax.evaluation import baseline, retrieval_baseline, retrieval_tables
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, draws, encode_audio, encode_text
 from atbert_jax.input_pipeline.dataset import Dataset, Split
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.progress import track
 from atbert_jax.metrics import ranking
 from atbert_jax.metrics.aggregation import aggregate
 from atbert_jax.models.encoded import Encoded, unit
 from atbert_jax.parallel import sharding
 from atbert_jax.reporting.report import Section
+from atbert_jax.reporting.tables import Sound
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
 
@@ -74,6 +76,7 @@ def measure(
     dataset: Dataset,
     split: str,
     console: Console,
+    listen: Callable[[Record], Sound],
     *,
     rerank_anyway: bool = False,
     with_baseline: bool = True,
@@ -85,6 +88,7 @@ def measure(
         dataset: With the split.
         split: 'train', 'val' or 'test'.
         console: Where to talk.
+        listen: Gives what a page plays of a record.
         rerank_anyway: Also where that does not help on the validation split.
         with_baseline: Measure MFCC statistics and ridge regression (see `retrieval_baseline`), too.
 
@@ -114,8 +118,8 @@ def measure(
         depth, values["map_on_val"] = depth * helps, on_val
     texts, first, own = encode_texts(model, records, clips.rows)
     orders = search(model, clips, texts, depth)
-    files = [records.records[row].name for row in clips.rows]
-    queries = [records.records[row].text for row in clips.rows[first]]
+    searched = [records.records[row] for row in clips.rows]
+    queries = [searched[place].text for place in first]
     if with_baseline and baseline.is_possible(dataset, split):
         cosine = retrieval_baseline.similarity(dataset, records, clips.rows, queries, console)
         if cosine is not None:
@@ -129,7 +133,7 @@ def measure(
     best = orders[TEXT_TO_AUDIO].get(RERANKED, orders[TEXT_TO_AUDIO][CANDIDATES])
     tables = [
         retrieval_tables.results(values),
-        retrieval_tables.examples(queries, files, best, relevant[TEXT_TO_AUDIO]),
+        retrieval_tables.examples(queries, searched, best, relevant[TEXT_TO_AUDIO], listen),
     ]
     return Section(values, tables, warnings=warnings)
 

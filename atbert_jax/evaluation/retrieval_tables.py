@@ -1,12 +1,14 @@
 """What a report shows of a search: how early right answers come, and what some texts find."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.metrics import ranking
-from atbert_jax.reporting.tables import Table
+from atbert_jax.reporting.tables import Sound, Table
 
 # What the table of examples shows.
 QUERIES, HITS = 5, 3
@@ -36,14 +38,29 @@ def results(values: dict[str, Any]) -> Table:
 
 
 def examples(
-    queries: Sequence[str], files: Sequence[str], order: np.ndarray, relevant: np.ndarray
+    queries: Sequence[str],
+    records: Sequence[Record],
+    order: np.ndarray,
+    relevant: np.ndarray,
+    listen: Callable[[Record], Sound],
 ) -> Table:
-    """The first hits (Q, C) of some of the queries, evenly taken."""
+    """What some of the queries find, evenly taken, to be listened to.
+
+    Args:
+        queries: Q texts.
+        records: C clips.
+        order: (Q, C), of the clips for each text.
+        relevant: (Q, C), bool: the right answers.
+        listen: Gives what is played of a record.
+    """
     rows = []
     for query in np.unique(np.linspace(0, len(queries) - 1, QUERIES).astype(int)):
         right = relevant[query, order[query]]
         hits = zip(order[query, :HITS], right, strict=False)
-        cells = ["✓ " * bool(hit) + files[place] for place, hit in hits]
+        cells = []
+        for place, hit in hits:
+            sound = listen(records[place])
+            cells.append(dataclasses.replace(sound, name="✓ " * bool(hit) + sound.name))
         cells += [""] * (HITS - len(cells))
         rows.append([queries[query], *cells, int(right.argmax()) + 1])
     columns = ["text", *(f"hit {number + 1}" for number in range(HITS)), "first right"]

@@ -107,7 +107,7 @@ def render(report: Report) -> str:
 
     No link leads out of it.
 
-    Sounds alone are elsewhere: players name the files that they play.
+    Sounds alone are elsewhere, unless they are excerpts: players name the files that they play.
 
     Characters that nobody sees, and those that turn the direction of reading, are shown as escapes.
     """

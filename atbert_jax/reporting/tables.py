@@ -30,7 +30,8 @@ class Sound:
 
     Attributes:
         name: Of the file.
-        source: Its address, relative to the page; empty where there is no file of it alone.
+        source: Its address, relative to the page, or the sound itself as one (see `excerpts`);
+            empty where there is no file of it alone.
     """
 
     name: str

@@ -19,6 +19,7 @@ from atbert_jax.models.encoded import Encoded
 from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.alignment import summaries
 from atbert_jax.parallel import sharding
+from atbert_jax.reporting.tables import Sound
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from tests import listener, tiny
@@ -41,7 +42,8 @@ def tones(tone_manifest):
 def measure(model, data, **options):
     console = Console(file=io.StringIO())
     options = {"with_baseline": False} | options
-    return retrieval.measure(model, data, "train", console, **options)
+    listen = functools.partial(Sound.of, folder=data.splits["val"].records[0].path.parent)
+    return retrieval.measure(model, data, "train", console, listen, **options)
 
 
 def test_the_pair_head_repairs_what_summaries_do_not_know(tones):
@@ -59,7 +61,8 @@ def test_the_pair_head_repairs_what_summaries_do_not_know(tones):
     assert to_audio["chance"]["recall_at_1"] == pytest.approx(0.5)
     assert len(table.rows) == 6
     by_text = {row[0]: row[1:] for row in examples.rows}
-    assert set(by_text["a low tone"][:3]) == {f"✓ train{number}.wav" for number in (0, 2, 4)}
+    found = {(hit.name, hit.source) for hit in by_text["a low tone"][:3]}
+    assert found == {(f"✓ train{n}.wav", f"train{n}.wav") for n in (0, 2, 4)}
     assert by_text["a high tone"][-1] == 1
     assert warnings == []
     assert values["map_on_val"] == {"candidates": 0.75, "reranked": 1}
@@ -109,7 +112,7 @@ def test_records_without_a_text_or_a_clip_take_no_part(tones):
     values, (_, examples), _, (warning,) = measure(model, data)
     assert "in no trained order" in warning
     assert (values["clips"], values["texts"]) == (4, 2)
-    shown = " ".join(cell for row in examples.rows for cell in row[1:-1])
+    shown = " ".join(str(cell) for row in examples.rows for cell in row[1:-1])
     assert "train1" not in shown
     assert "train3" not in shown
     part.token_mask[:] = 0
