@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from atbert_jax.evaluation import (
@@ -23,6 +24,7 @@ from atbert_jax.evaluation import (
     text_columns,
     zero_shot,
 )
+from atbert_jax.evaluation.compared_reports import EVALUATED
 from atbert_jax.evaluation.compared_systems import Compared
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
@@ -179,6 +181,7 @@ def evaluate(
     found = {name: section.values for name, section in sections.items()}
     metrics = compared_systems.numbers(compared) | measured[0] | {"unreadable": unreadable}
     metrics |= ({"chosen": chosen[0]} if chosen[0] else {}) | found
+    metrics[EVALUATED] = _evaluated(model, dataset, split)
     report = Report(
         title=f"{config.model.name} on {split}",
         facts=_facts(model, dataset, split, perturbation),
@@ -295,6 +298,18 @@ def _show(
     figures += contribution.figures(model, dataset.split(split), outputs)
     figures += masked_examples.figures(model, dataset, split)
     return Section(values, tables, figures)
+
+
+def _evaluated(model: Trained, dataset: Dataset, split: str) -> dict[str, Any]:
+    """What was evaluated, for those who compare."""
+    return {
+        "model": model.config.model.name,
+        "checkpoint": str(model.workdir),
+        "step": model.step,
+        "split": split,
+        "records": len(dataset.split(split).records),
+        "parameters": sum(x.size for x in jax.tree.leaves(model.params)),
+    }
 
 
 def _facts(

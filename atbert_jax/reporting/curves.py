@@ -87,3 +87,33 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> bytes:
         lower.bar(middles, counts, width=0.09, color=GREY)
         lower.set(xlabel="probability that the model says", ylabel="count")
         return encode(figure)
+
+
+def scatter(points: Mapping[str, tuple[float, float]], across: str, up: str) -> bytes:
+    """Draws named points; what is across is above 0 and shown by its powers of ten.
+
+    Args:
+        points: (x, y) by name.
+        across: What x is.
+        up: What y is.
+
+    Returns:
+        A PNG.
+
+    Raises:
+        ValueError: if there is no point.
+    """
+    if not points:
+        raise ValueError(f"no {up} to draw: there is no point")
+    with lettering([*points, across, up]) as labels:
+        figure = canvas(6.4, 4.2)
+        axes = figure.subplots()
+        for number, (text, (x, y)) in enumerate(zip(labels, points.values(), strict=False)):
+            colour, marker = COLOURS[number % len(COLOURS)], "osD^v"[number % 5]
+            axes.plot([x], [y], ls="", marker=marker, ms=8, color=colour, label=text)
+        axes.set_xscale("log")
+        axes.set(xlabel=labels[-2], ylabel=labels[-1])
+        axes.margins(0.15)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=8)
+        return encode(figure)

@@ -25,6 +25,14 @@ def test_a_label_curve_changes_with_its_points():
         curves.label_curve([1], ["1"], {"MFCC": systems["MFCC"]}, 0.25)
 
 
+def test_a_scatter_changes_with_its_points():
+    first = curves.scatter({"a": (10, 0.5), "発": (1e6, 0.7)}, "parameters", "accuracy")
+    assert is_picture(first)
+    assert first != curves.scatter({"a": (10, 0.5), "発": (1e7, 0.6)}, "parameters", "accuracy")
+    with pytest.raises(ValueError, match="no accuracy to draw"):
+        curves.scatter({}, "parameters", "accuracy")
+
+
 def test_reliability_changes_with_its_bins():
     first = curves.reliability(calibration([0.1, 0.9, 1.0], [0, 1, 1])["bins"])
     assert is_picture(first)
