@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
 
 from atbert_jax.reporting.canvas import canvas, encode
 from atbert_jax.reporting.fonts import lettering
-from atbert_jax.reporting.plots import BLUE, COLOURS, GREY
+from atbert_jax.reporting.plots import BLUE, COLOURS, GREY, LONGEST_CELL
 
 # Accuracy with its interval, low and high.
 Point = tuple[float, tuple[float, float]]
@@ -82,7 +82,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> bytes:
         upper.plot(said, right, color=BLUE, marker="o", ms=6, label="the model")
         upper.set(ylabel="share that is right", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         upper.grid(alpha=0.25)
-        upper.legend(frameon=False, fontsize=9, loc="upper left")
+        upper.legend(frameon=False, fontsize=9, loc="best")
         middles = [min(int(10 * each), 9) / 10 + 0.05 for each in said]
         lower.bar(middles, counts, width=0.09, color=GREY)
         lower.set(xlabel="probability that the model says", ylabel="count")
@@ -90,7 +90,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def scatter(points: Mapping[str, tuple[float, float]], across: str, up: str) -> bytes:
-    """Draws named points; what is across is above 0 and shown by its powers of ten.
+    """Draws named points; what is across is above 0, and its axis is logarithmic.
 
     Args:
         points: (x, y) by name.
@@ -105,13 +105,16 @@ def scatter(points: Mapping[str, tuple[float, float]], across: str, up: str) -> 
     """
     if not points:
         raise ValueError(f"no {up} to draw: there is no point")
-    with lettering([*points, across, up]) as labels:
+    with lettering([*points, across, up], LONGEST_CELL) as labels:
         figure = canvas(6.4, 4.2)
         axes = figure.subplots()
         for number, (text, (x, y)) in enumerate(zip(labels, points.values(), strict=False)):
             colour, marker = COLOURS[number % len(COLOURS)], "osD^v"[number % 5]
             axes.plot([x], [y], ls="", marker=marker, ms=8, color=colour, label=text)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set(xlabel=labels[-2], ylabel=labels[-1])
         axes.margins(0.15)
         axes.grid(alpha=0.25)
