@@ -9,7 +9,7 @@ from atbert_jax.input_pipeline.audio import decoding
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.reporting.tables import Sound
 
-# Of the beginning of each clip: speech and music can be told from it, and it is some 25 kB.
+# Of the beginning of each clip: enough to know it by, and some 30 kB.
 SECONDS, SAMPLE_RATE = 6.0, 16_000
 
 
