@@ -41,6 +41,7 @@ from atbert_jax.training.trained import Trained
 COUNTS = (1, 2, 5, 10, 20)
 TRAINED, RANDOM = "trained", "random"
 TASK = "single_label"
+PROBES = ("probe", "caption_probe")
 # Chunks that are fitted by one thread.
 SMALL = 1000
 NOTE = (
@@ -78,7 +79,8 @@ def require(model: Trained, dataset: Dataset) -> Labels:
     """The labels that a curve can be drawn of.
 
     Raises:
-        ValueError: if the data has none of one single-label task, or the trunk hears no waveforms.
+        ValueError: if the data has none of one single-label task, the trunk hears no waveforms, or
+            the model is a probe.
     """
     labels = dataset.contract.labels
     if dataset.contract.tasks:
@@ -90,6 +92,11 @@ def require(model: Trained, dataset: Dataset) -> Labels:
         raise ValueError(
             f"--label_curve counts labels per class, where each clip has one; config.data.task is"
             f" {labels.task!r}, of which there is no curve"
+        )
+    if model.config.model.name in PROBES:
+        raise ValueError(
+            f"--label_curve fits linear models on frozen features, and {model.workdir} is one; give"
+            " the run or the converted model that it hears with"
         )
     if model.contract.features:
         raise ValueError(
@@ -190,9 +197,7 @@ def untrained(model: Trained) -> Trained:
 
 
 def _has_learned_from_labels(model: Trained) -> bool:
-    return bool(model.contract.by_objective) and not (
-        model.learner.frozen_trunk or model.config.model.name == "probe"
-    )
+    return bool(model.contract.by_objective) and not model.learner.frozen_trunk
 
 
 def _hear(
