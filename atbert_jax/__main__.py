@@ -8,6 +8,7 @@ from atbert_jax import __version__, choices, command
 VERBS = {
     "train": ("atbert_jax.train", "pre-train or fine-tune a model"),
     "evaluate": ("atbert_jax.evaluate", "measure a model on a split, with a report"),
+    "compare": ("atbert_jax.compare", "put reports of several runs side by side"),
     "predict": ("atbert_jax.predict", "ask a model about files, folders or texts"),
     "convert": ("atbert_jax.convert", "bring in weights of others, or give yours away"),
     "export": ("atbert_jax.export", "write a model for programs without this package"),

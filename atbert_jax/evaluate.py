@@ -2,8 +2,9 @@
 
 The checkpoint folder says which manifest it was trained on; another one can be given. Pre-trained
 models are asked to find clips by their texts and texts by their clips, and with `--zero_shot` to
-tell the manifest's labels by their names. `--robustness` perturbs the clips before they are heard,
-`--also_text_column` reads other texts of the same records.
+tell the manifest's labels by their names. `--label_curve` says what the frozen trunk is worth with
+few labels. `--robustness` perturbs the clips before they are heard, `--also_text_column` reads
+other texts of the same records.
 """
 
 from pathlib import Path
@@ -27,7 +28,8 @@ BASELINE = flags.DEFINE_bool("baseline", True, "Fit the MFCC baseline as well.")
 RERANK = flags.DEFINE_integer(
     "rerank",
     None,
-    "Candidates of a search that the pair head puts in order; 0: none.",
+    "Candidates of a search that the pair head puts in order, also where that does not help on the"
+    " validation split; 0: none.",
     lower_bound=0,
 )
 HOP = flags.DEFINE_float(
@@ -48,8 +50,20 @@ CORRELATIONS = flags.DEFINE_bool(
 )
 ZERO_SHOT = flags.DEFINE_bool("zero_shot", False, "Tell labels by their names, untrained.")
 TEMPLATE = flags.DEFINE_string("template", "{}", "A label's text for --zero_shot, as 'a {} track'.")
+LABEL_CURVE = flags.DEFINE_bool(
+    "label_curve", False, "Fit linear models on frozen features with 1, 2, 5, ... labels per class."
+)
+DRAWS = flags.DEFINE_integer(
+    "draws", 5, "Draws of the labelled clips for each number of --label_curve.", lower_bound=1
+)
+CACHE = flags.DEFINE_string(
+    "cache", "~/.cache/atbert_jax/features", "Folder where the features of --label_curve are kept."
+)
 CHUNK_PREDICTIONS = flags.DEFINE_bool(
     "chunk_predictions", False, "Write what is said of each chunk of a clip, too."
+)
+EMBED_AUDIO = flags.DEFINE_bool(
+    "embed_audio", False, "Put short excerpts of what the report plays into it, not links to files."
 )
 
 
@@ -57,6 +71,8 @@ def main() -> None:
     """Evaluates and writes the report."""
     if flags.FLAGS["template"].present and not ZERO_SHOT.value:
         raise ValueError("--template is the text of a label; it needs --zero_shot")
+    if flags.FLAGS["draws"].present and not LABEL_CURVE.value:
+        raise ValueError("--draws are those of the labelled clips; it needs --label_curve")
     if PERTURB.value and ROBUSTNESS.value:
         raise ValueError("--robustness perturbs the clips by itself; leave --perturb out")
     from atbert_jax.evaluation.evaluate_run import evaluate
@@ -82,8 +98,11 @@ def main() -> None:
         with_correlations=CORRELATIONS.value,
         with_baseline=BASELINE.value,
         rerank=RERANK.value,
+        label_draws=DRAWS.value if LABEL_CURVE.value else 0,
+        cache=Path(CACHE.value).expanduser(),
         template=TEMPLATE.value if ZERO_SHOT.value else None,
         with_chunk_predictions=CHUNK_PREDICTIONS.value,
+        embed_audio=EMBED_AUDIO.value,
     )
 
 

@@ -49,7 +49,8 @@ def write_comparison(
         The tables.
     """
     preferred = [stage.evaluation.best_metric for stage in grid.stages(config).values()]
-    rows = compare(cells, outcomes, metrics or main_metrics(outcomes, preferred))
+    measured = [outcome.metrics or {} for outcome in outcomes]
+    rows = compare(cells, outcomes, metrics or main_metrics(measured, preferred))
     found = tables(rows, grid.ranges([outcome.replicate for outcome in outcomes]))
     known = grid.known_fields(config)
     flat = numbers(rows, {field: known[field] for cell in cells for field in cell})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import librosa
 import numpy as np
@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from atbert_jax.evaluation.significance import Hits
 from atbert_jax.input_pipeline.audio import decoding
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.dataset import Dataset, Split
@@ -30,8 +31,10 @@ def is_possible(dataset: Dataset, split: str) -> bool:
     return not dataset.contract.features or all(r.path.suffix.lower() != ".npy" for r in records)
 
 
-def measure(dataset: Dataset, labels: Labels, split: str, console: Console, *, tuned: bool) -> dict:
-    """Metrics of the baseline on a split, fitted on 'train'.
+def measure(
+    dataset: Dataset, labels: Labels, split: str, console: Console, *, tuned: bool
+) -> tuple[dict, Hits | None]:
+    """Metrics of the baseline on a split, fitted on 'train'; of single labels, what is right too.
 
     Args:
         dataset: With labels.
@@ -42,13 +45,12 @@ def measure(dataset: Dataset, labels: Labels, split: str, console: Console, *, t
     """
     names = dict.fromkeys([split, "val"] if tuned else [split])
     asked = {name: _described(dataset, labels, dataset.split(name), console) for name in names}
-    features = np.concatenate([rows for rows, _ in asked.values()])
-    found = fit_and_score(
-        *_described(dataset, labels, dataset.split("train"), console), features, labels.task
-    )
-    ends = np.cumsum([len(rows) for rows, _ in asked.values()])
+    features = np.concatenate([described for described, _, _ in asked.values()])
+    known, values, _ = _described(dataset, labels, dataset.split("train"), console)
+    found = fit_and_score(known, values, features, labels.task)
+    ends = np.cumsum([len(described) for described, _, _ in asked.values()])
     of_split = dict(zip(asked, np.split(found, ends[:-1]), strict=True))
-    scores, targets = of_split[split], asked[split][1]
+    scores, (_, targets, records) = of_split[split], asked[split]
     if labels.task == "regression":
         scale, centre = np.array(labels.std), np.array(labels.mean)
         scores, targets = scores * scale + centre, targets * scale + centre
@@ -57,26 +59,45 @@ def measure(dataset: Dataset, labels: Labels, split: str, console: Console, *, t
         chosen["thresholds"] = metrics.best_thresholds(
             of_split["val"], asked["val"][1], labels.names
         )
-    return metrics.TASK_METRICS[labels.task](scores, targets, labels.names, **chosen)
+    hits = Hits.of(records, scores, targets) if labels.task == "single_label" else None
+    return metrics.TASK_METRICS[labels.task](scores, targets, labels.names, **chosen), hits
 
 
 def _described(
     dataset: Dataset, labels: Labels, split: Split, console: Console
-) -> tuple[np.ndarray, np.ndarray]:
-    """MFCC statistics (N, F) and labels (N, C) of the readable records that somebody labelled."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """MFCC statistics (N, F) and labels (N, C) of the readable records that somebody labelled.
+
+    Behind them the numbers (N,) of these records.
+    """
     values, mask = (split.tables[name] for name in labels.fields)
     rows = np.flatnonzero((mask > 0) & ~split.soft)
     rows = rows[:: -(-len(rows) // MOST_CLIPS)]
+    features, kept = heard(dataset, split, rows, console)
+    return features, values[kept], kept
+
+
+def heard(
+    dataset: Dataset, split: Split, rows: Sequence[int], console: Console
+) -> tuple[np.ndarray, np.ndarray]:
+    """MFCC statistics (N, F) of those of some records of a split that are readable; and which.
+
+    Args:
+        dataset: Gives the sample rate.
+        split: With the records.
+        rows: Their numbers.
+        console: Where to talk.
+    """
     rate = dataset.contract.spectrogram.sample_rate
-    features, kept = [], []
+    features, kept = np.zeros((len(rows), 4 * N_MFCC)), []
     for row in track(rows, "MFCC baseline", len(rows), "clips", console=console):
         try:
             waveform = decoding.read_clip(split.records[row], rate, LONGEST)
         except decoding.AudioError:
             continue  # reported where the model met it
-        features.append(mfcc_statistics(waveform, rate))
+        features[len(kept)] = mfcc_statistics(waveform, rate)
         kept.append(row)
-    return np.stack(features), values[kept]
+    return features[: len(kept)], np.array(kept, int)
 
 
 def mfcc_statistics(waveform: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -89,14 +89,20 @@ class Row:
     minutes: float | None
 
 
-def main_metrics(outcomes: Iterable[Outcome], preferred: Sequence[str] = ()) -> list[str]:
+def main_metrics(
+    measured: Iterable[Mapping[str, float | None]], preferred: Sequence[str] = ()
+) -> list[str]:
     """The main metric of each objective and view, the preferred ones first.
 
     Where none is preferred it is the first that the objective's summary names.
+
+    Args:
+        measured: Metrics of each run by name, as `correct_pair/roc_auc`.
+        preferred: Names of such.
     """
     groups: dict[str, str] = {}
-    for outcome in outcomes:
-        for name in outcome.metrics or {}:
+    for metrics in measured:
+        for name in metrics:
             group, _, own = name.rpartition("/")
             if group and own != "loss" and (group not in groups or name in preferred):
                 groups[group] = name

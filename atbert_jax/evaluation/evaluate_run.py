@@ -1,34 +1,39 @@
 """The evaluation of a checkpoint: its metrics beside an honest baseline, as tables and a report."""
 
 import datetime
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from atbert_jax.evaluation import (
     compared_systems,
     contribution,
     correlation,
+    headline,
+    label_curve,
     masked_examples,
     prediction_files,
     retrieval,
     robustness,
+    split_warnings,
     taggram,
     text_columns,
     zero_shot,
 )
-from atbert_jax.input_pipeline.audio import remarks
-from atbert_jax.input_pipeline.contract import Labels
+from atbert_jax.evaluation.compared_reports import EVALUATED
+from atbert_jax.evaluation.compared_systems import Compared
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
-from atbert_jax.input_pipeline.manifest.shards import where
 from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.reporting import plots
+from atbert_jax.reporting.excerpts import excerpt
 from atbert_jax.reporting.report import Figure, Report, Section, write_report
-from atbert_jax.reporting.tables import print_table
+from atbert_jax.reporting.tables import Sound, print_table
 from atbert_jax.training import checkpoint, run_folder, trained, validation
 from atbert_jax.training.trained import Trained
 from atbert_jax.training.writers import read_metrics
@@ -50,7 +55,10 @@ def evaluate(
     with_baseline: bool = True,
     rerank: int | None = None,
     template: str | None = None,
+    label_draws: int = 0,
+    cache: Path | None = None,
     with_chunk_predictions: bool = False,
+    embed_audio: bool = False,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Evaluates a checkpoint on a split and writes `report.html` and `metrics.json`.
@@ -77,9 +85,14 @@ def evaluate(
         also_text_column: Measure with the texts of this column of the manifest, too.
         with_correlations: Correlate hidden units with the features that the model hears, too.
         with_baseline: Fit the MFCC baseline on the training split, too.
-        rerank: Instead of `config.evaluation.rerank`.
+        rerank: Instead of `config.evaluation.rerank`, and also where that does not help on the
+            validation split.
         template: Classify by the labels' names, too, in a text with {} in the place of the name.
+        label_draws: Draws of few labels, of what frozen features are worth with them (see
+            `label_curve`); 0: no curve.
+        cache: Folder that those features are kept in; needed for the curve alone.
         with_chunk_predictions: Write what the model says of each chunk, too.
+        embed_audio: The page holds short excerpts of what it plays, instead of naming the files.
         console: Where to talk.
 
     Returns:
@@ -96,34 +109,58 @@ def evaluate(
     config.data.update(data or {})
     if rerank is not None:
         config.evaluation.rerank = rerank
-    if template is not None:
+    if (template is not None or label_draws) and not config.data.tasks:
         config.data.task = config.data.task or "single_label"
     datasets = _datasets(model, output, split, also_text_column, perturbation)
     dataset = datasets[config.data.text_column]
     labels = None if template is None else zero_shot.of_dataset(model, dataset, template)
+    if label_draws:
+        label_curve.require(model, dataset)
     models = [model, *_twin(model)]
     answers, unreadable = validation.ask(models, dataset, split, console)
     chosen, warnings = _choose(models, dataset, split, answers, console)
     measured = [
         validation.measure_answers(*each) for each in zip(models, answers, chosen, strict=True)
     ]
+    curve, others = None, {}
+    if label_draws:
+        curve, others = label_curve.measure(model, dataset, split, label_draws, cache, console)
     compared, more = compared_systems.compare(
-        model, measured, dataset, split, chosen[0], console, with_baseline=with_baseline
+        model,
+        measured,
+        answers,
+        dataset,
+        split,
+        chosen[0],
+        console,
+        with_baseline=with_baseline,
+        others=others,
     )
     warnings += more
     if unreadable:
         warnings.append(f"{unreadable} records could not be read and were left out.")
-    warnings += _odd(dataset, split)
+    warnings += split_warnings.of(dataset, split)
     own = measured[0], chosen[0], console
+    listen = excerpt if embed_audio else functools.partial(Sound.of, folder=output)
     parts: dict[str, Callable[[], Section]] = {}
     if with_robustness:
         parts["robustness"] = lambda: robustness.measure(model, dataset, split, *own)
     if also_text_column:
         parts["text_columns"] = lambda: text_columns.measure(model, datasets, split, *own)
+    if curve:
+        parts["label_curve"] = lambda: curve
     if with_correlations:
         parts["correlations"] = lambda: correlation.measure(model, dataset, split)
     if retrieval.is_learned(model):
-        parts["retrieval"] = lambda: retrieval.measure(model, dataset, split)
+        parts["retrieval"] = lambda: retrieval.measure(
+            model,
+            dataset,
+            split,
+            console,
+            listen,
+            rerank_anyway=rerank is not None,
+            with_baseline=with_baseline,
+        )
     if labels:
         parts["zero_shot"] = lambda: zero_shot.measure(model, labels, dataset, split)
     sections = {name: measure() for name, measure in parts.items()}
@@ -133,6 +170,7 @@ def evaluate(
         dataset.split(split),
         answers[0][1],
         chosen[0],
+        listen,
         with_chunks=with_chunk_predictions,
     )
     shown = [
@@ -140,17 +178,16 @@ def evaluate(
         *sections.values(),
         told,
     ]
-    metrics = compared_systems.headline(compared) | measured[0] | {"unreadable": unreadable}
-    if chosen[0]:
-        metrics["chosen"] = chosen[0]
-    if compared:
-        by_task = {labels.name: systems for labels, systems in compared.items()}
-        metrics["systems"] = by_task.get("", by_task)
-    metrics |= {name: section.values for name, section in sections.items()}
+    found = {name: section.values for name, section in sections.items()}
+    metrics = compared_systems.numbers(compared) | measured[0] | {"unreadable": unreadable}
+    metrics |= ({"chosen": chosen[0]} if chosen[0] else {}) | found
+    metrics[EVALUATED] = _evaluated(model, dataset, split)
     report = Report(
         title=f"{config.model.name} on {split}",
         facts=_facts(model, dataset, split, perturbation),
         warnings=warnings + [line for section in shown for line in section.warnings],
+        summary=[each.verdict["sentence"] for each in compared if each.verdict],
+        headline=headline.numbers(compared, measured[0], found.get("retrieval", {}), unreadable),
         metrics=metrics,
         tables=[table for section in shown for table in section.tables],
         figures=[figure for section in shown for figure in section.figures]
@@ -160,18 +197,10 @@ def evaluate(
     page = write_report(output, report)
     for table in report.tables:
         print_table(table, console)
+    for sentence in report.summary:
+        console.print(sentence, highlight=False, markup=False)
     console.print(f"report: {page}", highlight=False, markup=False, soft_wrap=True)
     return dict(report.metrics)
-
-
-def _odd(dataset: Dataset, split: str) -> list[str]:
-    """A warning of files that are not heard as they are written, if there are any."""
-    sources = [where(record.path, record.place) for record in dataset.split(split).records]
-    said = {source: remark for source in sources if (remark := remarks.of(source))}
-    if not said:
-        return []
-    source, remark = next(iter(said.items()))
-    return [f"{len(said)} files are not heard as they are written, {source} first: it {remark}."]
 
 
 def _datasets(
@@ -255,10 +284,10 @@ def _show(
     split: str,
     outputs: dict,
     values: dict[str, Any],
-    compared: dict[Labels, dict[str, dict]],
+    compared: Sequence[Compared],
 ) -> Section:
     """The model beside other systems, and what its objectives show of its answers."""
-    tables = [compared_systems.comparison(systems, labels) for labels, systems in compared.items()]
+    tables = [each.table for each in compared]
     figures: list[Figure] = []
     for name, objective in model.learner.objectives.items():
         how = model.config.evaluation.aggregate
@@ -269,6 +298,18 @@ def _show(
     figures += contribution.figures(model, dataset.split(split), outputs)
     figures += masked_examples.figures(model, dataset, split)
     return Section(values, tables, figures)
+
+
+def _evaluated(model: Trained, dataset: Dataset, split: str) -> dict[str, Any]:
+    """What was evaluated, for those who compare."""
+    return {
+        "model": model.config.model.name,
+        "checkpoint": str(model.workdir),
+        "step": model.step,
+        "split": split,
+        "records": len(dataset.split(split).records),
+        "parameters": sum(x.size for x in jax.tree.leaves(model.params)),
+    }
 
 
 def _facts(
@@ -287,7 +328,7 @@ def _facts(
 
 def _training_curves(workdir: Path) -> list[Figure]:
     rows = read_metrics(workdir)
-    if not rows:
+    if not plots.changes(rows):
         return []
     note = "Training and validation, as they were measured on the way."
     return [Figure("Training", plots.training_curves(rows), note)]

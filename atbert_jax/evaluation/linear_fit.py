@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
+from atbert_jax.models.linear_probe import LIMIT
+
 # On the squared weights, of features whose squares sum to 1 for the average clip.
 PENALTIES = (10.0, 1.0, 0.1, 0.01, 1e-3, 1e-4)
 # Without groups to leave out there is nothing to choose by.
@@ -43,7 +45,7 @@ def standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Features:
-    """Features of the same clips, rotated into as many dimensions as there are clips.
+    """Features of the same clips, rotated into no more dimensions than there are clips.
 
     A linear model with a penalty on its squared weights is the same after any rotation, and its
     weights lie among the clips. So nothing is lost, and fitting takes as long as there are clips,
@@ -71,6 +73,40 @@ class Features:
         if self._back is None:
             return rotated / self._size
         return self._values.T @ (self._back @ rotated) / self._size
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A linear model of features (N, D), which it standardises.
+
+    Attributes:
+        kernel: (D, C) weights of standardised features.
+        bias: (C,).
+        mean: (D,) of the features that it was fitted on.
+        scale: (D,) their inverse deviation; 0 of what was the same everywhere.
+    """
+
+    kernel: np.ndarray
+    bias: np.ndarray
+    mean: np.ndarray
+    scale: np.ndarray
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """Logits, or numbers (N, C), of features (N, D)."""
+        return np.clip((values - self.mean) * self.scale, -LIMIT, LIMIT) @ self.kernel + self.bias
+
+
+def learn(values: np.ndarray, targets: np.ndarray, task: str, penalty: float) -> Model:
+    """The linear model of features (N, D) as they were heard; see `fit`."""
+    features = Features(standardised(values))
+    kernel, bias = fit(features.rotated, targets, task, penalty)
+    return Model(features.weights(kernel), bias, *standards(values))
+
+
+def standardised(values: np.ndarray) -> np.ndarray:
+    """Features (N, D) with mean 0 and deviation 1, none of them farther out than `LIMIT`."""
+    mean, scale = standards(values)
+    return np.clip((values - mean) * scale, -LIMIT, LIMIT)
 
 
 def fit(

@@ -8,7 +8,7 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -102,7 +102,9 @@ class Told:
         what = "prediction" if self.labels.task == "regression" else "probability"
         return {f"{what}/{name}": scores[:, c] for c, name in enumerate(self.labels.names)}
 
-    def mistakes(self, records: Sequence[Record], folder: Path) -> Table | None:
+    def mistakes(
+        self, records: Sequence[Record], listen: Callable[[Record], Sound]
+    ) -> Table | None:
         """The records that the model is most wrong about, to be listened to, the worst first.
 
         Wrong is the label that was taken for another with the highest probability, the tag whose
@@ -111,7 +113,7 @@ class Told:
 
         Args:
             records: Of the split.
-            folder: That the page with the table lies in.
+            listen: Gives what is played of a record.
 
         Returns:
             None where nothing is wrong.
@@ -133,7 +135,7 @@ class Told:
         for row in order[worst[order] > 0]:
             record, c = records[self.records[row]], column[row]
             said, truth = self.scores[row, c], self.truth[row, c]
-            about = [Sound.of(record, folder), record.id, self.labels.names[c]]
+            about = [listen(record), record.id, self.labels.names[c]]
             if self.labels.task == "single_label":
                 about[2:] = [self.labels.names[self.truth[row].argmax()], about[2], said]
             else:
@@ -155,6 +157,7 @@ def measure(
     split: Split,
     outputs: Mapping[str, Outputs],
     chosen: Mapping[str, Mapping],
+    listen: Callable[[Record], Sound],
     *,
     with_chunks: bool = False,
 ) -> Section:
@@ -166,6 +169,7 @@ def measure(
         split: Its records.
         outputs: Of `validation.answers`, by objective.
         chosen: Of `validation.choose`.
+        listen: Gives what a page plays of a record.
         with_chunks: See `write`.
 
     Returns:
@@ -174,7 +178,7 @@ def measure(
     told = tell(model, split, outputs, chosen)
     if told:
         write(folder, model, split.records, told, with_chunks=with_chunks)
-    tables = [each.mistakes(split.records, folder) for each in told]
+    tables = [each.mistakes(split.records, listen) for each in told]
     return Section({}, [table for table in tables if table])
 
 

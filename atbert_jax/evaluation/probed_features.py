@@ -1,4 +1,4 @@
-"""What frozen models hear in the training split, computed once and found again in a cache."""
+"""What frozen models hear in clips, computed once and found again in a cache."""
 
 import dataclasses
 import hashlib
@@ -18,6 +18,7 @@ from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.progress import track
 from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.models import linear_probe
 from atbert_jax.models.linear_probe import MFCC
 from atbert_jax.training.state import abstract, split
 from atbert_jax.training.trained import Trained
@@ -27,17 +28,24 @@ Parts = dict[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """Features of the clips of a training split.
+    """Features of the chunks of some clips.
 
     Attributes:
         parts: (N, D_i) by the name of what was heard with.
         targets: (N, C): labels, or vectors of captions.
         groups: (N,), the same number for clips of one group.
+        clips: (N,), the number of the clip that each is of, ascending.
     """
 
     parts: Parts
     targets: np.ndarray
     groups: np.ndarray
+    clips: np.ndarray
+
+    def features(self, names: Sequence[str]) -> np.ndarray:
+        """(N, D), float64: what was heard with some of the models, as a linear model takes it."""
+        parts = {name: self.parts[name] for name in names}
+        return np.asarray(linear_probe.joined(parts), np.float64)
 
 
 def hear(
@@ -57,13 +65,13 @@ def hear(
         contract: Of clips.
         arrays: Parameters and statistics of the probe.
         models: By the names in `probe.ears`.
-        records: R clips of the training split.
+        records: R clips.
         targets: (R, C), what is known of them.
         cache: Folder that features are kept in, one below it for each model as it is now.
         console: Where to talk.
 
     Raises:
-        ValueError: if more than `data.max_bad_share` cannot be read.
+        ValueError: if more than `data.max_bad_share`, or all, cannot be read.
         OSError: if the cache cannot be written.
     """
     places = {name: cache / _digest(contract, models.get(name)) for name in _parts(config)}
@@ -83,7 +91,7 @@ def hear(
         for name, values in found.items():
             parts[name].append(values)
         kept += [row] * len(next(iter(found.values())))
-    if len(bad) > config.data.max_bad_share * len(records):
+    if not kept or len(bad) > config.data.max_bad_share * len(records):
         raise ValueError(
             f"{len(bad)} of {len(records)} clips cannot be read, the first: {bad.first}; mend them,"
             " or raise config.data.max_bad_share"
@@ -94,6 +102,7 @@ def hear(
         {name: np.concatenate(values) for name, values in parts.items()},
         targets[kept].astype(np.float64),
         np.unique(named, return_inverse=True)[1],
+        np.array(kept),
     )
 
 
@@ -174,5 +183,6 @@ def _file_of(record: Record, seconds: float | None) -> str:
         record.duration,
         record.place,
         seconds,
+        *([str(record.perturbation)] if record.perturbation else []),
     )
     return f"{hashlib.blake2b(repr(what).encode(), digest_size=12).hexdigest()}.npy"

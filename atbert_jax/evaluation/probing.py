@@ -1,11 +1,8 @@
 """A manifest and frozen models -> a probe's folder: features, a linear model, and what it chose."""
 
 import contextlib
-import dataclasses
 import functools
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +13,18 @@ from rich.console import Console
 
 from atbert_jax import choices
 from atbert_jax.evaluation import linear_fit
+from atbert_jax.evaluation.probe_network import filled, of_length, with_ears
 from atbert_jax.evaluation.probed_features import Heard, hear
 from atbert_jax.evaluation.sentence_vectors import Sentences
 from atbert_jax.input_pipeline import dataset
-from atbert_jax.input_pipeline.audio.decoding import AudioError
-from atbert_jax.input_pipeline.audio.reader import Reader
-from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.input_pipeline.dataset import Split
 from atbert_jax.input_pipeline.manifest.records import Record
-from atbert_jax.input_pipeline.progress import Terminal, track
+from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import tokenization, whole_file
-from atbert_jax.models import linear_probe
-from atbert_jax.models.linear_probe import LIMIT, MFCC
+from atbert_jax.models.linear_probe import MFCC
 from atbert_jax.reporting.tables import Table, print_table
 from atbert_jax.training import checkpoint, optimizer, run_folder, trained
-from atbert_jax.training.state import abstract, fresh, split
+from atbert_jax.training.state import fresh
 from atbert_jax.training.trained import Trained
 from atbert_jax.weights import files
 
@@ -75,16 +69,17 @@ def probe(
     files.require_new(workdir)
     choices.require("config.model.name", config.model.name, ["probe", CAPTIONS])
     models = _loaded(sources)
-    config, sentences = _with_sentences(_with_ears(config, models))
+    config, sentences = _with_sentences(with_ears(config, models))
     tokenizer = sentences.tokenizer if sentences else tokenization.tokenizer_without_text()
     data = dataset.load(config, workdir.parent, tokenizer=tokenizer, contract=None)
-    config, contract = _of_length(config, data, console)
-    fill = functools.partial(_filled, config, contract, models, sentences)
+    everything = [record for part in data.splits.values() for record in part.records]
+    config, contract = of_length(config, data.contract, everything, console)
+    fill = functools.partial(filled, config, contract, models, sentences)
     records, targets = _known(data.split("train"), sentences)
     heard = hear(config, contract, fill(), models, records, targets, cache, console)
     task = "regression" if sentences else contract.labels.task
     names, choice, rows = _choose(heard, task)
-    kernel, bias, mean, scale = _fit(heard, names, task, choice.penalty)
+    learned = linear_fit.learn(heard.features(names), heard.targets, task, choice.penalty)
     config.probe.ears = {name: config.probe.ears[name] for name in names if name != MFCC}
     config.probe.mfcc = MFCC in names
     chosen = {
@@ -93,7 +88,7 @@ def probe(
         "clips": len(heard.targets),
         "compared": [dict(zip(("features", "penalty", "loss"), row, strict=True)) for row in rows],
     }
-    params, statistics = fill(mean, scale, (kernel, bias))
+    params, statistics = fill(learned)
     if sentences:
         sharpness = linear_fit.sharpness(choice.outputs, heard.targets)
         params["objectives"]["alignment"]["log_scale"] = jnp.log(jnp.float32(sharpness))
@@ -160,101 +155,6 @@ def _known(train: Split, sentences: Sentences | None) -> tuple[list[Record], np.
     return records, train.labels[rows]
 
 
-def _with_ears(
-    config: ml_collections.ConfigDict, models: Mapping[str, Trained]
-) -> ml_collections.ConfigDict:
-    """The config, in which the models are described, at their sample rate."""
-    config = config.copy_and_resolve_references()
-    rates = {model.contract.spectrogram.sample_rate for model in models.values()}
-    if len(rates) > 1:
-        listed = ", ".join(
-            f"{name} {model.contract.spectrogram.sample_rate} Hz" for name, model in models.items()
-        )
-        raise ValueError(f"the models hear at different rates ({listed}); probe those of one rate")
-    if rates:
-        config.spectrogram.sample_rate = rates.pop()
-    with config.unlocked():
-        config.probe.ears = {
-            name: {
-                "config": json.loads(model.config.to_json_best_effort()),
-                "contract": json.loads(json.dumps(dataclasses.asdict(model.contract))),
-            }
-            for name, model in models.items()
-        }
-    # So that reports say where it comes from.
-    config.init.audio = " and ".join(str(model.workdir) for model in models.values())
-    return config
-
-
-def _of_length(
-    config: ml_collections.ConfigDict, data: dataset.Dataset, console: Console
-) -> tuple[ml_collections.ConfigDict, Contract]:
-    """Config and contract of segments as long as the longest clip of all, if that is shorter."""
-    contract = data.contract
-    reader = Reader(contract.spectrogram.sample_rate, contract.segmenting)
-    longest = 0.0
-    records = [record for part in data.splits.values() for record in part.records]
-    for record in track(records, "lengths", len(records), "clips", console=console):
-        with contextlib.suppress(AudioError):  # reported where it is read
-            longest = max(longest, reader.duration(record))
-    if not longest:
-        raise ValueError("not one clip of the manifest could be read as audio")
-    # A rest shorter than a millisecond is none.
-    seconds = min(config.segmenting.seconds, math.ceil(longest * 100 - 0.1) / 100)
-    config.segmenting.seconds = seconds
-    segmenting = dataclasses.replace(contract.segmenting, seconds=seconds)
-    return config, dataclasses.replace(contract, segmenting=segmenting)
-
-
-def _filled(
-    config: ml_collections.ConfigDict,
-    contract: Contract,
-    models: Mapping[str, Trained],
-    sentences: Sentences | None,
-    mean: np.ndarray | None = None,
-    scale: np.ndarray | None = None,
-    output: tuple[np.ndarray, np.ndarray] | None = None,
-) -> tuple[dict, dict]:
-    """Parameters and statistics of the probe that the config describes, with the models' arrays.
-
-    Args:
-        config: See `_with_ears`.
-        contract: Of clips.
-        models: Whose arrays its ears have.
-        sentences: Whose arrays its side of texts has, if there is one.
-        mean: Of the features; None is 0.
-        scale: Of the features, likewise 1.
-        output: Kernel (D, C) and bias (C,) of the head, or of the map; None is 0.
-    """
-    _, params, statistics = split(abstract(config, contract))
-    own = {name: (models[name].params, models[name].statistics) for name in config.probe.ears}
-    for name, (parameters, running) in own.items():
-        params["model"]["ears"][name]["model"] = parameters["model"]
-        if "model" in running:
-            statistics["model"]["ears"][name]["model"] = running["model"]
-    like = statistics["model"]["mean"]
-    statistics["model"]["mean"] = jnp.zeros(like.shape) if mean is None else jnp.float32(mean)
-    statistics["model"]["scale"] = jnp.ones(like.shape) if scale is None else jnp.float32(scale)
-    if sentences:
-        params["model"]["sentence"] = sentences.params(contract.max_tokens)
-        head = params["model"]["output"]
-    else:
-        head = params["objectives"]["classification"]["output"]
-    values = output or (np.zeros(head["kernel"].shape), np.zeros(head["bias"].shape))
-    head["kernel"], head["bias"] = (jnp.asarray(value, jnp.float32) for value in values)
-    return params, statistics
-
-
-def _standardised(values: np.ndarray) -> np.ndarray:
-    mean, scale = linear_fit.standards(values)
-    return np.clip((values - mean) * scale, -LIMIT, LIMIT)
-
-
-def _joined(heard: Heard, names: Sequence[str]) -> np.ndarray:
-    parts = {name: heard.parts[name] for name in names}
-    return np.asarray(linear_probe.joined(parts), np.float64)
-
-
 def _choose(heard: Heard, task: str) -> tuple[tuple[str, ...], linear_fit.Choice, list[list]]:
     """The features with the least loss, their penalty, and a row for each that were compared."""
     compared = {name: (name,) for name in heard.parts}
@@ -262,20 +162,10 @@ def _choose(heard: Heard, task: str) -> tuple[tuple[str, ...], linear_fit.Choice
         compared[TOGETHER] = tuple(heard.parts)
     found = {}
     for title, names in compared.items():
-        features = linear_fit.Features(_standardised(_joined(heard, names)))
+        features = linear_fit.Features(linear_fit.standardised(heard.features(names)))
         found[title] = linear_fit.choose(features.rotated, heard.targets, heard.groups, task)
     rows = [[title, choice.penalty, choice.loss] for title, choice in found.items()]
     measured = {title: each.loss for title, each in found.items() if each.loss is not None}
     # Where there is nothing to leave out, what is heard with is all there is.
     best = min(measured, key=measured.get) if measured else list(compared)[-1]
     return compared[best], found[best], rows
-
-
-def _fit(
-    heard: Heard, names: Sequence[str], task: str, penalty: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Kernel (D, C) and bias (C,) of standardised features, and their mean and scale (D,)."""
-    values = _joined(heard, names)
-    features = linear_fit.Features(_standardised(values))
-    kernel, bias = linear_fit.fit(features.rotated, heard.targets, task, penalty)
-    return features.weights(kernel), bias, *linear_fit.standards(values)

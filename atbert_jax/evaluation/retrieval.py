@@ -3,7 +3,7 @@
 In two stages, as ALBEF does (Li et al. 2021, section 5). Candidates come in the order of the cosine
 of the uni-modal summaries, which takes one encoding of each clip and of each text. The first K of
 them are then put in order anew by Correct Pair Prediction, which takes one pass of the joint
-encoder for each pair.
+encoder for each pair, where that helps on the validation split.
 
 Texts that read the same are one text, and all clips that have it are right answers to it. Pairs are
 scored from states that are kept in memory, 4 (M (S + 1) + U L) D bytes for M chunks and U texts:
@@ -11,33 +11,34 @@ half a GiB for 4000 chunks with texts of their own at the size of ALBERT-base.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
+from rich.console import Console
 
+from atbert_jax.evaluation import baseline, retrieval_baseline, retrieval_tables
 from atbert_jax.evaluation.matching import COSINE, PAIR, Stream, draws, encode_audio, encode_text
 from atbert_jax.input_pipeline.dataset import Dataset, Split
+from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.input_pipeline.progress import track
 from atbert_jax.metrics import ranking
 from atbert_jax.metrics.aggregation import aggregate
 from atbert_jax.models.encoded import Encoded, unit
 from atbert_jax.parallel import sharding
 from atbert_jax.reporting.report import Section
-from atbert_jax.reporting.tables import Table
+from atbert_jax.reporting.tables import Sound
 from atbert_jax.training.learner import Batch
 from atbert_jax.training.trained import Trained
 
 TEXT_TO_AUDIO, AUDIO_TO_TEXT = "text_to_audio", "audio_to_text"
-CANDIDATES, RERANKED, CHANCE = "candidates", "reranked", "chance"
+CANDIDATES, RERANKED, MFCC, CHANCE = "candidates", "reranked", "mfcc", "chance"
 # A split is searched in at most so many records, evenly taken from it.
 RECORDS = 5000
 # The pair head listens to at most so many chunks of a clip, its first ones; their mean counts.
 CHUNKS = 4
-# What the table of examples shows.
-QUERIES, HITS = 5, 3
 UNTRAINED = (
     "Candidates of the search are in no trained order, since `alignment` was no objective; with"
     " --rerank as large as the split the pair head orders all of them."
@@ -70,18 +71,32 @@ def is_learned(model: Trained) -> bool:
     return bool({PAIR, COSINE} & set(model.learner.objectives))
 
 
-def measure(model: Trained, dataset: Dataset, split: str) -> Section:
+def measure(
+    model: Trained,
+    dataset: Dataset,
+    split: str,
+    console: Console,
+    listen: Callable[[Record], Sound],
+    *,
+    rerank_anyway: bool = False,
+    with_baseline: bool = True,
+) -> Section:
     """Measures both directions on the records of a split that have a clip and a text.
 
     Args:
         model: From `trained.load`; `config.evaluation.rerank` is K.
         dataset: With the split.
         split: 'train', 'val' or 'test'.
+        console: Where to talk.
+        listen: Gives what a page plays of a record.
+        rerank_anyway: Also where that does not help on the validation split.
+        with_baseline: Measure MFCC statistics and ridge regression (see `retrieval_baseline`), too.
 
     Returns:
-        `clips` and `texts` (how many were searched), `rerank` (K, 0 without a pair head), and for
+        `clips` and `texts` (how many were searched), `rerank` (K, 0 without re-ranking), and for
         `text_to_audio` and `audio_to_text` what `ranking.measure` says of `candidates`, of
-        `reranked` (with K above 0) and of `chance`; tables; warnings.
+        `reranked` (with K above 0), of `mfcc` and of `chance`; `map_on_val`, what re-ranking was
+        decided by; tables; warnings.
 
     Raises:
         ValueError: if K is negative.
@@ -95,21 +110,71 @@ def measure(model: Trained, dataset: Dataset, split: str) -> Section:
     if clips is None:
         nothing = "Nothing was searched: no record has both a text and a readable clip."
         return Section({}, warnings=[nothing])
+    values: dict[str, Any] = {}
+    warnings = [] if COSINE in model.learner.objectives else [UNTRAINED]
+    # Candidates in no trained order can only become better.
+    if depth and not warnings and not rerank_anyway:
+        helps, on_val, warnings = _helps(model, dataset, depth)
+        depth, values["map_on_val"] = depth * helps, on_val
     texts, first, own = encode_texts(model, records, clips.rows)
     orders = search(model, clips, texts, depth)
-    has = own[:, None] == np.arange(len(first))
-    relevant = {TEXT_TO_AUDIO: has.T, AUDIO_TO_TEXT: has}
-    values: dict[str, Any] = {"clips": len(own), "texts": len(first), "rerank": depth}
+    searched = [records.records[row] for row in clips.rows]
+    queries = [searched[place].text for place in first]
+    if with_baseline and baseline.is_possible(dataset, split):
+        cosine = retrieval_baseline.similarity(dataset, records, clips.rows, queries, console)
+        if cosine is not None:
+            orders[TEXT_TO_AUDIO][MFCC], orders[AUDIO_TO_TEXT][MFCC] = rank(cosine.T), rank(cosine)
+    relevant = _relevant(own, len(first))
+    values |= {"clips": len(own), "texts": len(first), "rerank": depth}
     for direction, stages in orders.items():
         right = relevant[direction]
         found = {name: ranking.ranking_metrics(order, right) for name, order in stages.items()}
         values[direction] = found | {CHANCE: ranking.chance(right)}
-    files = [records.records[row].name for row in clips.rows]
-    queries = [records.records[row].text for row in clips.rows[first]]
     best = orders[TEXT_TO_AUDIO].get(RERANKED, orders[TEXT_TO_AUDIO][CANDIDATES])
-    tables = [_table(values), _examples(queries, files, best, has.T)]
-    warnings = [] if COSINE in model.learner.objectives else [UNTRAINED]
+    tables = [
+        retrieval_tables.results(values),
+        retrieval_tables.examples(queries, searched, best, relevant[TEXT_TO_AUDIO], listen),
+    ]
     return Section(values, tables, warnings=warnings)
+
+
+def _relevant(own: np.ndarray, texts: int) -> dict[str, np.ndarray]:
+    """The right answers of each query, by direction, of N clips with the numbers (N,) of texts."""
+    has = own[:, None] == np.arange(texts)
+    return {TEXT_TO_AUDIO: has.T, AUDIO_TO_TEXT: has}
+
+
+def _helps(
+    model: Trained, dataset: Dataset, depth: int
+) -> tuple[bool, dict[str, float] | None, list[str]]:
+    """Whether re-ranking makes the mAP of both directions better on the validation split.
+
+    Returns:
+        That, the mean mAP of both stages (None where nothing can be searched), and warnings.
+    """
+    records = dataset.splits["val"]
+    clips = encode_clips(model, dataset, records, keep_states=True)
+    if clips is None:
+        return True, None, ["No record of val has a clip and a text to check the re-ranking with."]
+    texts, first, own = encode_texts(model, records, clips.rows)
+    orders, relevant = search(model, clips, texts, depth), _relevant(own, len(first))
+    means = {
+        stage: float(
+            np.mean(
+                [
+                    ranking.ranking_metrics(orders[each][stage], relevant[each])["map"]
+                    for each in orders
+                ]
+            )
+        )
+        for stage in (CANDIDATES, RERANKED)
+    }
+    helps = means[RERANKED] > means[CANDIDATES]
+    harm = (
+        f"The pair head does not re-rank: on val mAP would be {means[RERANKED]:.3f}, and is"
+        f" {means[CANDIDATES]:.3f} without; --rerank={depth} does it anyway."
+    )
+    return helps, means, [] if helps else [harm]
 
 
 def encode_clips(
@@ -299,38 +364,3 @@ def _slices(count: int, size: int, description: str) -> Iterator[np.ndarray]:
 
 def _joined(trees: Sequence[Any]) -> Any:
     return jax.tree.map(lambda *parts: np.concatenate(parts), *trees)
-
-
-def _table(values: dict[str, Any]) -> Table:
-    titles = {
-        CANDIDATES: "cosine of summaries",
-        RERANKED: f"first {values['rerank']} by the pair head",
-        CHANCE: "chance",
-    }
-    rows = [
-        [direction.replace("_", " "), title, *(values[direction][stage][n] for n in ranking.NAMES)]
-        for direction in (TEXT_TO_AUDIO, AUDIO_TO_TEXT)
-        for stage, title in titles.items()
-        if stage in values[direction]
-    ]
-    columns = ["search", "order", "recall@1", "recall@5", "recall@10", "median rank", "mAP"]
-    note = (
-        f"{values['clips']} clips and {values['texts']} different texts; all clips that have a text"
-        " are right answers to it."
-    )
-    return Table("Retrieval", columns, rows, note)
-
-
-def _examples(
-    queries: Sequence[str], files: Sequence[str], order: np.ndarray, relevant: np.ndarray
-) -> Table:
-    """The first hits (Q, C) of some of the queries, evenly taken."""
-    rows = []
-    for query in np.unique(np.linspace(0, len(queries) - 1, QUERIES).astype(int)):
-        right = relevant[query, order[query]]
-        hits = zip(order[query, :HITS], right, strict=False)
-        cells = ["✓ " * bool(hit) + files[place] for place, hit in hits]
-        cells += [""] * (HITS - len(cells))
-        rows.append([queries[query], *cells, int(right.argmax()) + 1])
-    columns = ["text", *(f"hit {number + 1}" for number in range(HITS)), "first right"]
-    return Table("What some texts find", columns, rows, "✓ has this very text.")

@@ -57,6 +57,7 @@ def measure(
     values = {}
     for name, metrics in found.items():
         view, entry = next(validation.views(metrics["classification"], task))
+        view = view.replace("_", " + ")
         values[name] = {metric: entry[metric] for metric in shown}
     rows = [[name, *entry.values()] for name, entry in values.items()]
     note = f"Each clip is perturbed as a whole before it is cut into chunks; {view}."

@@ -57,7 +57,7 @@ def measure(
     shown = validation.SHOWN[task]
     values = {
         column: {
-            view: {metric: entry.get(metric) for metric in shown}
+            view.replace("_", " + "): {metric: entry.get(metric) for metric in shown}
             for view, entry in validation.views(metrics["classification"], task)
         }
         for column, metrics in found.items()

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from sklearn import metrics as sk
 
+from atbert_jax.metrics.calibration import calibration
+
 # From this score on a tag is predicted, where no other threshold was chosen for it.
 THRESHOLD = 0.5
 NO_POSITIVES = "no positive example"
@@ -33,7 +35,8 @@ def single_label(scores: np.ndarray, targets: np.ndarray, names: Sequence[str]) 
     Returns:
         accuracy, top5_accuracy (when C > 5), macro_f1, roc_auc_macro, roc_auc_micro, pr_auc_macro,
         pr_auc_micro, per_class {name: {precision, recall, f1, support}}, undefined_classes
-        {name: reason} and confusion_matrix (C lists of C counts, rows are the truth).
+        {name: reason}, calibration (of the largest score of each row, see `calibration`) and
+        confusion_matrix (C lists of C counts, rows are the truth).
 
     Raises:
         ValueError: on no rows, shapes or names that disagree, or scores that are not finite.
@@ -67,6 +70,7 @@ def single_label(scores: np.ndarray, targets: np.ndarray, names: Sequence[str]) 
         **averages,
         "per_class": per_class,
         "undefined_classes": undefined,
+        "calibration": calibration(scores.max(axis=1), truth == predicted),
         "confusion_matrix": sk.confusion_matrix(truth, predicted, labels=classes).tolist(),
     }
 
@@ -119,12 +123,9 @@ def multi_label(
     Returns:
         roc_auc_macro, roc_auc_micro, pr_auc_macro, pr_auc_micro, f1_macro (over the tags that have
         positives) and f1_micro, both where a tag is predicted from 0.5 on, per_class
-        {name: {roc_auc, pr_auc, f1, support}} and undefined_classes {name: reason}. With thresholds
-        also f1_macro_tuned, f1_micro_tuned, and f1_tuned and threshold of each class.
-
-    Raises:
-        ValueError: on no rows, shapes or names that disagree, scores that are not finite, or
-            targets other than 0 and 1.
+        {name: {roc_auc, pr_auc, f1, support}}, undefined_classes {name: reason} and calibration, of
+        all tags together (see `calibration`). With thresholds also f1_macro_tuned, f1_micro_tuned,
+        and f1_tuned and threshold of each class.
     """
     scores, truth = _checked_tags(scores, targets, names)
     averages, areas, undefined = _one_vs_rest(scores, truth, names)
@@ -139,7 +140,13 @@ def multi_label(
         f1_averages |= tuned_averages
         for name, limit, value in zip(names, limits, f1, strict=True):
             per_class[name] |= {"f1_tuned": value, "threshold": limit}
-    return {**averages, **f1_averages, "per_class": per_class, "undefined_classes": undefined}
+    return {
+        **averages,
+        **f1_averages,
+        "per_class": per_class,
+        "undefined_classes": undefined,
+        "calibration": calibration(scores.ravel(), truth.ravel()),
+    }
 
 
 def regression(scores: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> dict[str, Any]:

@@ -29,10 +29,15 @@ from atbert_jax.reporting.report import Figure
 from atbert_jax.reporting.tables import Table
 
 # Scikit-learn and Matplotlib take seconds to import, which predicting can do without.
+curves = lazy.load("atbert_jax.reporting.curves", suppress_warning=True)
 fonts = lazy.load("atbert_jax.reporting.fonts", suppress_warning=True)
 metrics = lazy.load("atbert_jax.metrics.scores", suppress_warning=True)
 plots = lazy.load("atbert_jax.reporting.plots", suppress_warning=True)
 
+CALIBRATED = {
+    "single_label": "Of clips whose label the model gives such a probability, how many have it?",
+    "multi_label": "Of clips and tags that the model gives such a probability, how many hold?",
+}
 ACTIVATIONS = {"tanh": jnp.tanh, "relu": nnx.relu}
 CHOICES = {
     "head": ("mlp", "linear", "residual"),
@@ -227,7 +232,7 @@ class Classification(Objective):
         names = self.labels.names
         return {
             "thresholds": {
-                view: metrics.best_thresholds(*self._tracks(outputs, view, aggregate), names)
+                view: metrics.best_thresholds(*self.tracks(outputs, view, aggregate)[1:], names)
                 for view in self.views
             }
         }
@@ -248,21 +253,27 @@ class Classification(Objective):
         measure, summary = metrics.TASK_METRICS[self.labels.task], {}
         for view in self.views if outputs[self.fields[1]].any() else ():
             chosen = {"thresholds": thresholds[view]} if thresholds else {}
-            tracks = self._tracks(outputs, view, aggregate)
+            _, *tracks = self.tracks(outputs, view, aggregate)
             summary[view] = measure(*tracks, self.labels.names, **chosen)
         return summary
 
-    def _tracks(
+    def tracks(
         self, outputs: Mapping[str, np.ndarray], view: str, aggregate: str
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Scores and truth (R, C) of the labelled tracks."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Numbers (R,), scores and truth (R, C) of the labelled records, as `summarize` has them.
+
+        Args:
+            outputs: See `summarize`.
+            view: One of `views`.
+            aggregate: See `summarize`.
+        """
         labels, label_mask = (outputs[name] for name in self.fields)
         keep = label_mask > 0
         record, labels = outputs["record"][keep], labels[keep]
         if self.labels.task == "regression":
             labels = labels * np.array(self.labels.std) + np.array(self.labels.mean)
-        _, scores = aggregate_tracks(outputs[view][keep], record, aggregate)
-        return scores, aggregate_tracks(labels, record, "mean")[1]
+        records, scores = aggregate_tracks(outputs[view][keep], record, aggregate)
+        return records, scores, aggregate_tracks(labels, record, "mean")[1]
 
     def report(
         self, outputs: Mapping[str, np.ndarray], summary: Mapping, aggregate: str
@@ -284,7 +295,10 @@ class Classification(Objective):
             note = f"Rows are the truth. {numbers}".strip()
             figures.append(Figure(f"{what}Confusion matrix", png, note))
         if self.labels.task != "regression":
-            scores, truth = self._tracks(outputs, view, aggregate)
+            _, scores, truth = self.tracks(outputs, view, aggregate)
+            found = entry["calibration"]
+            note = f"{CALIBRATED[self.labels.task]} Expected calibration error {found['ece']:.3f}."
+            figures.append(Figure(f"{what}Calibration", curves.reliability(found["bins"]), note))
             png = plots.per_class_bars(classes, "f1")
             figures.append(Figure(f"{what}F1 by label", png, numbers))
             if any(0 < column.sum() < len(column) for column in truth.T):

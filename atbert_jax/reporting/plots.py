@@ -84,7 +84,8 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
 
     Args:
         rows: as in `metrics.jsonl`: `step` and numbers named `split/metric`, or just `metric`.
-            Entries that are no finite number are passed over.
+            Entries that are no finite number are passed over, and so are metrics that are the
+            same all the time.
 
     Returns:
         A PNG.
@@ -94,7 +95,9 @@ def training_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
     """
     panels = _panels(rows)
     if not panels:
-        raise ValueError(f"no training curve to draw: {len(rows)} rows without a step and a number")
+        raise ValueError(
+            f"no training curve to draw: {len(rows)} rows without a step and a number that changes"
+        )
     across = min(len(panels), 2 if len(panels) <= 4 else 3)
     down = math.ceil(len(panels) / across)
     splits = sorted({split for lines in panels.values() for split in lines})
@@ -310,10 +313,18 @@ def spectrogram(log_mel: np.ndarray, hop_seconds: float) -> bytes:
         return encode(figure)
 
 
+def changes(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Says whether there is anything that `training_curves` would draw."""
+    return bool(_panels(rows))
+
+
 def _panels(
     rows: Sequence[Mapping[str, Any]],
 ) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """{metric: {split: [(step, value)]}}, losses first; the split of a bare metric is ''."""
+    """{metric: {split: [(step, value)]}} of those that change, losses first.
+
+    The split of a bare metric is ''.
+    """
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for row in rows:
         if not _is_number(row.get("step")):
@@ -323,7 +334,12 @@ def _panels(
                 continue
             split, _, metric = key.partition("/") if "/" in key else ("", "", key)
             panels.setdefault(metric, {}).setdefault(split, []).append((row["step"], value))
-    return dict(sorted(panels.items(), key=lambda item: ("loss" not in item[0], item[0])))
+    changing = {
+        metric: lines
+        for metric, lines in panels.items()
+        if any(len({value for _, value in points}) > 1 for points in lines.values())
+    }
+    return dict(sorted(changing.items(), key=lambda item: ("loss" not in item[0], item[0])))
 
 
 def _is_number(value: Any) -> bool:

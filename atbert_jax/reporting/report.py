@@ -14,7 +14,7 @@ import numpy as np
 
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.input_pipeline.text.visible import visible_lines
-from atbert_jax.reporting.tables import Table, format_cell, is_number, is_sound
+from atbert_jax.reporting.tables import Table, format_cell, is_sound
 
 TEMPLATE = "report.html.jinja"
 SHOWN_SCALE = 0.65
@@ -63,7 +63,9 @@ class Report:
         title: of the page.
         facts: what was evaluated, on what, when: named lines under the title.
         warnings: one line each on what a reader has to know before believing the numbers.
-        metrics: written to `metrics.json`; the numbers on its first level are the headline.
+        summary: sentences that say what came of it.
+        headline: the few numbers that it begins with, by what they are called.
+        metrics: written to `metrics.json`.
         tables: shown in full.
         figures: shown after the tables.
         config: shown collapsed, as JSON.
@@ -72,19 +74,12 @@ class Report:
     title: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     warnings: Sequence[str] = ()
+    summary: Sequence[str] = ()
+    headline: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def headline(self) -> dict[str, str]:
-        """The numbers on the first level of the metrics, named and rounded for people."""
-        return {
-            _readable(name): format_cell(value)
-            for name, value in self.metrics.items()
-            if is_number(value)
-        }
 
 
 def write_report(output: Path, report: Report) -> Path:
@@ -108,9 +103,11 @@ def write_report(output: Path, report: Report) -> Path:
 
 
 def render(report: Report) -> str:
-    """Returns the HTML of a report: text escaped, style and pictures inside, no script, no link.
+    """Returns the HTML of a report: text escaped, style and pictures inside, no script.
 
-    Sounds alone are elsewhere: players name the files that they play.
+    No link leads out of it.
+
+    Sounds alone are elsewhere, unless they are excerpts: players name the files that they play.
 
     Characters that nobody sees, and those that turn the direction of reading, are shown as escapes.
     """
@@ -124,7 +121,7 @@ def render(report: Report) -> str:
         undefined=jinja2.StrictUndefined,
         finalize=lambda value: visible_lines(value) if isinstance(value, str) else value,
     )
-    environment.filters["cell"] = format_cell
+    environment.filters |= {"cell": format_cell, "readable": readable}
     environment.tests["sound"] = is_sound
     config = json.dumps(plain(report.config), ensure_ascii=False, indent=2)
     return environment.get_template(TEMPLATE).render(report=report, config=config)
@@ -143,6 +140,7 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, str | int | None) else str(value)
 
 
-def _readable(name: str) -> str:
+def readable(name: str) -> str:
+    """Returns the name of a number as people read it."""
     words = name.replace("_", " ").split()
     return " ".join(word.upper() if word in ABBREVIATIONS else word for word in words)

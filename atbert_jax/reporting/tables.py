@@ -30,7 +30,8 @@ class Sound:
 
     Attributes:
         name: Of the file.
-        source: Its address, relative to the page; empty where there is no file of it alone.
+        source: Its address, relative to the page, or the sound itself as one (see `excerpts`);
+            empty where there is no file of it alone.
     """
 
     name: str
@@ -92,6 +93,11 @@ def format_cell(cell: Any) -> str:
     if isinstance(cell, numbers.Real):
         return _format_real(float(cell))
     return str(cell)
+
+
+def format_range(low: float, high: float) -> str:
+    """Returns an interval as people read it, with three decimals."""
+    return f"{low:.3f} to {high:.3f}"
 
 
 def is_sound(cell: Any) -> bool:

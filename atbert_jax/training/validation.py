@@ -190,17 +190,17 @@ def measure(
 
 
 def views(values: Mapping[str, Any], task: str) -> Iterator[tuple[str, dict]]:
-    """The views (audio with text, audio, text) that an objective has measured on its labels."""
+    """The views (as `audio_text`) that an objective has measured on its labels."""
     for view, entry in values.items():
         if isinstance(entry, dict) and SHOWN[task][0] in entry:
-            yield view.replace("_", " + "), entry
+            yield view, entry
 
 
 def scalars(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float | None]:
-    """The numbers in nested metrics as `objective/view/name`; tables of classes are left out."""
+    """The numbers in nested metrics as `objective/view/name`; tables are left out."""
     flat: dict[str, float | None] = {}
     for name, value in metrics.items():
-        if name in ("per_class", "per_target", "undefined_classes"):
+        if name in ("per_class", "per_target", "undefined_classes", "calibration"):
             continue
         if isinstance(value, Mapping):
             flat |= scalars(value, f"{prefix}{name}/")

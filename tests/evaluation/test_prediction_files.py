@@ -20,6 +20,7 @@ from atbert_jax.evaluation.prediction_files import Told
 from atbert_jax.input_pipeline import dataset
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.manifest.records import Record
+from atbert_jax.reporting.tables import Sound
 from atbert_jax.training import trained
 from tests import tiny
 
@@ -138,8 +139,12 @@ def told(task: str, scores: list, truth: list, **more) -> Told:
 RECORDS = [Record(f"r{n}", Path(f"/music/{n}.wav")) for n in range(4)]
 
 
+def listen(record: Record) -> Sound:
+    return Sound.of(record, Path("/reports"))
+
+
 def rows_of(given: Told) -> list[tuple]:
-    return [tuple(row[1:]) for row in given.mistakes(RECORDS, Path("/reports")).rows]
+    return [tuple(row[1:]) for row in given.mistakes(RECORDS, listen).rows]
 
 
 def test_the_worst_mistakes_come_first():
@@ -152,7 +157,7 @@ def test_the_worst_mistakes_come_first():
     numbers = told("regression", [[1, 20], [2, 9]], [[3, 10], [np.nan, 9]], mean=(0, 0), std=(1, 9))
     assert rows_of(numbers) == [("r0", "a", 3, 1)]
     right = told("single_label", scores[:1], [[0, 1, 0]])
-    assert right.mistakes(RECORDS, Path("/reports")) is None
+    assert right.mistakes(RECORDS, listen) is None
 
 
 def test_names_that_mean_something_to_a_table_stay_names(tmp_path):

@@ -9,7 +9,7 @@ from rich.console import Console
 
 import atbert_jax
 from atbert_jax.configs import probe as probe_config
-from atbert_jax.evaluation import probing, stablehlo
+from atbert_jax.evaluation import probed_features, probing, stablehlo
 from atbert_jax.evaluation.evaluate_run import evaluate
 from atbert_jax.evaluation.prediction import Predictor
 from atbert_jax.input_pipeline.batching.frames import make_reader
@@ -85,13 +85,13 @@ def test_a_probe_is_exported_like_any_other_run(tone_run, tone_manifest, tmp_pat
 
 def test_features_are_kept(tone_run, tone_manifest, tmp_path, monkeypatch):
     manifest, opened = tone_manifest(6, 2, 2, name="other.csv"), []
-    real = probing.Reader.segments
+    real = probed_features.Reader.segments
 
     def note(self, record, chunk):
         opened.append(record.id)
         return real(self, record, chunk)
 
-    monkeypatch.setattr(probing.Reader, "segments", note)
+    monkeypatch.setattr(probed_features.Reader, "segments", note)
     first, _ = fit(make_config(manifest), tmp_path / "one", tone_run)
     assert sorted(opened) == [f"train{n}" for n in range(6)]  # and of no other split
     opened.clear()

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from rich.console import Console
 
 from atbert_jax.evaluation import retrieval
 from atbert_jax.evaluation.matching import Stream
@@ -17,6 +19,7 @@ from atbert_jax.models.encoded import Encoded
 from atbert_jax.models.keys import Keys
 from atbert_jax.objectives.alignment import summaries
 from atbert_jax.parallel import sharding
+from atbert_jax.reporting.tables import Sound
 from atbert_jax.training.learner import Learner
 from atbert_jax.training.state import split
 from tests import listener, tiny
@@ -36,9 +39,16 @@ def tones(tone_manifest):
     return load
 
 
+def measure(model, data, **options):
+    console = Console(file=io.StringIO())
+    options = {"with_baseline": False} | options
+    listen = functools.partial(Sound.of, folder=data.splits["val"].records[0].path.parent)
+    return retrieval.measure(model, data, "train", console, listen, **options)
+
+
 def test_the_pair_head_repairs_what_summaries_do_not_know(tones):
     model = listener.make("correct_pair", "alignment", aware=False)
-    values, (table, examples), _, warnings = retrieval.measure(model, tones(model), "train")
+    values, (table, examples), _, warnings = measure(model, tones(model))
     assert (values["clips"], values["texts"], values["rerank"]) == (6, 2, 32)
     # Captions are 'a low tone' and 'a high tone' in turn: three clips are right for each text.
     to_audio, to_text = values["text_to_audio"], values["audio_to_text"]
@@ -51,14 +61,42 @@ def test_the_pair_head_repairs_what_summaries_do_not_know(tones):
     assert to_audio["chance"]["recall_at_1"] == pytest.approx(0.5)
     assert len(table.rows) == 6
     by_text = {row[0]: row[1:] for row in examples.rows}
-    assert set(by_text["a low tone"][:3]) == {f"✓ train{number}.wav" for number in (0, 2, 4)}
+    found = {(hit.name, hit.source) for hit in by_text["a low tone"][:3]}
+    assert found == {(f"✓ train{n}.wav", f"train{n}.wav") for n in (0, 2, 4)}
     assert by_text["a high tone"][-1] == 1
     assert warnings == []
+    assert values["map_on_val"] == {"candidates": 0.75, "reranked": 1}
+
+
+def test_a_pair_head_that_does_not_help_on_val_is_not_asked(tones):
+    model = listener.make("correct_pair", "alignment")
+    data = tones(model)
+    values, _, _, (warning,) = measure(model, data)
+    assert values["rerank"] == 0
+    assert "reranked" not in values["text_to_audio"]
+    assert "on val mAP would be 1.000, and is 1.000 without" in warning
+    values, _, _, warnings = measure(model, data, rerank_anyway=True)
+    assert (values["rerank"], warnings) == (32, [])
+    assert values["text_to_audio"]["reranked"] == PERFECT
+    data.splits["val"].token_mask[:] = 0
+    values, _, _, (warning,) = measure(model, data)
+    assert values["rerank"] == 32
+    assert "No record of val" in warning
+
+
+def test_mfccs_find_tones_by_their_captions(tones):
+    model = listener.make("alignment", aware=False)
+    values, (table, _), _, _ = measure(model, tones(model), with_baseline=True)
+    assert values["text_to_audio"]["mfcc"] == values["audio_to_text"]["mfcc"] == PERFECT
+    assert values["text_to_audio"]["candidates"]["map"] < 1
+    assert ["audio to text", "MFCC statistics, ridge to the captions' words"] in [
+        row[:2] for row in table.rows
+    ]
 
 
 def test_summaries_that_know_need_no_pair_head(tones):
     model = listener.make("alignment")
-    values = retrieval.measure(model, tones(model), "train").values
+    values = measure(model, tones(model)).values
     assert values["rerank"] == 0
     for direction in ("text_to_audio", "audio_to_text"):
         assert values[direction].keys() == {"candidates", "chance"}
@@ -71,14 +109,14 @@ def test_records_without_a_text_or_a_clip_take_no_part(tones):
     part = data.splits["train"]
     part.token_mask[1] = 0
     part.records[3].path.write_text("no sound")
-    values, (_, examples), _, (warning,) = retrieval.measure(model, data, "train")
+    values, (_, examples), _, (warning,) = measure(model, data)
     assert "in no trained order" in warning
     assert (values["clips"], values["texts"]) == (4, 2)
-    shown = " ".join(cell for row in examples.rows for cell in row[1:-1])
+    shown = " ".join(str(cell) for row in examples.rows for cell in row[1:-1])
     assert "train1" not in shown
     assert "train3" not in shown
     part.token_mask[:] = 0
-    values, tables, _, (warning,) = retrieval.measure(model, data, "train")
+    values, tables, _, (warning,) = measure(model, data)
     assert not values
     assert not tables
     assert "no record has both" in warning
@@ -87,11 +125,11 @@ def test_records_without_a_text_or_a_clip_take_no_part(tones):
 def test_reranking_0_is_none_and_less_is_refused(tones):
     model = listener.make("correct_pair", **{"evaluation.rerank": 0})
     data = tones(model)
-    values = retrieval.measure(model, data, "train").values
+    values = measure(model, data).values
     assert "reranked" not in values["text_to_audio"]
     model.config.evaluation.rerank = -1
     with pytest.raises(ValueError, match=r"rerank=-1 is negative"):
-        retrieval.measure(model, data, "train")
+        measure(model, data)
 
 
 @pytest.mark.parametrize("depth", [1, 3, 7, 50])

@@ -60,6 +60,15 @@ def test_training_curves_do_not_depend_on_the_order_of_rows():
     assert plots.training_curves(rows) == plots.training_curves(rows[::-1])
 
 
+def test_training_curves_leave_out_what_is_always_the_same():
+    rows = [{"step": s, "train/loss": 1 / (s + 1), "frozen": 0.5, "val/x": 1} for s in range(3)]
+    kept = [{"step": row["step"], "train/loss": row["train/loss"]} for row in rows]
+    assert plots.training_curves(rows) == plots.training_curves(kept)
+    assert plots.changes(rows)
+    assert not plots.changes([{"step": s, "frozen": 0.5} for s in range(3)])
+    assert not plots.changes(rows[:1])
+
+
 def test_training_curves_refuse_an_empty_log():
     with pytest.raises(ValueError, match="no training curve to draw: 1 rows"):
         plots.training_curves([{"step": 3, "note": "none"}])

@@ -22,13 +22,14 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.addresses, self.text, self.open = [], [], [], []
+        self.tags, self.addresses, self.text, self.open, self.ids = [], [], [], [], []
         self.feed(html)
         assert not self.open
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
         self.addresses += [value for key, value in attrs if key in ("src", "href")]
+        self.ids += [value for key, value in attrs if key == "id"]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -79,8 +80,23 @@ def test_all_text_is_escaped_and_still_readable(tmp_path):
     assert "1,234" in text
 
 
-def test_headline_is_the_first_level_of_the_metrics():
-    assert report().headline == {"accuracy": "0.7500", "PR AUC": "–"}
+def test_contents_lead_to_every_table_and_figure(tmp_path):
+    one = report()
+    tables, figures = list(one.tables) * 2, list(one.figures) * 2
+    page = write_report(tmp_path, report(tables=tables, figures=figures))
+    parsed = Page(page.read_text(encoding="utf-8"))
+    links = [address for address in parsed.addresses if address.startswith("#")]
+    assert links == [f"#{each}" for each in parsed.ids]
+    assert links == ["#tables-1", "#tables-2", "#figures-1", "#figures-2"]
+    assert "".join(parsed.text).count(EVIL) > 13
+
+
+def test_headline_and_summary_are_shown_and_rounded(tmp_path):
+    changes = {"headline": {"pr_auc_macro x": 1 / 3, "r2": math.nan}, "summary": [f"1 < {EVIL}"]}
+    page = write_report(tmp_path, report(**changes)).read_text(encoding="utf-8")
+    assert "<dt>PR AUC macro x</dt><dd>0.3333</dd>" in page
+    assert "<dt>R2</dt><dd>–</dd>" in page
+    assert "1 &lt; &lt;script&gt;" in page
 
 
 def test_metrics_are_strict_json_beside_the_page(tmp_path):
