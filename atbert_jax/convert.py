@@ -34,7 +34,7 @@ Training starts from them with `--config.init.text=FOLDER` and `--config.init.au
 With `--to_pytorch` SOURCE is the folder of a training run, and FOLDER gets `model.safetensors` with
 PyTorch's names and a `config.json`: an ALBERT that `AlbertModel.from_pretrained` loads, or a BERT
 for `BertModel`, a ResNet for torchvision's model with a 9x9 stem (see
-`weights.resnet_rules.to_pytorch`), or a tagger.
+`weights.resnet_rules.to_pytorch`), a tagger, or a CLAP for `ClapModel` and `ClapProcessor`.
 """
 
 from pathlib import Path

@@ -42,6 +42,7 @@ SMALL = (
 )
 MODELS = {
     "atbert": ("atbert_pretrain.py:tiny",),
+    "clap": ("clap_pretrain.py:tiny",),
     "mulap": ("mulap_pretrain.py:tiny",),
     "m3bert": ("m3bert_pretrain.py",),
     "crossmodal": ("crossmodal.py:audio_text,small",),

@@ -12,26 +12,27 @@ from atbert_jax.configs import defaults, words
 
 # What is new learns faster than the default; what is pre-trained, at a tenth of that.
 NEW_RATE, TRUNK_RATE = 1e-3, 0.1
-
-
 PROTOCOLS = ("linear_probe", "mlp_probe", "partial", "full")
 
 
-def protocol_fields(depths: tuple[int, ...]) -> dict[str, dict[str, object]]:
-    """Config fields by protocol, for a CNN with so many blocks in each stage."""
-    lower = "|".join(map(str, range(sum(depths[:-1]))))
-    return {
+def use_protocol(config: ml_collections.ConfigDict, protocol: str, lower: tuple[str, ...]) -> None:
+    """Sets what is trained, and how fast.
+
+    Args:
+        config: To change.
+        protocol: One of `PROTOCOLS`, or '' for everything at one rate.
+        lower: What 'partial' freezes, as regular expressions on the names of parameters.
+    """
+    fields = {
+        "": {},
         "linear_probe": {"optimizer.frozen": ("^model/",), "classification.head": "linear"},
         "mlp_probe": {"optimizer.frozen": ("^model/",)},
-        "partial": {
-            "optimizer.trunk_rate": TRUNK_RATE,
-            "optimizer.frozen": (
-                f"^model/audio_cnn/(stem|blocks/({lower}))/",
-                "^model/(word_embeddings|text_positions|text_norm)",
-            ),
-        },
+        "partial": {"optimizer.trunk_rate": TRUNK_RATE, "optimizer.frozen": lower},
         "full": {"optimizer.trunk_rate": TRUNK_RATE},
     }
+    if protocol:
+        config.optimizer.learning_rate = NEW_RATE
+    config.update_from_flattened_dict(fields[protocol])
 
 
 def get_config(given: str = "", default: str = "base") -> ml_collections.ConfigDict:
@@ -58,7 +59,10 @@ def get_config(given: str = "", default: str = "base") -> ml_collections.ConfigD
     config.train.steps = 3000
     config.train.evaluate_every = 250
     config.optimizer.warmup_steps = 1 / 15
-    if protocol:
-        config.optimizer.learning_rate = NEW_RATE
-        config.update_from_flattened_dict(protocol_fields(config.model.depths)[protocol])
+    blocks = "|".join(map(str, range(sum(config.model.depths[:-1]))))
+    lower = (
+        f"^model/audio_cnn/(stem|blocks/({blocks}))/",
+        "^model/(word_embeddings|text_positions|text_norm)",
+    )
+    use_protocol(config, protocol, lower)
     return config

@@ -40,6 +40,8 @@ class Published(NamedTuple):
 YAMNET = {"hop_length": 160, "f_min": 125.0, "f_max": 7500.0, "power": 1.0, "log_floor": 1e-3}
 # As the musicnn library has it (Pons and Serra 2019): log10(10000 x + 1) of powers x.
 PONS = {"mel_scale": "slaney", "log_floor": 1e-4}
+# As CLAP has it (Wu et al. 2023), where it hears without fusion.
+CLAP = {"hop_length": 480, "f_min": 50.0, "f_max": 14_000.0, "mel_scale": "slaney"}
 # Won et al. (2020), table 1; for the Music Tagging Transformer Won et al. (2021).
 PUBLISHED = {
     "fcn": Published(464_000),
@@ -53,11 +55,13 @@ PUBLISHED = {
     "self_attention": Published(240_000, 128, within=(0.4, 0.5)),
     "music_transformer": Published(220_500, 128, 22_050, 0.0),
     "yamnet": Published(15_600, 64, dropout=0.0, hop=0.48, hears=YAMNET),
+    "htsat": Published(480_000, 64, 48_000, 0.0, hears=CLAP),
     "pons_musicnn": Published(47_872, within=(0.5, 0.0), hears=PONS),
     "pons_vgg": Published(47_872, within=(0.25, 0.0), hears=PONS),
 }
-# Frames are as long as 32 ms at 16 kHz and 46 ms at 22.05 kHz: FFT by rate; half of it is the hop.
-N_FFT = {16_000: 512, 22_050: 1024}
+# Frames are as long as 32 ms at 16 kHz and 46 ms at 22.05 kHz: FFT by rate; half of it is the hop,
+# unless a network hears otherwise.
+N_FFT = {16_000: 512, 22_050: 1024, 48_000: 1024}
 
 
 def get_config(given: str = "") -> ml_collections.ConfigDict:

@@ -11,6 +11,7 @@ from atbert_jax import models
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models import taggers
 from atbert_jax.models.taggers.blocks import Dense
+from atbert_jax.models.taggers.network import Network
 from atbert_jax.models.taggers.tagger import Tagger
 from atbert_jax.models.taggers.tagger_frontend import MelFrontend
 from tests import tiny
@@ -54,10 +55,9 @@ OBJECTIVES = {
 }
 
 
-class Ear(nnx.Module):
+class Ear(Network):
     """Maps (N, samples) to (N, 4)."""
 
-    audio_input = "waveform"
     features = 4
 
     def __init__(

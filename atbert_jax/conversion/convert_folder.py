@@ -1,6 +1,7 @@
 """A conversion from end to end: read, apply the rules, write, and show what became of it all."""
 
 import contextlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,13 @@ from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.input_pipeline.dataset import make_contract
 from atbert_jax.input_pipeline.labelling import read_names
 from atbert_jax.input_pipeline.progress import Terminal
-from atbert_jax.input_pipeline.text import tokenization
+from atbert_jax.input_pipeline.text import tokenization, whole_file
 from atbert_jax.reporting.tables import print_table
 from atbert_jax.training import checkpoint, optimizer, run_folder, trained
 from atbert_jax.training.state import define, fresh
 from atbert_jax.weights import (
     albert_rules,
     bert_rules,
-    clap_rules,
     engine,
     files,
     resnet_rules,
@@ -32,12 +32,20 @@ from atbert_jax.weights import (
 
 FAMILIES = {
     module.FAMILY: module
-    for module in (albert_rules, bert_rules, sentence_rules, resnet_rules, published_tagger)
+    for module in (
+        albert_rules,
+        bert_rules,
+        sentence_rules,
+        resnet_rules,
+        published_tagger,
+        published_clap,
+    )
 }
 # Those that go back to PyTorch, too.
 BOTH_WAYS = tuple(name for name in FAMILIES if name != sentence_rules.FAMILY)
 # Those of text, which come with a tokenizer.
 TEXT = (albert_rules.FAMILY, bert_rules.FAMILY, sentence_rules.FAMILY)
+CLAP = published_clap.FAMILY
 
 # Wide enough for the longest names side by side.
 TABLE_WIDTH = 180
@@ -221,7 +229,7 @@ def clap_from_pytorch(source: str, folder: Path, *, console: Console | None = No
         contract = published_clap.contract(config, found, tokenizer)
         conversion = published_clap.from_pytorch(found, config, contract)
         _write_run(draft, config, contract, tokenizer, conversion)
-    print_table(conversion.table(f"{clap_rules.FAMILY} from {found.path}"), console)
+    print_table(conversion.table(f"{CLAP} from {found.path}"), console)
     console.print(
         f"use it with `atbert predict --checkpoint {folder} --labels cat,dog FILE`, index a"
         f" library with `atbert index MUSIC --checkpoint {folder} --output LIBRARY`",
@@ -285,7 +293,7 @@ def to_pytorch(
     """Writes a part of a trained model for PyTorch.
 
     Args:
-        family: 'albert', 'bert', 'resnet' or 'tagger'.
+        family: 'albert', 'bert', 'resnet', 'tagger' or 'clap'.
         workdir: The folder of a training run.
         folder: New.
         step: Which checkpoint; None is the best one.
@@ -298,6 +306,9 @@ def to_pytorch(
     with files.creating(folder) as draft:
         model = trained.load(workdir, step)
         conversion = FAMILIES[family].to_pytorch(model)
-        tokenizer = model.tokenizer if family in TEXT else None
+        tokenizer = model.tokenizer if family in (*TEXT, CLAP) else None
         files.write(draft, conversion, tokenizer, pytorch=True)
+        if family == CLAP:
+            front_end = json.dumps(published_clap.front_end(model), indent=2)
+            whole_file.write(draft / files.FRONT_END, front_end + "\n")
     print_table(conversion.table(f"{family} from checkpoint {model.step} of {workdir}"), console)

@@ -1,25 +1,25 @@
-"""CLAP as transformers' `ClapModel` has it, as the folder of a run."""
+"""CLAP as transformers' `ClapModel` has it, as the folder of a run, and back."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import ml_collections
+import numpy as np
 
-from atbert_jax.configs import defaults
+from atbert_jax.configs import clap_pretrain
 from atbert_jax.conversion.published_tagger import require_sizes
 from atbert_jax.input_pipeline.contract import Contract, Labels
 from atbert_jax.input_pipeline.dataset import make_contract
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.models import htsat
-from atbert_jax.weights import clap_rules, text_encoder
+from atbert_jax.training.trained import Trained
+from atbert_jax.weights import clap_rules, engine, text_encoder
 from atbert_jax.weights.engine import Conversion
 from atbert_jax.weights.files import FRONT_END, Source
 
-# Of RoBERTa's positions, those that LAION trained on: longer texts are cut.
-MAX_TOKENS = 77
-# With fusion, clips up to so many segments are heard as a whole.
-SEGMENTS = 6
+FAMILY = clap_rules.FAMILY
 # What `config.json` leaves out is like this; first RoBERTa's part.
 TEXT = {
     "hidden_size": 768,
@@ -45,7 +45,7 @@ FIXED = {
     "patch_size": htsat.PATCH,
     "patch_stride": [htsat.PATCH, htsat.PATCH],
     "patch_embed_input_channels": 1,
-    "mlp_ratio": htsat.WIDENING,
+    "mlp_ratio": float(htsat.WIDENING),
     "aff_block_r": htsat.NARROWING,
     "qkv_bias": True,
     "flatten_patch_embeds": True,
@@ -62,6 +62,7 @@ HEARS = {
     "frequency_min": "f_min",
     "frequency_max": "f_max",
 }
+# The least power of a band.
 SILENCE = 1e-10
 
 
@@ -77,7 +78,7 @@ def published_config(source: Source, name: str) -> ml_collections.ConfigDict:
         OSError: if a file is missing.
     """
     where = text_encoder.where(source)
-    if source.config.get("model_type") != clap_rules.FAMILY:
+    if source.config.get("model_type") != FAMILY:
         raise ValueError(
             f"{where}: not there, or not that of a CLAP (model_type"
             f" {source.config.get('model_type')!r}); give a folder that `ClapModel.save_pretrained`"
@@ -94,10 +95,9 @@ def published_config(source: Source, name: str) -> ml_collections.ConfigDict:
         raise ValueError(
             f"{where}: audio_config.fusion_type is 'channel_map'; only attentional fusion is here"
         )
-    config = defaults.get_config("base")
+    config = clap_pretrain.get_config("fused" if fused else "unfused")
     config.model.update(
         {
-            "name": clap_rules.FAMILY,
             "hidden": text["hidden_size"],
             "heads": text_encoder.count(of_text, "num_attention_heads"),
             "layers": text_encoder.count(of_text, "num_hidden_layers"),
@@ -108,18 +108,15 @@ def published_config(source: Source, name: str) -> ml_collections.ConfigDict:
     )
     config.clap.update(
         {
-            "fused": fused,
             "patch_width": ear["patch_embeds_hidden_size"],
             "depths": tuple(ear["depths"]),
             "heads": tuple(ear["num_attention_heads"]),
             "projection": source.config.get("projection_dim", 512),
         }
     )
-    config.data.input = "waveform"
-    config.normalization = "none"
     room = text["max_position_embeddings"] - text["pad_token_id"] - 1
-    config.text.max_tokens = min(MAX_TOKENS, room)
-    config.objectives.alignment = 1.0
+    # Longer texts are cut, as LAION trained.
+    config.text.max_tokens = min(config.text.max_tokens, room)
     config.init.audio = name  # so that reports say where it comes from
     _hear(config, source)
     return config
@@ -136,16 +133,12 @@ def _hear(config: ml_collections.ConfigDict, source: Source) -> None:
     told = whole_file.read_json(file, "get it anew")
     if lacking := [name for name in (*HEARS, "max_length_s") if name not in told]:
         raise ValueError(f"{file}: lacks {', '.join(lacking)}; get it anew")
-    fused = config.clap.fused
-    expected = {"padding": "repeatpad", "truncation": "fusion" if fused else "rand_trunc"}
+    expected = {"padding": "repeatpad", "truncation": _truncation(config.clap.fused)}
     _require(str(file), "", expected | told, expected | {"top_db": None})
     numbers = {ours: told[theirs] for theirs, ours in HEARS.items()}
     numbers |= {edge: float(numbers[edge]) for edge in ("f_min", "f_max")}
-    # As in torchaudio with fusion, as in librosa without.
-    scale = "htk" if fused else "slaney"
-    config.spectrogram.update(numbers | {"mel_scale": scale, "log_floor": SILENCE})
-    segments = SEGMENTS if fused else 1
-    config.segmenting.update({"segments": segments, "seconds": float(told["max_length_s"])})
+    config.spectrogram.update(numbers)
+    config.segmenting.seconds = float(told["max_length_s"])
 
 
 def contract(config: ml_collections.ConfigDict, source: Source, tokenizer: Any) -> Contract:
@@ -190,6 +183,117 @@ def from_pytorch(
         where, arrays, config, contract, "not as its config.json says", "get both files anew"
     )
     return Conversion(arrays, {}, taken, unused, {})
+
+
+def to_pytorch(model: Trained) -> Conversion:
+    """A trained CLAP as transformers' `ClapModel`, for a strict load.
+
+    Args:
+        model: From the folder of a run.
+
+    Raises:
+        ValueError: if the model is no CLAP.
+    """
+    config, name = model.config, model.config.model.name
+    if name != FAMILY:
+        raise ValueError(f"{model.workdir}: a run of {name}, not of {FAMILY}; give one of {FAMILY}")
+    arrays, missing = jax.device_get(engine.flat(model.params, model.statistics)), {}
+    if clap_rules.SCALE not in arrays:
+        scale = np.log(1 / config.alignment.temperature)
+        arrays[clap_rules.SCALE] = np.asarray(scale, np.float32)
+        missing["logit_scale_a"] = "not trained here: config.alignment.temperature"
+    depths = tuple(config.clap.depths)
+    rules = clap_rules.rules(config.model.layers, depths, fused=config.clap.fused)
+    target, taken, unused = engine.to_theirs(
+        str(model.workdir), rules, arrays, "no part of the model"
+    )
+    padding = model.tokenizer.pad_token_id
+    whole = clap_rules.whole(target, padding, depths)
+    missing |= dict.fromkeys(whole.keys() - target.keys(), "made anew")
+    return Conversion(whole, _about(model), taken, unused, missing)
+
+
+def _about(model: Trained) -> dict[str, Any]:
+    """What `config.json` says."""
+    sizes, settings, tokenizer = model.config.model, model.config.clap, model.tokenizer
+    stages = len(settings.depths)
+    text = {
+        "model_type": "clap_text_model",
+        "vocab_size": model.contract.vocabulary,
+        "hidden_size": sizes.hidden,
+        "num_hidden_layers": sizes.layers,
+        "num_attention_heads": sizes.heads,
+        "intermediate_size": sizes.ffn,
+        "hidden_act": text_encoder.ACTIVATIONS[sizes.activation][0],
+        "hidden_dropout_prob": sizes.dropout,
+        "max_position_embeddings": model.contract.max_tokens + tokenizer.pad_token_id + 1,
+        "type_vocab_size": 1,
+        "layer_norm_eps": text_encoder.EPSILON,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.cls_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+    }
+    ear = FIXED | {
+        "model_type": "clap_audio_model",
+        "patch_size": htsat.PATCH,
+        "patch_embeds_hidden_size": settings.patch_width,
+        "hidden_size": settings.patch_width * 2 ** (stages - 1),
+        "depths": list(settings.depths),
+        "num_attention_heads": list(settings.heads),
+        "num_hidden_layers": stages,
+        "hidden_dropout_prob": sizes.dropout,
+        "enable_fusion": settings.fused,
+        "fusion_type": "aff_2d" if settings.fused else None,
+    }
+    return {
+        "architectures": ["ClapModel"],
+        "model_type": FAMILY,
+        "text_config": text,
+        "audio_config": ear,
+        "projection_dim": settings.projection,
+        "projection_hidden_act": "relu",
+    }
+
+
+def front_end(model: Trained) -> dict[str, Any]:
+    """What `preprocessor_config.json` says.
+
+    Raises:
+        ValueError: if transformers cannot hear as the model does; the message names the fields.
+    """
+    spectrogram, fused = model.contract.spectrogram, model.config.clap.fused
+    seconds = model.contract.segmenting.seconds
+    scale = "htk" if fused else "slaney"
+    fixed = {"mel_scale": scale, "power": 2.0, "log_floor": SILENCE}
+    differ = [
+        f"config.spectrogram.{name}={getattr(spectrogram, name)!r} instead of {value!r}"
+        for name, value in fixed.items()
+        if getattr(spectrogram, name) != value
+    ]
+    if seconds % 1:
+        differ.append(f"config.segmenting.seconds={seconds:g} instead of a whole number")
+    if differ:
+        raise ValueError(
+            f"{model.workdir}: transformers cannot hear as this model does: {', '.join(differ)};"
+            " train one that hears as they do"
+        )
+    numbers = {theirs: getattr(spectrogram, ours) for theirs, ours in HEARS.items()}
+    return numbers | {
+        "feature_extractor_type": "ClapFeatureExtractor",
+        "processor_class": "ClapProcessor",
+        "frequency_max": spectrogram.top_frequency,
+        "max_length_s": int(seconds),
+        "padding": "repeatpad",
+        "padding_side": "right",
+        "padding_value": 0.0,
+        "return_attention_mask": False,
+        "top_db": None,
+        "truncation": _truncation(fused),
+    }
+
+
+def _truncation(fused: bool) -> str:
+    return "fusion" if fused else "rand_trunc"
 
 
 def _part(source: Source, name: str) -> Mapping[str, Any]:

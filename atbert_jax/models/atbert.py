@@ -17,6 +17,7 @@ from atbert_jax.models import remat, resnet, taggers, transformer
 from atbert_jax.models.encoded import Encoded, drop, fold, masked_mean, with_first
 from atbert_jax.models.linear import Linear
 from atbert_jax.models.resnet import ResNet
+from atbert_jax.models.taggers.network import heard
 from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoders, LayerNorm
 from atbert_jax.models.trunk import Batch, Trunk
 
@@ -26,7 +27,7 @@ ROLES = {"early": ("joint",), "mid": ("audio", "text", "joint"), "late": ("audio
 # The defaults of `config.model`, of which other models take what they share.
 DEFAULTS = {
     "model": {
-        # The trunk: or 'mulap', 'm3bert', 'crossmodal', or a tagger, such as 'musicnn'.
+        # The trunk: or 'clap', 'mulap', 'm3bert', 'crossmodal', or a tagger, such as 'musicnn'.
         "name": "atbert",
         "fusion": "mid",  # or 'early', 'late'
         "audio_encoder": "resnet",  # or a tagger, such as 'musicnn', with its front end
@@ -125,10 +126,13 @@ class ATBERT(Trunk):
 
     def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
         """The CNN's features of each segment, (B, S, D)."""
-        audio, mask = batch[self.audio_input], batch["segment_mask"]
-        merged = audio.reshape(-1, *audio.shape[2:])
-        given = merged, mask.reshape(-1), fold(key, 1)
-        features = remat.apply(self.audio_cnn, *given, remat=self.remat)
+        mask = batch["segment_mask"]
+        if self.audio_input == "waveform":
+            given = heard(self.audio_cnn, batch)
+        else:
+            log_mel = batch[self.audio_input]
+            given = log_mel.reshape(-1, *log_mel.shape[2:]), mask.reshape(-1)
+        features = remat.apply(self.audio_cnn, *given, fold(key, 1), remat=self.remat)
         features = self.audio_feature_norm(self.audio_projection(features))
         return Encoded(features.reshape(*mask.shape, self.hidden), mask)
 

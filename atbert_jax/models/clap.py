@@ -15,6 +15,7 @@ from atbert_jax.models.bert import BERT
 from atbert_jax.models.encoded import Encoded, fold, masked_mean, unit
 from atbert_jax.models.htsat import BANDS, FRAMES, HTSAT
 from atbert_jax.models.linear import Linear
+from atbert_jax.models.spec_augment import masks_of
 from atbert_jax.models.trunk import Batch, Trunk
 
 # Of the published model without fusion; `config.model` has the sizes of its RoBERTa.
@@ -60,7 +61,8 @@ class CLAP(Trunk):
     With the sizes of laion/clap-htsat-unfused and texts of 77 tokens it has 153 156 504 parameters.
 
     Args:
-        config: The whole config: `config.clap`, and in `config.model` the sizes of RoBERTa.
+        config: The whole config: `config.clap`, in `config.model` the sizes of RoBERTa, and in
+            `config.tagger` the masks of SpecAugment, which all views of a clip share.
         contract: Gives the spectrogram, segments, tokens and vocabulary.
         rngs: Keys of the initial values.
 
@@ -95,7 +97,13 @@ class CLAP(Trunk):
         self.fused, self.hidden = settings.fused, settings.projection
         self.activation = nnx.relu
         self.audio_encoder = HTSAT(
-            settings, dropout=sizes.dropout, remat=sizes.remat, dtype=dtype, rngs=rngs
+            settings,
+            fused=settings.fused,
+            masks=masks_of(config.tagger, frames=2, bands=3),
+            dropout=sizes.dropout,
+            remat=sizes.remat,
+            dtype=dtype,
+            rngs=rngs,
         )
         self.text_encoder = BERT(sizes, contract, dtype=dtype, rngs=rngs)
         self.pooler = Linear(sizes.hidden, sizes.hidden, dtype=dtype, rngs=rngs)

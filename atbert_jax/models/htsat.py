@@ -21,6 +21,7 @@ from atbert_jax.models.batch_norm import BatchNorm
 from atbert_jax.models.convolution import Convolution
 from atbert_jax.models.encoded import drop, fold
 from atbert_jax.models.linear import Linear
+from atbert_jax.models.spec_augment import Masks, spec_augment
 from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER
 
 EPSILON = 1e-5
@@ -248,7 +249,9 @@ class HTSAT(nnx.Module):
     """Log-mels of ten seconds -> states of 8 x 8 places, whose mean is the vector of the clip.
 
     Args:
-        settings: `config.clap`: `patch_width` C, `depths`, `heads` of each stage, `fused`.
+        settings: `config.clap`: `patch_width` C, `depths`, `heads` of each stage.
+        fused: See `PatchEmbedding`.
+        masks: What SpecAugment does to frames (axis 2) and bands (axis 3) in training.
         dropout: Of the feed-forward blocks' output.
         remat: Layers compute most of what they need again in the backward pass.
         dtype: Compute type.
@@ -263,6 +266,8 @@ class HTSAT(nnx.Module):
         self,
         settings: ml_collections.ConfigDict,
         *,
+        fused: bool,
+        masks: Masks,
         dropout: float,
         remat: bool,
         dtype: jnp.dtype,
@@ -274,11 +279,11 @@ class HTSAT(nnx.Module):
                 f"config.clap.depths={depths} and heads={heads} are of each stage; give as many, 1"
                 f" to {STAGES}"
             )
-        self.remat = remat
+        self.remat, self.masks = remat, masks
         width, side = settings.patch_width, PICTURE // PATCH
         self.width = width * 2 ** (len(depths) - 1)
         self.band_norm = BatchNorm(BANDS, momentum=0.9, epsilon=EPSILON, rngs=rngs)
-        self.patches = PatchEmbedding(width, fused=settings.fused, dtype=dtype, rngs=rngs)
+        self.patches = PatchEmbedding(width, fused=fused, dtype=dtype, rngs=rngs)
         stages, mergings = [], []
         for number, (depth, count) in enumerate(zip(depths, heads, strict=True)):
             layers = [
@@ -308,15 +313,17 @@ class HTSAT(nnx.Module):
             views: Log-mels (N, V, T, F), of at most 1024 frames and 64 bands.
             longer: See `PatchEmbedding`.
             mask: (N,), 1 = a real clip.
-            key: Of the dropout; None = evaluation.
+            key: Of the masks and the dropout; None = evaluation.
 
         Returns:
             (N, places, C) each; the last ones, of `width` channels, are normalised.
         """
         train, shape = key is not None, views.shape
         x = views.reshape(shape[0], -1, BANDS)
-        x = self.band_norm(x, mask, train).reshape(-1, *shape[2:])
-        pictures = fold_time(x).reshape(*shape[:2], PICTURE, PICTURE)
+        x = self.band_norm(x, mask, train).reshape(shape)
+        if train:  # what is covered is the mean
+            x = spec_augment(x, self.masks, fold(key, STAGES * 100))
+        pictures = fold_time(x.reshape(-1, *shape[2:])).reshape(*shape[:2], PICTURE, PICTURE)
         x = self.patches(pictures, longer * mask, train)
         found = [x]
         for number, stage in enumerate(self.stages):

@@ -18,6 +18,7 @@ from atbert_jax.models.bert import BERT
 from atbert_jax.models.co_attention import CoAttention
 from atbert_jax.models.encoded import Encoded, drop, fold, with_mean
 from atbert_jax.models.linear import Linear
+from atbert_jax.models.taggers.network import heard
 from atbert_jax.models.transformer import ACTIVATIONS, TABLE_INITIALIZER, Encoder, LayerNorm
 from atbert_jax.models.trunk import Batch, Trunk
 
@@ -120,10 +121,8 @@ class MuLaP(Trunk):
 
     def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
         """The CNN's features of each chunk, (B, S, C)."""
-        waveform, mask = batch[self.audio_input], batch["segment_mask"]
-        merged = waveform.reshape(-1, waveform.shape[-1])
-        given = merged, mask.reshape(-1), fold(key, 1)
-        features = remat.apply(self.audio_cnn, *given, remat=self.remat)
+        mask, given = batch["segment_mask"], heard(self.audio_cnn, batch)
+        features = remat.apply(self.audio_cnn, *given, fold(key, 1), remat=self.remat)
         return Encoded(features.reshape(*mask.shape, -1), mask)
 
     def embed_text(self, batch: Batch, key: jax.Array | None) -> Encoded:

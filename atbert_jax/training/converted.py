@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,12 +24,19 @@ FAMILIES = {
 }
 # What the run of a tagger calls the network, and what others call it that hear with one.
 NETWORK, AUDIO_CNN = "model/network/", "model/audio_cnn/"
+# The network that a CLAP hears with, what its sizes are, and what CLAP and the network call it.
+CLAP, HTSAT, HTSAT_SIZES = "clap", "htsat", ("patch_width", "depths", "heads")
+OF_CLAP, OF_NETWORK = "model/audio_encoder/", "encoder/"
+# Parts of a network that stay behind where they are not wanted: MusiCNN's dense layer where the
+# poolings themselves are heard, and of a CLAP with fusion what hears crops.
+OPTIONAL = ("dense/", *(f"patches/{name}/" for name in ("crops", "local", "overall")))
 
 
 # The defaults of `config.init`.
 DEFAULTS = {
     "text": "",  # folder of `atbert convert`: an ALBERT or a BERT to start from
-    # Likewise a ResNet; or the run of a tagger, or of what hears with one, for the same one here.
+    # Likewise a ResNet; or the run of a tagger, or of what hears with one, for the same one here,
+    # as that of a CLAP for HTSAT.
     "audio": "",
 }
 
@@ -71,7 +78,7 @@ def find(config: ml_collections.ConfigDict) -> list[Converted]:
             continue
         about = files.read_about(folder, list(families))
         family = families[about["family"]]
-        _require_sizes(folder, family.SIZES, about, config.model)
+        _require_sizes(folder, family.SIZES, about, config, "model")
         if family is bert_rules and config.model.layers > about["layers"]:
             raise ValueError(
                 f"{folder} has {about['layers']} layers, fewer than config.model.layers="
@@ -86,13 +93,28 @@ def find(config: ml_collections.ConfigDict) -> list[Converted]:
 def _ears(config: ml_collections.ConfigDict) -> str:
     """The network that a model hears with: the tagger that it is, or its audio encoder."""
     model = config.model
+    if model.name == CLAP:
+        return HTSAT
     return model.name if model.name in taggers.NETWORKS else model.audio_encoder
+
+
+def _place(config: ml_collections.ConfigDict) -> str:
+    """What the names of the arrays begin with that are those of its ears."""
+    if config.model.name == CLAP:
+        return OF_CLAP
+    ears = _ears(config)
+    return (NETWORK if ears == config.model.name else AUDIO_CNN) + OF_NETWORK * (ears == HTSAT)
 
 
 def _require_network(folder: Path, config: ml_collections.ConfigDict) -> None:
     """Checks that a run is of the tagger that is wanted, and that it heard the same."""
     there, wanted = run_folder.load_config(folder), _ears(config)
-    if (found := _ears(there)) != wanted:
+    if (found := _ears(there)) != wanted and config.model.name == CLAP:
+        raise ValueError(
+            f"config.init.audio={str(folder)!r} is a run of {found}, but a CLAP hears with {HTSAT};"
+            f" use a run of {HTSAT} or of a CLAP"
+        )
+    if found != wanted:
         field = "name" if wanted == config.model.name else "audio_encoder"
         raise ValueError(
             f"config.init.audio={str(folder)!r} is a run of {found}, but"
@@ -108,25 +130,29 @@ def _require_network(folder: Path, config: ml_collections.ConfigDict) -> None:
             f"{folder} heard with another front end ({differ}); set these fields of"
             " config.spectrogram (top_db: of config.tagger) as they are there"
         )
+    if wanted == HTSAT:
+        _require_sizes(folder, HTSAT_SIZES, there.clap, config, "clap")
 
 
 def _from_tagger(
     state: TrainState, folder: Path, prefix: str
 ) -> tuple[TrainState, list[str], list[str]]:
     """The state with what a run's best checkpoint hears with, under the names of `prefix`."""
+    there = _place(run_folder.load_config(folder))
     with contextlib.closing(Checkpoints(folder)) as checkpoints:
         step, trees = checkpoints.best_whole(checkpoints.restore_arrays)
     arrays = {
         prefix + name.removeprefix(there): array
         for name, array in engine.flat(trees["params"], trees["statistics"]).items()
-        for there in (NETWORK, AUDIO_CNN)
         if name.startswith(there)  # all behind it stays behind
     }
     wanted = {n for n in engine.flat(state.params, state.statistics) if n.startswith(prefix)}
-    # Where the poolings themselves are heard, the dense layer on them stays behind, too.
-    left = [name for name in arrays if name.startswith(f"{prefix}dense/") and name not in wanted]
+    optional = tuple(prefix + part for part in OPTIONAL)
+    left = [name for name in arrays if name.startswith(optional) and name not in wanted]
     if lacking := sorted(wanted - arrays.keys()):
-        raise ValueError(f"{folder} has no {engine.listed(lacking)}; its config.tagger is another")
+        raise ValueError(
+            f"{folder} has no {engine.listed(lacking)}; its config.tagger or config.clap is another"
+        )
     arrays = {name: array for name, array in arrays.items() if name not in left}
     state, names, _ = _fill(state, arrays, str, folder)
     lines = [f"from {folder}, step {step}: {len(names)} arrays taken over"]
@@ -134,15 +160,21 @@ def _from_tagger(
 
 
 def _require_sizes(
-    folder: Path, sizes: tuple[str, ...], about: dict, model: ml_collections.ConfigDict
+    folder: Path,
+    sizes: tuple[str, ...],
+    about: Mapping[str, Any],
+    config: ml_collections.ConfigDict,
+    section: str,
 ) -> None:
-    pairs = {name: (_as_flag(about[name]), _as_flag(model[name])) for name in sizes}
+    pairs = {name: (_as_flag(about[name]), _as_flag(config[section][name])) for name in sizes}
     differ = {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
     if differ:
         unlike = ", ".join(
             f"{name} {there} there, {here} here" for name, (there, here) in differ.items()
         )
-        flags = " ".join(f"--config.model.{name}={there}" for name, (there, _) in differ.items())
+        flags = " ".join(
+            f"--config.{section}.{name}={there}" for name, (there, _) in differ.items()
+        )
         raise ValueError(f"{folder} does not fit the model: {unlike}; set {flags}")
 
 
@@ -193,9 +225,8 @@ def start_from(
     """
     names, lines = [], []
     found = find(config)
-    if config.init.audio and (ears := _ears(config)) in taggers.NETWORKS:
-        prefix = NETWORK if ears == config.model.name else AUDIO_CNN
-        state, names, lines = _from_tagger(state, Path(config.init.audio), prefix)
+    if config.init.audio and _ears(config) in taggers.NETWORKS:
+        state, names, lines = _from_tagger(state, Path(config.init.audio), _place(config))
     for each in found:
         arrays, name_in_file = files.read_arrays(each.folder), str
         layers = each.about.get("layers", config.model.layers)

@@ -1,7 +1,10 @@
 """CLAP (Wu et al. 2023) as Hugging Face's transformers keep it, of any size."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from atbert_jax.models import htsat
 from atbert_jax.weights import bert_rules, engine, text_encoder
 from atbert_jax.weights.engine import (
     Arrays,
@@ -117,6 +120,42 @@ def prepared(where: str, theirs: Arrays, padding: int, tokens: int) -> Arrays:
         name: array[:, :, 0, 0] if ".fusion_model." in name and array.ndim == 4 else array
         for name, array in theirs.items()
     }
+
+
+def whole(theirs: Arrays, padding: int, stages: Sequence[int]) -> Arrays:
+    """All arrays of transformers' `ClapModel`, in the order of their names: `prepared`, undone.
+
+    Token types are zeros, as are the positions before the first one; counts of steps start anew,
+    and one temperature serves both ways.
+
+    Args:
+        theirs: Of the rules, by PyTorch's names.
+        padding: Id of the padding token.
+        stages: Layers of each stage of HTSAT.
+    """
+    rows, hidden = theirs[POSITIONS].shape
+    positions = np.zeros((padding + 1 + rows, hidden), np.float32)
+    positions[padding + 1 :] = theirs[POSITIONS]
+    numbers = np.arange(len(positions), dtype=np.int64)[None]
+    made = {
+        POSITIONS: positions,
+        TYPES: np.zeros((1, hidden), np.float32),
+        f"{TEXT}embeddings.position_ids": numbers,
+        f"{TEXT}embeddings.token_type_ids": np.zeros_like(numbers),
+        "logit_scale_t": theirs["logit_scale_a"],
+    }
+    places = htsat.window_places(htsat.WINDOW).astype(np.int64)
+    for stage, depth in enumerate(stages):
+        for block in range(depth):
+            layer = f"{AUDIO}layers.{stage}.blocks.{block}."
+            made[f"{layer}attention.self.relative_position_index"] = places
+    for name, array in theirs.items():
+        if name.endswith(".running_mean"):
+            count = name.replace(".running_mean", ".num_batches_tracked")
+            made[count] = np.zeros((), np.int64)
+        elif ".fusion_model." in name and array.ndim == 2:
+            made[name] = array[:, :, None, None]
+    return dict(sorted((theirs | made).items()))
 
 
 def to_ours(

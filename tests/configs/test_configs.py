@@ -18,6 +18,8 @@ from ml_collections import config_flags
 from atbert_jax import command, objectives
 from atbert_jax.configs import (
     atbert_finetune,
+    clap_finetune,
+    clap_pretrain,
     crossmodal,
     defaults,
     m3bert_finetune,
@@ -62,6 +64,8 @@ RUNS = [(name,) for name in NAMES] + [(name, size) for name in SIZED for size in
 RUNS += [("ablation", data) for data in ("notes", "words")]
 RUNS += [("tagger", f"{name},{data}") for name in sorted(NETWORKS) for data in TAG_SETS]
 RUNS += [("tagger_notes", name) for name in sorted(NETWORKS)]
+RUNS += [("clap_pretrain", size) for size in clap_pretrain.SIZES]
+RUNS += [("clap_finetune", f"tiny,{protocol}") for protocol in atbert_finetune.PROTOCOLS]
 RUNS += [("mulap_pretrain", size) for size in mulap_pretrain.SIZES]
 RUNS += [("mulap_downstream", f"{task},random,finetune") for task in mulap_downstream.TASKS]
 RUNS += [("tagger", recipe) for recipe in tagger_recipes.RECIPES]
@@ -133,6 +137,26 @@ def test_a_protocol_trains_what_it_says(size, protocol):
     plain = atbert_finetune.get_config(size).optimizer.learning_rate
     assert config.optimizer.learning_rate == 10 * plain
     assert config.optimizer.trunk_rate == pytest.approx(0.1 if trunk else 1.0)
+
+
+def test_part_of_a_clap_is_its_last_stage_and_what_is_behind():
+    config = clap_finetune.get_config("tiny,partial")
+    _, params, _ = define(config, make_contract(config))
+    trained, _ = partition(params, freezing.find(params, config.optimizer.frozen))
+    assert trained["model"].keys() == {"audio_encoder", "audio_projection"}
+    assert trained["model"]["audio_encoder"].keys() == {"stages", "norm"}
+    assert set(trained["model"]["audio_encoder"]["stages"]) == {3}
+
+
+def test_a_clap_has_the_sizes_of_the_published_ones():
+    counts = {}
+    for size in clap_pretrain.PUBLISHED:
+        config = clap_pretrain.get_config(size)
+        contract = dataclasses.replace(make_contract(config), vocabulary=50_265)
+        _, params, _ = define(config, contract)
+        counts[size] = sum(leaf.size for leaf in jax.tree.leaves(params["model"]))
+    # As `test_published_clap` has them from transformers, with 77 positions and one token type.
+    assert counts == {"unfused": 153_156_504, "fused": 153_171_144, "larger": 193_577_496}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -18,9 +18,9 @@ from safetensors.numpy import load_file, save_file
 import atbert_jax
 from atbert_jax.conversion import convert_folder, published_clap
 from atbert_jax.evaluation import stablehlo
-from atbert_jax.training import trained
+from atbert_jax.training import sameness, trained
 from atbert_jax.training.state import define
-from atbert_jax.weights import engine
+from atbert_jax.weights import clap_rules, engine
 from atbert_jax.weights.files import Source
 from tests import clap_folders
 from tests.conversion.test_parity import in_pytorch
@@ -35,13 +35,6 @@ needs_pytorch = pytest.mark.skipif(
 )
 # Seconds: repeated three times and padded, whole, and longer.
 SECONDS = (3.0, 10.0, 27.3)
-
-
-def convert(source: Path, folder: Path) -> str:
-    """Converts, and returns what is said."""
-    console = Console(file=io.StringIO(), width=180)
-    convert_folder.clap_from_pytorch(str(source), folder, console=console)
-    return console.file.getvalue()
 
 
 def waveforms() -> list[np.ndarray]:
@@ -103,6 +96,29 @@ def write(folder: str, fused: bool, texts: tuple[str, ...]) -> None:
     np.savez(f"{folder}/features.npz", audio=features, text=text, scale=scale)
 
 
+def read_back(folder: str, source: str) -> None:
+    """Checks that a folder holds the model of `source`, and what reads and hears for it."""
+    import torch
+    from safetensors.torch import load_file
+    from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
+
+    expected = ClapModel.from_pretrained(source).eval()
+    model = ClapModel(ClapConfig.from_pretrained(folder)).eval()
+    model.load_state_dict(load_file(f"{folder}/model.safetensors"), strict=True)
+    states = expected.state_dict()
+    for name, array in model.state_dict().items():
+        others = ("embeddings.position", "embeddings.token_type", "logit_scale_t", "_tracked")
+        assert any(part in name for part in others) or torch.equal(array, states[name]), name
+    read = RobertaTokenizer.from_pretrained(folder)(["slow piano", "s"], padding=True)
+    given = {name: torch.tensor(ids) for name, ids in read.items()}
+    with torch.no_grad():
+        text, found = (each.get_text_features(**given).pooler_output for each in (expected, model))
+    torch.testing.assert_close(found, text, rtol=0, atol=1e-6)
+    extractors = map(ClapFeatureExtractor.from_pretrained, (source, folder))
+    there, here = (each.to_dict() for each in extractors)
+    assert {name: here[name] for name in there} == there
+
+
 @pytest.mark.parity
 @needs_pytorch
 @KINDS
@@ -113,7 +129,7 @@ def test_directions_are_those_of_transformers(tmp_path: Path, fused: bool):
     np.savez(source / "clips.npz", *clips)
     in_pytorch(write, source, fused, texts)
     expected = np.load(source / "features.npz")
-    said = convert(source, folder)
+    said = clap_folders.convert(source, folder)
     assert "logit_scale_t" in said
     model = atbert_jax.load(folder)
     audio = expected["audio"] / np.linalg.norm(expected["audio"], axis=1, keepdims=True)
@@ -129,41 +145,19 @@ def test_directions_are_those_of_transformers(tmp_path: Path, fused: bool):
     exponents = np.exp(expected["scale"] * cosines[0])
     for text, share in zip(texts, exponents / exponents.sum(), strict=True):
         assert answer[text] == pytest.approx(share, abs=1e-3)
-
-
-def random_folder(folder: Path, fused: bool) -> Path:
-    """As transformers write it, without PyTorch: random arrays by the rules' names."""
-    from atbert_jax.weights import clap_rules
-
-    folder.mkdir(parents=True)
-    settings = clap_sizes.settings(fused) | {"model_type": "clap"}
-    (folder / "config.json").write_text(json.dumps(settings))
-    clap_folders.describe(folder, fused)
-    _, *trees = define(clap_sizes.config(fused), clap_sizes.contract(fused))
-    shapes = engine.flat(*trees)
-    rng = np.random.default_rng(0)
-    arrays = {}
-    rules = clap_rules.rules(clap_sizes.TEXT["layers"], clap_sizes.EAR["depths"], fused=fused)
-    for rule in rules:
-        array = np.abs(rng.normal(size=shapes[rule.ours].shape)).astype(np.float32) / 4
-        arrays[rule.theirs] = np.array(rule.to_theirs(array), order="C")
-    hidden = clap_sizes.TEXT["hidden"]
-    table = rng.normal(size=(clap_sizes.POSITIONS, hidden)).astype(np.float32)
-    arrays[clap_rules.POSITIONS] = table
-    arrays[clap_rules.TYPES] = np.ones((1, hidden), np.float32)
-    save_file(arrays, folder / "model.safetensors", metadata={"format": "pt"})
-    return folder
+    convert_folder.to_pytorch("clap", folder, tmp_path / "back")
+    in_pytorch(read_back, tmp_path / "back", str(source))
 
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> dict[bool, Path]:
     root = tmp_path_factory.mktemp("sources")
-    return {fused: random_folder(root / str(fused), fused) for fused in (False, True)}
+    return {fused: clap_folders.random_folder(root / str(fused), fused) for fused in (False, True)}
 
 
 @KINDS
 def test_a_run_embeds_what_it_is_given(sources, tmp_path: Path, fused: bool):
-    said = convert(sources[fused], tmp_path / "run")
+    said = clap_folders.convert(sources[fused], tmp_path / "run")
     assert "row 0 is added into the positions" in said
     model = atbert_jax.load(tmp_path / "run")
     clip = np.sin(np.arange(RATE) * 0.05).astype(np.float32)
@@ -177,8 +171,54 @@ def test_a_run_embeds_what_it_is_given(sources, tmp_path: Path, fused: bool):
 
 
 @KINDS
+def test_there_and_back_is_the_same_to_the_bit(sources, tmp_path: Path, fused: bool):
+    clap_folders.convert(sources[fused], tmp_path / "run")
+    console = Console(file=io.StringIO(), width=180)
+    convert_folder.to_pytorch("clap", tmp_path / "run", tmp_path / "back", console=console)
+    assert "none: made anew" in console.file.getvalue()
+    there, back = (
+        load_file(folder / "model.safetensors") for folder in (sources[fused], tmp_path / "back")
+    )
+    positions, types = there.pop(clap_rules.POSITIONS), there.pop(clap_rules.TYPES)
+    for name, array in there.items():
+        # Maps of fusion are convolutions of one place there.
+        np.testing.assert_array_equal(back[name].reshape(array.shape), array, err_msg=name)
+    # What is before the first position has no use, nor what is behind the longest text.
+    rows = slice(2, len(back[clap_rules.POSITIONS]))
+    np.testing.assert_array_equal(back[clap_rules.POSITIONS][rows], positions[rows] + types[0])
+    assert not back[clap_rules.TYPES].any()
+    assert {name.rpartition(".")[2] for name in back.keys() - there.keys()} == {
+        "weight",  # of positions and token types
+        "position_ids",
+        "token_type_ids",
+        "relative_position_index",
+        "num_batches_tracked",
+        "logit_scale_t",
+    }
+    told = json.loads((tmp_path / "back" / "preprocessor_config.json").read_text())
+    expected = clap_folders.front_end(fused)
+    assert {name: told[name] for name in expected} == expected
+    about = json.loads((tmp_path / "back" / "config.json").read_text())
+    source = Source(tmp_path / "back" / "model.safetensors", back, about)
+    again = published_clap.published_config(source, "again")
+    kept = ("model", "clap", "spectrogram", "segmenting")
+    first = trained.load(tmp_path / "run").config
+    for name in kept:
+        assert sameness.fields(again[name]) == sameness.fields(first[name]), name
+
+
+def test_what_transformers_cannot_hear_is_not_written(sources, tmp_path: Path):
+    clap_folders.convert(sources[False], tmp_path / "run")
+    model = trained.load(tmp_path / "run")
+    spectrogram = dataclasses.replace(model.contract.spectrogram, mel_scale="htk")
+    contract = dataclasses.replace(model.contract, spectrogram=spectrogram)
+    with pytest.raises(ValueError, match="mel_scale='htk' instead of 'slaney'"):
+        published_clap.front_end(dataclasses.replace(model, contract=contract))
+
+
+@KINDS
 def test_a_run_is_exported_like_any_other(sources, tmp_path: Path, fused: bool):
-    convert(sources[fused], tmp_path / "run")
+    clap_folders.convert(sources[fused], tmp_path / "run")
     model = trained.load(tmp_path / "run")
     program = stablehlo.export_program(model, ["cpu"])
     inputs = stablehlo.describe(model, program)["inputs"]
@@ -221,7 +261,7 @@ def changed(source: Path, folder: Path, file: str, **changes: object) -> Path:
 def test_what_this_model_cannot_be_is_refused(sources, tmp_path: Path, file, changes, message):
     source = changed(sources[False], tmp_path / "source", file, **changes)
     with pytest.raises(ValueError, match=message):
-        convert(source, tmp_path / "run")
+        clap_folders.convert(source, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -230,7 +270,7 @@ def test_a_file_that_is_missing_is_named(sources, tmp_path: Path, file: str):
     source = shutil.copytree(sources[False], tmp_path / "source")
     (source / file).unlink()
     with pytest.raises(FileNotFoundError, match=file):
-        convert(source, tmp_path / "run")
+        clap_folders.convert(source, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +286,7 @@ def test_an_array_that_is_missing_or_unknown_is_named(sources, tmp_path: Path, m
     arrays.pop(less, None)
     save_file(arrays, source / "model.safetensors")
     with pytest.raises(ValueError, match=message):
-        convert(source, tmp_path / "run")
+        clap_folders.convert(source, tmp_path / "run")
 
 
 # Of the published sizes: what `config.json` says beside the defaults, and the number of parameters

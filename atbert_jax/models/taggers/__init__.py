@@ -12,6 +12,7 @@ from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models.taggers.crnn import CRNN
 from atbert_jax.models.taggers.fcn import FCN
 from atbert_jax.models.taggers.harmonic_cnn import HarmonicCNN
+from atbert_jax.models.taggers.htsat_network import HTSATNetwork
 from atbert_jax.models.taggers.music_transformer import MusicTransformer
 from atbert_jax.models.taggers.musicnn import MusiCNN
 from atbert_jax.models.taggers.network import Network
@@ -33,6 +34,7 @@ NETWORKS = {
     "self_attention": SelfAttention,
     "music_transformer": MusicTransformer,
     "yamnet": YAMNet,
+    "htsat": HTSATNetwork,
     "pons_musicnn": PonsMusiCNN,
     "pons_vgg": PonsVGG,
 }

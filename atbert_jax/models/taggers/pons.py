@@ -16,6 +16,7 @@ from atbert_jax.models.batch_norm import BatchNorm
 from atbert_jax.models.encoded import drop, fold
 from atbert_jax.models.linear import Linear
 from atbert_jax.models.remat import keep
+from atbert_jax.models.spec_augment import masks_of, spec_augment
 from atbert_jax.models.taggers.blocks import Conv, axis_max, max_pool, require_samples
 from atbert_jax.models.taggers.musicnn import (
     KERNEL,
@@ -27,7 +28,7 @@ from atbert_jax.models.taggers.musicnn import (
     windows,
 )
 from atbert_jax.models.taggers.network import Network
-from atbert_jax.models.taggers.tagger_frontend import power_spectrum, spec_augment
+from atbert_jax.models.taggers.tagger_frontend import power_spectrum
 
 # In the order of the published weights.
 TIMBRAL_SHARES, TEMPORAL_FRAMES = (0.4, 0.7), (128, 64, 32)
@@ -61,10 +62,7 @@ class CompressedMel(nnx.Module):
         self, settings: ml_collections.ConfigDict, spectrogram: Spectrogram, *, rngs: nnx.Rngs
     ) -> None:
         self.spectrogram = spectrogram
-        self.masks = {
-            1: (settings.frequency_masks, settings.frequency_mask_size),
-            2: (settings.time_masks, settings.time_mask_size),
-        }
+        self.masks = masks_of(settings, bands=1, frames=2)
         self.norm = BatchNorm(1, **NORM, rngs=rngs)
 
     def compressed(self, waveform: jax.Array) -> jax.Array:

@@ -8,6 +8,7 @@ from flax import nnx
 from atbert_jax.input_pipeline.contract import Contract
 from atbert_jax.models import remat, taggers
 from atbert_jax.models.encoded import Encoded, with_mean
+from atbert_jax.models.taggers.network import heard
 from atbert_jax.models.trunk import AudioTrunk, Batch
 
 # Of all taggers, as models and as audio encoders of others.
@@ -58,18 +59,16 @@ class Tagger(AudioTrunk):
 
     def embed_audio(self, batch: Batch, key: jax.Array | None) -> Encoded:
         """The network's features of each segment, (B, S, D)."""
-        waveform, mask = batch[self.audio_input], batch["segment_mask"]
-        merged = waveform.reshape(-1, waveform.shape[-1])
-        features = remat.apply(self.network, merged, mask.reshape(-1), key, remat=self.remat)
+        mask = batch["segment_mask"]
+        features = remat.apply(self.network, *heard(self.network, batch), key, remat=self.remat)
         return Encoded(features.reshape(*mask.shape, self.hidden), mask)
 
     def audio_layers(self, batch: Batch) -> list[Encoded]:
         """Every place in each of the network's pictures; those behind the sound are padding."""
-        waveform, (rows, segments) = batch[self.audio_input], batch["segment_mask"].shape
-        merged, size = waveform.reshape(-1, waveform.shape[-1]), waveform.shape[-1]
+        rows, segments, size = batch[self.audio_input].shape
         real = jnp.where(batch["segment_mask"] > 0, batch["samples"], 0)[..., None, None]
         layers = []
-        for picture in self.network.pictures(merged, batch["segment_mask"].reshape(-1), None):
+        for picture in self.network.pictures(*heard(self.network, batch), None):
             frames, channels = picture.shape[-2:]
             hidden = picture.reshape(rows, segments, -1, frames, channels)
             mask = jnp.arange(frames) * (size / frames) < real

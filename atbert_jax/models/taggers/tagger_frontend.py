@@ -7,8 +7,8 @@ from flax import nnx
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.batch_norm import BatchNorm
-from atbert_jax.models.encoded import fold
 from atbert_jax.models.frontend import spectra
+from atbert_jax.models.spec_augment import masks_of, spec_augment
 
 
 class Constant(nnx.BatchStat):
@@ -75,10 +75,7 @@ class Frontend(nnx.Module):
         rngs: nnx.Rngs,
     ) -> None:
         self.spectrogram, self.top_db = spectrogram, settings.top_db
-        self.masks = {
-            1: (settings.frequency_masks, settings.frequency_mask_size),
-            2: (settings.time_masks, settings.time_mask_size),
-        }
+        self.masks = masks_of(settings, bands=1, frames=2)
         self.norm = BatchNorm(channels, momentum=0.9, epsilon=1e-5, rngs=rngs)
 
     @property
@@ -119,27 +116,3 @@ class MelFrontend(Frontend):
     def filters(self) -> jax.Array:
         """The stored ones, (n_fft // 2 + 1, F, 1)."""
         return self.mel_matrix[...][..., None]
-
-
-def spec_augment(
-    values: jax.Array, masks: dict[int, tuple[int, float]], key: jax.Array
-) -> jax.Array:
-    """Random bands of (N, F, T, C) become 0.
-
-    Args:
-        values: Normalised.
-        masks: By axis: their number, and the largest share of the axis under one.
-        key: Of the draws.
-    """
-    for axis, (count, size) in masks.items():
-        length = values.shape[axis]
-        for number in range(count):
-            own = fold(fold(key, axis), number)
-            width, start = jax.random.uniform(own, (2, len(values), 1))
-            width = jnp.floor(width * (int(size * length) + 1))
-            start = jnp.floor(start * (length - width + 1))
-            index = jnp.arange(length)
-            kept = (index < start) | (index >= start + width)
-            shape = [len(values), *[length if a == axis else 1 for a in range(1, values.ndim)]]
-            values *= kept.reshape(shape)
-    return values

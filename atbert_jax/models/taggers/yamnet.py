@@ -9,9 +9,10 @@ from flax import nnx
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.frontend import spectra
 from atbert_jax.models.linear import Linear
+from atbert_jax.models.spec_augment import masks_of, spec_augment
 from atbert_jax.models.taggers.blocks import require_samples
 from atbert_jax.models.taggers.network import Network
-from atbert_jax.models.taggers.tagger_frontend import Constant, spec_augment
+from atbert_jax.models.taggers.tagger_frontend import Constant
 
 # Of the first convolution, and channels and stride of each separable one behind it.
 CHANNELS, STRIDE = 32, 2
@@ -46,10 +47,7 @@ class LogMel(nnx.Module):
 
     def __init__(self, settings: ml_collections.ConfigDict, spectrogram: Spectrogram) -> None:
         self.spectrogram = spectrogram
-        self.masks = {
-            1: (settings.frequency_masks, settings.frequency_mask_size),
-            2: (settings.time_masks, settings.time_mask_size),
-        }
+        self.masks = masks_of(settings, bands=1, frames=2)
         self.mel_matrix = Constant(jnp.asarray(spectrogram.mel_matrix))
 
     def __call__(self, waveform: jax.Array, key: jax.Array | None) -> jax.Array:

@@ -10,12 +10,8 @@ import pytest
 
 from atbert_jax.input_pipeline.audio.spectrogram import Spectrogram
 from atbert_jax.models.keys import Keys
-from atbert_jax.models.taggers.tagger_frontend import (
-    MelFrontend,
-    decibels,
-    power_spectrum,
-    spec_augment,
-)
+from atbert_jax.models.spec_augment import spec_augment
+from atbert_jax.models.taggers.tagger_frontend import MelFrontend, decibels, power_spectrum
 from tests import tiny
 
 SPECTROGRAM = Spectrogram(16_000, n_fft=512, hop_length=256, n_mels=96, mel_scale="htk")
