@@ -23,7 +23,6 @@ CONFIGS = Path(__file__).with_name("configs")
 # The extras of the package that bring what predicting does not need.
 EXTRAS = {
     "tensorflow": "train",
-    "clu": "train",
     "matplotlib": "report",
     "jinja2": "report",
     "tensorflow_datasets": "prepare",
@@ -61,6 +60,8 @@ def run(
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path.home() / ".cache" / "atbert_jax"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # it announces itself on every start
+    # Else TensorFlow imports Keras 3, which takes as long and as much memory as all the rest of it.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     set_xla_flags()
     keep_freed_memory()
     flags.mark_flags_as_required(required)
