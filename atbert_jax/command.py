@@ -49,6 +49,9 @@ def run(
         app.usage(shorthelp=HELP[asked], writeto_stdout=True)
         sys.exit(0)
     set_environment()
+    # Else TensorFlow imports Keras 3, which takes as long and as much memory as all the rest of it.
+    # In Python it is left to the person, who may want `tf.keras`.
+    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     keep_freed_memory()
     flags.mark_flags_as_required(required)
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 # Which extra brings a package, by the name that it is imported by.
 EXTRAS = {
     "tensorflow": "train",
-    "clu": "train",
     "matplotlib": "report",
     "jinja2": "report",
     "tensorflow_datasets": "prepare",

@@ -84,6 +84,7 @@ def get_config(preset: str = "base") -> ml_collections.ConfigDict:
 
 
 def take_little_memory(config: ml_collections.ConfigDict) -> None:
-    """Sets batches whose steps take 1 GB at ten segments, and not 8 as 64 clips do."""
+    """Sets batches of eight clips of four seconds: a training takes 2 GB then, and not 8."""
     config.train.batch_size = config.evaluation.batch_size = 8
-    config.data.memory_mb = 256
+    config.segmenting.segments = 4
+    config.data.memory_mb = 64

@@ -13,7 +13,6 @@ for name in (
     "atbert_jax.training.loop",
     "atbert_jax.training.twin",
     # What those import where they need it.
-    "clu.metric_writers",
     "jinja2",
     "librosa.filters",
     "ml_collections.config_flags",

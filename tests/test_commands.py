@@ -259,7 +259,7 @@ def test_the_same_command_again_is_done_at_once(checkpoint, music):
 def test_every_import_works_without_tensorflow():
     """The commands' flags have the same names, so each takes its own away again."""
     code = (
-        "import sys; sys.modules.update(tensorflow=None, clu=None, tensorflow_datasets=None)\n"
+        "import sys; sys.modules.update(tensorflow=None, tensorflow_datasets=None)\n"
         "import pkgutil, importlib, atbert_jax\n"
         "from absl import flags\n"
         "found = pkgutil.walk_packages(atbert_jax.__path__, 'atbert_jax.')\n"

@@ -104,6 +104,7 @@ def train(
             # With what `step` is called with, which finds the program then.
             compiled = step.func.lower(*step.args, state, sharding.put(first, mesh)).compile()
             room.require(config, compiled, batches.remembered_bytes("train", lengths))
+            give_back_freed_memory()  # of the compiler
         # After everything that can refuse a config, so that a corrected one is not another run.
         if first_process:
             run_folder.save_run(workdir, config, dataset.contract, dataset.tokenizer)
@@ -120,7 +121,7 @@ def train(
         if not done:
             run_log.introduce(writer, config, first, dataset.contract)
             validate(state)
-        give_back_freed_memory()  # of the compiler
+            give_back_freed_memory()  # of its compilation
         meter = stack.enter_context(Meter("training", steps, "steps", done=done, console=console))
         log = run_log.StepLog(config, workdir, batches, writer, meter, pending)
 
@@ -136,6 +137,7 @@ def train(
                 score, said = validate(state)
                 checkpoints.save(state, score, pending)
                 console.print(said, highlight=False)
+                give_back_freed_memory()  # of the validation
             if number < steps and interruption.asked(number):
                 _stop(state, log.settle(), checkpoints, console)
         if tracker:

@@ -29,14 +29,15 @@ class Writer:
         self._writes, self._tracker = writes, tracker
         if not writes:
             return
-        # clu brings TensorFlow along, which only a run that reads data needs.
-        from clu import metric_writers
+        # Only a run that reads data needs TensorFlow.
+        import tensorflow as tf
 
         path = workdir / METRICS
         rows = [row for row in read_metrics(workdir) if step and row["step"] <= step]
         whole_file.write(path, "".join(map(_line, rows)))
         self._file = path.open("a", encoding="utf-8")
-        self._tensorboard = metric_writers.SummaryWriter(str(workdir / "tensorboard"))
+        self._summary = tf.summary
+        self._tensorboard = tf.summary.create_file_writer(str(workdir / "tensorboard"))
 
     def _write(self, row: dict) -> None:
         self._file.write(_line(row))
@@ -48,7 +49,9 @@ class Writer:
             return
         finite = {name: float(value) for name, value in values.items() if value is not None}
         self._write({"step": step, **finite})
-        self._tensorboard.write_scalars(step, finite)
+        with self._tensorboard.as_default(step):
+            for name, value in finite.items():
+                self._summary.scalar(name, value)
         if self._tracker:
             self._tracker.scalars(step, finite)
 
@@ -56,16 +59,18 @@ class Writer:
         """Grey pictures (N, H, W) of any range, scaled to [0, 1]; the first row is the lowest."""
         if not self._writes:
             return
-        scaled = {
-            name: ((x - x.min()) / max(float(np.ptp(x)), 1e-6))[:, ::-1, :, None]
-            for name, x in images.items()
-        }
-        self._tensorboard.write_images(step, scaled)
+        with self._tensorboard.as_default(step):
+            for name, x in images.items():
+                scaled = (x - x.min()) / max(float(np.ptp(x)), 1e-6)
+                self._summary.image(name, scaled[:, ::-1, :, None], max_outputs=len(x))
 
     def texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Markdown on TensorBoard's text page."""
-        if self._writes:
-            self._tensorboard.write_texts(step, dict(texts))
+        if not self._writes:
+            return
+        with self._tensorboard.as_default(step):
+            for name, text in texts.items():
+                self._summary.text(name, text)
 
     def conclude(self, step: int, values: Mapping[str, float | None]) -> None:
         """The best metrics of a run that is done, for the tracker; its folder has them already."""
