@@ -13,7 +13,7 @@ from absl import app, flags, logging
 from ml_collections.config_flags.config_flags import is_config_flag
 
 from atbert_jax import choices, extras
-from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory
+from atbert_jax.input_pipeline.audio.allocation import keep_freed_memory, use_huge_pages
 from atbert_jax.input_pipeline.text.visible import visible
 from atbert_jax.parallel import stopping
 from atbert_jax.parallel.xla_flags import set_xla_flags
@@ -41,6 +41,7 @@ def run(
     Ctrl-C ends it with one line too. Where the same command `resumes`, SIGTERM does so as well, and
     the exit code is `stopping.STOPPED`.
     """
+    use_huge_pages()
     show_all_names()
     if resumes:
         stopping.leave_at_once()
