@@ -24,6 +24,8 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 # A command must not start the process of the tests again, to get huge pages.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+# As for commands: what needs Keras is noticed here.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 # XLA's former emitters for CPUs compile a step in a third of the time; JAX 0.11.2 knows the
 # flag no more, and ends the process for it.
 if tuple(map(int, version("jaxlib").split(".")[:2])) < (0, 11):

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 from rich.console import Console
 
-from atbert_jax.evaluation import retrieval
+from atbert_jax.evaluation import retrieval, retrieval_search
 from atbert_jax.evaluation.matching import Stream
 from atbert_jax.input_pipeline import dataset
 from atbert_jax.input_pipeline.dataset import Split
@@ -136,10 +136,10 @@ def test_reranking_0_is_none_and_less_is_refused(tones):
 def test_reranking_permutes_the_first_ones_alone(depth):
     rng = np.random.default_rng(depth)
     similarity, scores = rng.normal(size=(2, 5, 7))
-    order = retrieval.rank(similarity)
+    order = retrieval_search.rank(similarity)
     for row, values in zip(order, similarity, strict=True):
         np.testing.assert_array_equal(row, sorted(range(7), key=lambda place: -values[place]))
-    anew = retrieval.rerank(order, scores, depth)
+    anew = retrieval_search.rerank(order, scores, depth)
     np.testing.assert_array_equal(anew[:, depth:], order[:, depth:])
     for before, after, values in zip(order, anew, scores, strict=True):
         wanted = sorted(before[:depth], key=lambda place: -values[place])
@@ -148,9 +148,9 @@ def test_reranking_permutes_the_first_ones_alone(depth):
 
 def test_equal_candidates_stay_as_they_stand():
     places = np.arange(1000)
-    order = retrieval.rank(places[None] % 2)
+    order = retrieval_search.rank(places[None] % 2)
     assert order.tolist() == [[*places[1::2], *places[::2]]]
-    assert retrieval.rerank(order, np.zeros((1, 1000)), 800).tolist() == order.tolist()
+    assert retrieval_search.rerank(order, np.zeros((1, 1000)), 800).tolist() == order.tolist()
 
 
 def test_each_direction_orders_its_own_first_ones_by_known_scores(monkeypatch):
@@ -163,8 +163,8 @@ def test_each_direction_orders_its_own_first_ones_by_known_scores(monkeypatch):
 
     monkeypatch.setattr(retrieval, "score_pairs", score_pairs)
     summaries = rng.normal(size=(5 + 7, 3))
-    clips = retrieval.Clips(np.arange(5), summaries[:5], None, None, np.arange(5))
-    orders = retrieval.search(None, clips, Stream(None, summaries[5:]), 3)
+    clips = retrieval_search.Clips(np.arange(5), summaries[:5], None, None, np.arange(5))
+    orders = retrieval_search.search(None, clips, Stream(None, summaries[5:]), 3)
     cosine = summaries[:5] @ summaries[5:].T
     expected = np.zeros((5, 7), bool)
     for clip, text in np.ndindex(5, 7):
@@ -177,8 +177,8 @@ def test_each_direction_orders_its_own_first_ones_by_known_scores(monkeypatch):
         ("text_to_audio", cosine.T, table.T),
     ):
         stages = orders[direction]
-        np.testing.assert_array_equal(stages["candidates"], retrieval.rank(values))
-        known = retrieval.rerank(retrieval.rank(values), scores, 3)
+        np.testing.assert_array_equal(stages["candidates"], retrieval_search.rank(values))
+        known = retrieval_search.rerank(retrieval_search.rank(values), scores, 3)
         np.testing.assert_array_equal(stages["reranked"], known)
 
 
@@ -210,15 +210,15 @@ def encoded(model, batch, records, monkeypatch):
     _, first = np.unique(records, return_index=True)
     part = Split(
         records=[None] * len(first),
-        **{name: batch[name][first] for name in retrieval.ROWS},
+        **{name: batch[name][first] for name in retrieval_search.ROWS},
         sizes=(),
         mixture=(),
     )
     monkeypatch.setattr(
         retrieval, "_batches", lambda *_: iter([batch | {"record": np.array(records)}])
     )
-    clips = retrieval.encode_clips(model, None, part, keep_states=True)
-    return clips, *retrieval.encode_texts(model, part, clips.rows)
+    clips = retrieval_search.encode_clips(model, None, part, keep_states=True)
+    return clips, *retrieval_search.encode_texts(model, part, clips.rows)
 
 
 @pytest.mark.parametrize("fusion", ["early", "mid", "late"])
@@ -242,7 +242,7 @@ def test_scores_and_cosines_are_those_of_the_objectives(fusion, monkeypatch):
     wanted = np.zeros((ROWS, ROWS), bool)
     clip, following = np.arange(ROWS), (np.arange(ROWS) + 1) % ROWS
     wanted[clip, own] = wanted[clip, own[following]] = True
-    found = retrieval.score_pairs(model, clips, texts, wanted)
+    found = retrieval_search.score_pairs(model, clips, texts, wanted)
     np.testing.assert_allclose(found[clip, own], score[:, 0], atol=1e-5)
     np.testing.assert_allclose(found[clip, own[following]], score[:, 1], atol=1e-5)
     assert not found[~wanted].any()
@@ -256,7 +256,7 @@ def test_chunks_of_a_clip_count_by_their_mean(monkeypatch):
     wanted = np.ones((ROWS, ROWS), bool)
     # Where the head looks follows the record, so it is made the same for all here.
     same = dataclasses.replace(alone, draw=np.full(ROWS, 0.5, np.float32))
-    each = retrieval.score_pairs(model, same, texts, wanted)
+    each = retrieval_search.score_pairs(model, same, texts, wanted)
     records = [0, 0, 0, 1, 2, 2]
     clips, _, _, _ = encoded(model, batch, records, monkeypatch)
     assert clips.rows.tolist() == [0, 1, 2]
@@ -265,7 +265,7 @@ def test_chunks_of_a_clip_count_by_their_mean(monkeypatch):
     mean /= np.linalg.norm(mean, axis=1, keepdims=True)
     np.testing.assert_allclose(clips.summary, mean, atol=1e-6)
     clips = dataclasses.replace(clips, draw=np.full(5, 0.5, np.float32))
-    found = retrieval.score_pairs(model, clips, texts, wanted[:3])
+    found = retrieval_search.score_pairs(model, clips, texts, wanted[:3])
     # The third chunk of the first clip is not listened to.
     expected = [each[rows].mean(axis=0) for rows in ([0, 1], [3], [4, 5])]
     np.testing.assert_allclose(found, expected, atol=1e-5)
@@ -275,9 +275,9 @@ def test_texts_that_read_the_same_are_encoded_once():
     model, batch = trained("mid")
     order = np.array([3, 1, 3, 0, 1, 3])
     part = Split(
-        [None] * ROWS, *(batch[name][order] for name in retrieval.ROWS), sizes=(), mixture=()
+        [None] * ROWS, *(batch[name][order] for name in retrieval_search.ROWS), sizes=(), mixture=()
     )
-    texts, first, own = retrieval.encode_texts(model, part, np.arange(ROWS))
+    texts, first, own = retrieval_search.encode_texts(model, part, np.arange(ROWS))
     assert isinstance(texts.encoded, Encoded)
     assert len(texts.summary) == len(texts.encoded.mask) == len(first) == 3
     np.testing.assert_array_equal(part.token_ids[first][own], part.token_ids)
