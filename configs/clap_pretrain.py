@@ -35,6 +35,8 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
     """
     (size,) = words.read(given, size=(SIZES, "unfused"))
     config = defaults.get_config("tiny" if size == "tiny" else "base")
+    if size == "tiny":
+        defaults.take_little_memory(config)
     set_up(config, size)
     config.text.max_tokens = 77
     config.objectives.alignment = 1.0
@@ -44,7 +46,6 @@ def get_config(given: str = "") -> ml_collections.ConfigDict:
     config.tagger.update({"time_masks": 2, "time_mask_size": 0.064})
     config.optimizer.update({"name": "adam", "b2": 0.999, "weight_decay": 0.0})
     if size == "tiny":
-        defaults.take_little_memory(config)
         config.text.update({"vocabulary": 2000, "max_tokens": 32})
         config.train.update({"steps": 1000, "evaluate_every": 100})
         config.optimizer.learning_rate = 1e-3

@@ -54,13 +54,15 @@ class Compared:
     def verdict(self) -> dict[str, Any]:
         """The model's first view against the best baseline: of `significance.compare`, both names.
 
-        Empty where there is no baseline, or no single label.
+        Empty where there is no baseline, no single label, or no record that both have answered.
         """
         known = [name for name, each in self.systems.items() if each.is_baseline and each.hits]
         first = next(iter(self.systems))
         if not known or self.systems[first].hits is None:
             return {}
         best = max(known, key=lambda name: self.systems[name].hits.accuracy)
+        if not set(self.systems[first].hits.records) & set(self.systems[best].hits.records):
+            return {}
         found = significance.compare(self.systems[first].hits, self.systems[best].hits)
         named = f"{self.labels.name}, {first}" if self.labels.name else first
         said = significance.sentence(named, best, found)
@@ -80,7 +82,8 @@ class Compared:
         if is_single:
             names.insert(1, "95 % interval")
         title = f"Comparison: {self.labels.name}" if self.labels.name else "Comparison"
-        return Table(title, ["system", *names], rows, "All on the same records of this split.")
+        note = "Each on the records of this split that it could answer."
+        return Table(title, ["system", *names], rows, note)
 
     @property
     def headline(self) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def evaluate(
     dataset = datasets[config.data.text_column]
     labels = None if template is None else zero_shot.of_dataset(model, dataset, template)
     if label_draws:
-        label_curve.require(model, dataset)
+        label_curve.require(model, dataset, split)
     models = [model, *_twin(model)]
     answers, unreadable = validation.ask(models, dataset, split, console)
     chosen, warnings = _choose(models, dataset, split, answers, console)

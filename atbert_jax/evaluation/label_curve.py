@@ -75,13 +75,17 @@ class Point:
         return float(self.hits.mean())
 
 
-def require(model: Trained, dataset: Dataset) -> Labels:
+def require(model: Trained, dataset: Dataset, split: str) -> Labels:
     """The labels that a curve can be drawn of.
 
     Raises:
-        ValueError: if the data has none of one single-label task, the trunk hears no waveforms, or
-            the model is a probe.
+        ValueError: if the data has none of one single-label task, the trunk hears no waveforms,
+            the model is a probe, or the split is the one that is learned from.
     """
+    if split == "train":
+        raise ValueError(
+            "--label_curve learns from labels of the train split; measure on --split=val or test"
+        )
     labels = dataset.contract.labels
     if dataset.contract.tasks:
         names = ", ".join(task.name for task in dataset.contract.tasks)
@@ -132,7 +136,7 @@ def measure(
     Raises:
         ValueError: if there is no curve of this (see `require`), or no clip can be read.
     """
-    labels = require(model, dataset)
+    labels = require(model, dataset, split)
     heard, records, warnings = _hear(model, dataset, split, cache, console)
     by_class = _classes(heard["train"], len(labels.names))
     lacking = [name for name, clips in zip(labels.names, by_class, strict=True) if not len(clips)]

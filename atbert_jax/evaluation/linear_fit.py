@@ -171,6 +171,8 @@ def losses(outputs: np.ndarray, targets: np.ndarray, task: str) -> np.ndarray:
 def choose(features: np.ndarray, targets: np.ndarray, groups: np.ndarray, task: str) -> Choice:
     """The penalty with the least loss on clips of groups that were left out in turn.
 
+    A clip whose class nobody else has says nothing of a penalty, and does not count.
+
     Args:
         features: (N, D), as `Features` rotates them.
         targets: (N, C).
@@ -178,7 +180,12 @@ def choose(features: np.ndarray, targets: np.ndarray, groups: np.ndarray, task: 
         task: As of `fit`.
     """
     folds = list(_folds(targets, groups, task))
-    if not folds:
+    counts = np.ones(len(targets), bool)
+    if task == "single_label":
+        for train, left in folds:
+            is_known = targets[train].max(axis=0) > 0
+            counts[left] = is_known[targets[left].argmax(axis=1)]
+    if not folds or not counts.any():
         return Choice(DEFAULT_PENALTY, None, None)
     best = Choice(DEFAULT_PENALTY, np.inf, None)
     for penalty in PENALTIES:
@@ -186,7 +193,7 @@ def choose(features: np.ndarray, targets: np.ndarray, groups: np.ndarray, task: 
         for train, left in folds:
             kernel, bias = fit(features[train], targets[train], task, penalty)
             outputs[left] = features[left] @ kernel + bias
-        loss = float(losses(outputs, targets, task).mean())
+        loss = float(losses(outputs[counts], targets[counts], task).mean())
         if loss < best.loss:
             best = Choice(penalty, loss, outputs)
     return best

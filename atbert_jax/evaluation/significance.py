@@ -49,10 +49,12 @@ def compare(one: Hits, other: Hits) -> dict[str, Any]:
         ValueError: if there is no such record.
     """
     both, here, there = np.intersect1d(one.records, other.records, return_indices=True)
+    if not len(both):
+        raise ValueError("the two systems have answered no record in common")
     first, second = one.right[here], other.right[there]
     difference = first.astype(float) - second
     return {
-        "by": float(difference.mean()) if len(both) else None,
+        "by": float(difference.mean()),
         "interval": intervals.bootstrap(difference),
         "p_value": intervals.mcnemar(first, second),
         "records": len(both),

@@ -6,11 +6,16 @@ from atbert_jax.input_pipeline.manifest.shards import where
 
 # Of labels that a warning lists.
 MOST_NAMES = 20
+FITTED = (
+    "Models and baselines were fitted on these very clips: nothing here says how they do on others,"
+    " or which of them is better."
+)
 
 
 def of(dataset: Dataset, split: str) -> list[str]:
     """All warnings of a split, whose clips have been read."""
-    return [*labels_without_clips(dataset, split), *odd_files(dataset, split)]
+    fitted = [FITTED] if split == "train" else []
+    return [*fitted, *labels_without_clips(dataset, split), *odd_files(dataset, split)]
 
 
 def labels_without_clips(dataset: Dataset, split: str) -> list[str]:

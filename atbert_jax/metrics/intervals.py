@@ -18,16 +18,17 @@ def bootstrap(values: np.ndarray) -> tuple[float, float]:
     interval of Wilson (1927) instead.
 
     Args:
-        values: (N,) of N clips, or (D, N) of D draws; deterministic.
+        values: (N,) of N clips, or (D, N) of D draws; bool are right and wrong answers.
 
     Raises:
         ValueError: if there are none.
     """
+    are_answers = np.asarray(values).dtype == bool
     values = np.atleast_2d(np.asarray(values, np.float64))
     if not values.size:
         raise ValueError("no values to resample")
     draws, clips = values.shape
-    if values.min() == values.max() and values[0, 0] in (0, 1):
+    if are_answers and values.min() == values.max():
         right = int(values[0].sum())
         found = stats.binomtest(right, clips).proportion_ci(CONFIDENCE, method="wilson")
         return float(found.low), float(found.high)

@@ -62,7 +62,8 @@ def write(
         arrays: Parameters and statistics, nested dicts.
         step: Of the checkpoint.
     """
-    flat = {name: np.ascontiguousarray(x) for name, x in engine.flat(*arrays).items()}
+    # Not `ascontiguousarray`, which makes a row of a single number.
+    flat = {name: np.asarray(x, order="C") for name, x in engine.flat(*arrays).items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(flat, folder / WEIGHTS, metadata={STEP: str(step)})
     run_folder.save_run(folder, without_places(config), contract, tokenizer)

@@ -161,8 +161,9 @@ def write(folder: Path, conversion: Conversion, tokenizer: Any, *, pytorch: bool
             instead of `weights.safetensors` and `conversion.json`.
     """
     weights, about = (PYTORCH_WEIGHTS[0], PYTORCH_CONFIG) if pytorch else (WEIGHTS, ABOUT)
-    # The writer takes the bytes as they lie in memory, whatever the strides say.
-    arrays = {name: np.ascontiguousarray(array) for name, array in conversion.arrays.items()}
+    # The writer takes the bytes as they lie in memory, whatever the strides say. Not by
+    # `ascontiguousarray`, which makes a row of a single number.
+    arrays = {name: np.asarray(array, order="C") for name, array in conversion.arrays.items()}
     # transformers reads no file that does not say `pt`.
     safetensors.save_file(arrays, folder / weights, metadata={"format": "pt"})
     if pytorch:  # whose readers need not know of our checksum

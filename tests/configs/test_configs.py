@@ -139,6 +139,12 @@ def test_a_protocol_trains_what_it_says(size, protocol):
     assert config.optimizer.trunk_rate == pytest.approx(0.1 if trunk else 1.0)
 
 
+@pytest.mark.parametrize("given", ["tiny", "unfused", "larger"])
+def test_a_clap_without_fusion_hears_ten_seconds(given):
+    segmenting = clap_pretrain.get_config(given).segmenting
+    assert (segmenting.segments, segmenting.seconds) == (1, 10.0)
+
+
 def test_part_of_a_clap_is_its_last_stage_and_what_is_behind():
     config = clap_finetune.get_config("tiny,partial")
     _, params, _ = define(config, make_contract(config))

@@ -16,7 +16,7 @@ from atbert_jax.evaluation import model_card
 from atbert_jax.evaluation.giving_away import give_away
 from atbert_jax.training import published, trained
 from atbert_jax.weights import hub
-from tests import hub_server
+from tests import hub_server, listener
 from tests.commands import one_line, run
 
 NAME = "hub:someone/tones"
@@ -200,3 +200,11 @@ def test_a_run_starts_from_what_was_given_away(tone_run, given):
     assert not (given / "checkpoints").exists()
     shutil.rmtree(tone_run)
     assert trained.load(given).config.model == expected.config.model
+
+
+def test_a_single_number_stays_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(published.run_folder, "save_run", lambda *_: None)
+    model = listener.make("alignment")
+    arrays = {"objectives": {"alignment": {"log_scale": np.zeros((), np.float32)}}}, {}
+    published.write(tmp_path, model.config, model.contract, model.tokenizer, arrays, 1)
+    assert load_file(tmp_path / published.WEIGHTS)["objectives/alignment/log_scale"].shape == ()

@@ -116,11 +116,16 @@ def test_what_has_no_curve_is_refused_by_name(changes, said):
     contract = tiny.make_contract(**changes)
     model = dataclasses.replace(listener.make(), contract=contract)
     with pytest.raises(ValueError, match=said):
-        label_curve.require(model, Dataset({}, contract, None))
+        label_curve.require(model, Dataset({}, contract, None), "test")
+
+
+def test_what_is_learned_from_is_not_measured_on():
+    with pytest.raises(ValueError, match="--split=val or test"):
+        label_curve.require(listener.make(), Dataset({}, tiny.make_contract(), None), "train")
 
 
 @pytest.mark.parametrize("name", ["probe", "caption_probe"])
 def test_a_probe_is_a_linear_model_itself(name):
     model = listener.make(**{"model.name": name})
     with pytest.raises(ValueError, match="give the run or the converted model"):
-        label_curve.require(model, Dataset({}, tiny.make_contract(), None))
+        label_curve.require(model, Dataset({}, tiny.make_contract(), None), "test")

@@ -101,3 +101,20 @@ def test_without_groups_there_is_nothing_to_choose_by():
     values, targets = make("single_label")
     found = linear_fit.choose(values, targets, np.zeros(40), "single_label")
     assert found == linear_fit.Choice(linear_fit.DEFAULT_PENALTY, None, None)
+
+
+def test_a_class_that_nobody_else_has_does_not_choose_the_penalty():
+    values, targets = make("single_label")
+    groups = np.repeat(np.arange(8), 5)
+    alone = (groups == 0)[:, None] * 1.0
+    targets = np.concatenate([targets * (1 - alone), alone], axis=1)
+    choice = linear_fit.choose(linear_fit.Features(values).rotated, targets, groups, "single_label")
+    assert choice.loss < 10  # the logit of a class that no clip has is -30
+
+
+def test_with_one_group_a_class_there_is_nothing_to_choose_by():
+    values, _ = make("single_label", clips=12)
+    groups = np.repeat(np.arange(3), 4)
+    rotated = linear_fit.Features(values).rotated
+    choice = linear_fit.choose(rotated, np.eye(3)[groups], groups, "single_label")
+    assert choice == linear_fit.Choice(linear_fit.DEFAULT_PENALTY, None, None)

@@ -17,7 +17,7 @@ def test_only_records_that_both_have_answered_count():
     found = significance.compare(one, other)  # on 2 to 5: 1 1 0 1 and 0 0 0 1
     assert (found["records"], found["by"]) == (4, 0.5)
     assert found["p_value"] == 0.5
-    with pytest.raises(ValueError, match="no values"):
+    with pytest.raises(ValueError, match="no record in common"):
         significance.compare(one, hits([1], start=100))
 
 

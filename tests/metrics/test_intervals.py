@@ -31,6 +31,11 @@ def test_where_all_are_right_or_wrong_it_is_wilsons(right):
     assert (low, high) == pytest.approx((0.8389, 1) if right else (0, 0.1611), abs=1e-4)
 
 
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+def test_differences_that_are_all_the_same_have_no_luck(value):
+    assert intervals.bootstrap(np.full((2, 20), value)) == (value, value)
+
+
 def test_no_values_have_no_interval():
     with pytest.raises(ValueError, match="no values"):
         intervals.bootstrap(np.zeros(0))
