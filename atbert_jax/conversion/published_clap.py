@@ -270,6 +270,9 @@ def front_end(model: Trained) -> dict[str, Any]:
         for name, value in fixed.items()
         if getattr(spectrogram, name) != value
     ]
+    segments = model.contract.segmenting.segments
+    if segments > 1 and not fused:
+        differ.append(f"config.segmenting.segments={segments} instead of 1")
     if seconds % 1:
         differ.append(f"config.segmenting.seconds={seconds:g} instead of a whole number")
     if differ:

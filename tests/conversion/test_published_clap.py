@@ -214,6 +214,10 @@ def test_what_transformers_cannot_hear_is_not_written(sources, tmp_path: Path):
     contract = dataclasses.replace(model.contract, spectrogram=spectrogram)
     with pytest.raises(ValueError, match="mel_scale='htk' instead of 'slaney'"):
         published_clap.front_end(dataclasses.replace(model, contract=contract))
+    segmenting = dataclasses.replace(model.contract.segmenting, segments=4)
+    contract = dataclasses.replace(model.contract, segmenting=segmenting)
+    with pytest.raises(ValueError, match="segments=4 instead of 1"):
+        published_clap.front_end(dataclasses.replace(model, contract=contract))
 
 
 @KINDS
