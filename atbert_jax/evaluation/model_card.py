@@ -5,18 +5,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from atbert_jax.evaluation.compared_reports import EVALUATED
 from atbert_jax.input_pipeline.contract import Labels
 from atbert_jax.input_pipeline.text import whole_file
 from atbert_jax.input_pipeline.text.visible import visible
 from atbert_jax.reporting.tables import Table, is_number, markdown
 from atbert_jax.training.trained import Trained
-from atbert_jax.weights import engine
+from atbert_jax.weights import engine, hub
 
 FILE, METRICS, DATA = "README.md", "metrics.json", "data_card.html"
 # Labels and figures that the card shows.
 SHOWN_LABELS, SHOWN_FIGURES = 100, 40
 # Parts of `metrics.json` that are no figures.
-LEFT_OUT = ("chosen",)
+LEFT_OUT = ("chosen", EVALUATED)
 
 
 def card(
@@ -33,7 +34,7 @@ def card(
 
     Args:
         model: That is given away.
-        place: What `atbert_jax.load` takes.
+        place: Where the model goes: `hub:owner/name`, or a folder, whose name the card tells.
         metrics: What `metrics.json` of an evaluation holds.
         data: A Markdown file about the data, which becomes a part of the card; or the page that
             `atbert prepare` writes, which lies beside it as `DATA`.
@@ -42,7 +43,7 @@ def card(
     Raises:
         ValueError: if the licence is no name, or the data's card neither of the two.
     """
-    parts = [_fields(model, license_id), f"# {place.rpartition('/')[2]}", _about(model)]
+    parts = [_fields(model, license_id), f"# {Path(place).name}", _about(model)]
     parts += [_of_labels(labels) for labels in model.contract.all_labels if labels.names]
     parts += ["## Use", _use(model, place)]
     if rows := list(_figures(metrics or {})):
@@ -92,11 +93,13 @@ def _use(model: Trained, place: str) -> str:
     ask = 'model.predict("song.mp3")' if has_labels else 'model.embed_audio("song.mp3")'
     if "audio" not in model.learner.model.modalities:
         ask = 'model.embed_text("slow piano")'
+    # Where the folder is on this disk is nobody's business, and of no use elsewhere.
+    shown = place if place.startswith(hub.PREFIX) else Path(place).name
     lines = [
         "```python",
         "import atbert_jax",
         "",
-        f'model = atbert_jax.load("{place}")',
+        f'model = atbert_jax.load("{shown}")',
         ask,
         "```",
     ]

@@ -1,6 +1,5 @@
 """Starting parts of a trunk from weights of their own: of PyTorch, or of a trained tagger."""
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,8 +11,7 @@ import numpy as np
 
 from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.models import taggers
-from atbert_jax.training import run_folder, sameness
-from atbert_jax.training.checkpoint import Checkpoints
+from atbert_jax.training import run_folder, sameness, transfer
 from atbert_jax.training.state import TrainState
 from atbert_jax.weights import albert_rules, bert_rules, engine, files, resnet_rules
 
@@ -36,7 +34,7 @@ OPTIONAL = ("dense/", *(f"patches/{name}/" for name in ("crops", "local", "overa
 DEFAULTS = {
     "text": "",  # folder of `atbert convert`: an ALBERT or a BERT to start from
     # Likewise a ResNet; or the run of a tagger, or of what hears with one, for the same one here,
-    # as that of a CLAP for HTSAT.
+    # as that of a CLAP for HTSAT; also as `atbert push` gives them away.
     "audio": "",
 }
 
@@ -137,13 +135,12 @@ def _require_network(folder: Path, config: ml_collections.ConfigDict) -> None:
 def _from_tagger(
     state: TrainState, folder: Path, prefix: str
 ) -> tuple[TrainState, list[str], list[str]]:
-    """The state with what a run's best checkpoint hears with, under the names of `prefix`."""
+    """The state with what a tagger's run, or one given away, hears with, as `prefix` names it."""
     there = _place(run_folder.load_config(folder))
-    with contextlib.closing(Checkpoints(folder)) as checkpoints:
-        step, trees = checkpoints.best_whole(checkpoints.restore_arrays)
+    step, found = transfer.read_best(folder)
     arrays = {
         prefix + name.removeprefix(there): array
-        for name, array in engine.flat(trees["params"], trees["statistics"]).items()
+        for name, array in found.items()
         if name.startswith(there)  # all behind it stays behind
     }
     wanted = {n for n in engine.flat(state.params, state.statistics) if n.startswith(prefix)}
@@ -203,9 +200,9 @@ def start_from(
 ) -> tuple[TrainState, list[str], list[str]]:
     """A new state with the arrays of the folders that `config.init` names.
 
-    A tagger, or one as audio encoder, starts from the best checkpoint of its own run, trained or
-    converted, or of one that hears with it, which must have heard with the same front end; the
-    length of its input may be another one.
+    A tagger, or one as audio encoder, starts from the best checkpoint of its own run, trained,
+    converted or given away, or of one that hears with it, which must have heard with the same front
+    end; the length of its input may be another one.
 
     Every array of a folder has a place, but the heads of objectives that are not trained here. An
     ALBERT's layer is that of every encoder of the trunk; of a BERT the first layers are taken, and

@@ -40,8 +40,9 @@ PLACES = {
 
 
 def is_one(folder: Path) -> bool:
-    """Whether a folder is a model like this, and not a run."""
-    return (folder / WEIGHTS).is_file() and not (folder / FOLDER).exists()
+    """Whether a folder is a model like this, and not a run, which has numbered checkpoints."""
+    is_run = any(each.name.isdigit() for each in (folder / FOLDER).glob("*"))
+    return (folder / WEIGHTS).is_file() and not is_run
 
 
 def write(

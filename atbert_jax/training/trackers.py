@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import ml_collections
 
 from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.input_pipeline.text.visible import visible
 from atbert_jax.training import sameness
 
 FILE = "tracker.json"
@@ -117,36 +118,47 @@ class Mlflow:
 
 
 KINDS = {"wandb": Wandb, "mlflow": Mlflow}
+# What to look at where one does not answer.
+SETTINGS = {
+    "wandb": "see to `wandb login` and the network, set WANDB_MODE=offline",
+    "mlflow": "see that MLFLOW_TRACKING_URI is right and answers",
+}
 
 
 class Guarded:
     """A tracker that may fail once the run is under way, which costs its numbers and no more.
 
+    After a failure it is left alone: clients try for minutes before they give up, at each row.
+
     Args:
-        tracker: That writes.
+        tracker: That writes; None if it could not be reached.
     """
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker | None) -> None:
         self._tracker, self._lost = tracker, 0
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes numbers of a step; the first time that it cannot, that is said."""
-        try:
-            self._tracker.scalars(step, values)
-        except Exception as error:  # whatever a service and its client may do
-            if not self._lost:
+        """Writes numbers of a step; that it cannot is said once, and later rows are counted."""
+        if self._tracker:
+            try:
+                self._tracker.scalars(step, values)
+                return
+            except Exception as error:  # whatever a service and its client may do
                 message = "step %d: the tracker takes no numbers (%s); the run goes on without it"
-                logging.getLogger(__name__).warning(message, step, error)
-            self._lost += 1
+                logging.getLogger(__name__).warning(message, step, _said(error))
+                self._tracker = None
+        self._lost += 1
 
     def finish(self, state: str) -> None:
-        """Ends the run; see `Tracker`."""
-        try:
-            self._tracker.finish(state)
-        except Exception as error:
-            logging.getLogger(__name__).warning("the tracker's run is not ended: %s", error)
+        """Ends the run, where the tracker has not failed; see `Tracker`."""
+        if self._tracker:
+            try:
+                self._tracker.finish(state)
+            except Exception as error:
+                message = "the tracker's run is not ended: %s"
+                logging.getLogger(__name__).warning(message, _said(error))
         if self._lost:
-            message = "the tracker lacks %d rows; all of them are in metrics.jsonl"
+            message = "rows that the tracker lacks: %d; all of them are in metrics.jsonl"
             logging.getLogger(__name__).warning(message, self._lost)
 
 
@@ -158,8 +170,8 @@ def start(config: ml_collections.ConfigDict, workdir: Path) -> Guarded | None:
         workdir: The run's folder, which gets `tracker.json`.
 
     Raises:
-        ValueError: if `tracker.json` is damaged.
-        ModuleNotFoundError: if the tracker is not installed.
+        ValueError: if `tracker.json` is damaged, or the tracker takes no new run. One that does not
+            take the run that it had before costs its numbers, and that is said.
     """
     kind, file = config.train.tracker, workdir / FILE
     if not kind:
@@ -169,9 +181,25 @@ def start(config: ml_collections.ConfigDict, workdir: Path) -> Guarded | None:
     if not isinstance(identity, str):
         raise ValueError(f"{file}: {identity!r:.40} is no run; {REMEDY}")
     params = {name: each for name, each in sameness.fields(config).items() if each is not None}
-    tracker = KINDS[kind](workdir, params, identity)
+    try:
+        tracker = KINDS[kind](workdir, params, identity)
+    except Exception as error:  # whatever a service and its client may do
+        if not identity:
+            raise ValueError(
+                f"config.train.tracker={kind!r} takes no new run ({_said(error)});"
+                f" {SETTINGS[kind]}, or train without it, --config.train.tracker="
+            ) from error
+        message = "%s cannot go on with what it has of %s (%s); the run goes on without it; %s"
+        said = kind, workdir, _said(error), f"{SETTINGS[kind]}; or, of {FILE}: {REMEDY}"
+        logging.getLogger(__name__).warning(message, *said)
+        return Guarded(None)
     whole_file.write_json(file, {"tracker": kind, "run": tracker.identity})
     return Guarded(tracker)
+
+
+def _said(error: Exception) -> str:
+    """What a client says, in one line."""
+    return visible(" ".join(str(error).split())) or type(error).__name__
 
 
 def _name(workdir: Path) -> str:

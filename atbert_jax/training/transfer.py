@@ -60,8 +60,15 @@ def _shown(labels: Labels) -> str:
     return f"{len(labels.names)} of {labels.task}: {', '.join(labels.names[:3])}{more}"
 
 
-def _arrays(workdir: Path) -> tuple[int, dict[str, Any]]:
-    """The step of the best checkpoint, and its arrays by name."""
+def read_best(workdir: Path) -> tuple[int, dict[str, Any]]:
+    """The step of the best checkpoint, and its arrays by name, as `start_from` takes them.
+
+    Args:
+        workdir: Folder of a run, or of a model that was given away (`published`).
+
+    Raises:
+        CheckpointError: if there is no whole checkpoint, or the file of arrays is damaged.
+    """
     if published.is_one(workdir):
         return published.read_all(workdir)
     with contextlib.closing(Checkpoints(workdir)) as checkpoints:
@@ -94,7 +101,7 @@ def start_from(
         CheckpointError: if there is no checkpoint, or an array of the trunk is missing or of
             another shape and not allowed to be.
     """
-    step, theirs = _arrays(workdir)
+    step, theirs = read_best(workdir)
     relabelled = _relabelled(load_preprocessing(workdir)[0], contract) if contract else {}
     heads = tuple(f"objectives/{name}/" for name in relabelled)
     theirs = {name: array for name, array in theirs.items() if not name.startswith(heads)}

@@ -91,6 +91,15 @@ def test_what_is_no_model_or_no_name_is_refused(tone_run, server):
         atbert_jax.load("hub:a/b@")
 
 
+def test_a_card_names_what_is_loaded(tone_run):
+    """The repository as it is, and of a folder the name alone."""
+    model = trained.load(tone_run)
+    for place, shown in ((NAME, NAME), ("/home/someone/given/tones/", "tones")):
+        card = model_card.card(model, place)
+        assert "\n# tones\n" in card
+        assert f'atbert_jax.load("{shown}")' in card
+
+
 def test_a_dry_run_lists_what_would_leave(tone_run, tmp_path, server):
     said = give(tone_run, NAME, dry_run=True)
     assert all(re.search(rf"^{re.escape(name)}  [\d,]+ bytes$", said, re.M) for name in hub.NEEDED)
@@ -103,6 +112,7 @@ def test_the_command_makes_a_folder_with_a_card(tone_run, tmp_path):
     report, data = tmp_path / "report", tmp_path / "data.md"
     report.mkdir()
     values = {"accuracy": 0.75, "systems": {"mfcc": {"accuracy": 0.5}}, "chosen": {"a": {"b": 1}}}
+    values["evaluated"] = {"model": "atbert", "step": 4, "records": 12}
     (report / "metrics.json").write_text(json.dumps(values))
     data.write_text("Twelve tones.\n")
     given = tmp_path / "given"
@@ -115,8 +125,10 @@ def test_the_command_makes_a_folder_with_a_card(tone_run, tmp_path):
     assert "**Labels** (2): `high`, `low`" in card
     assert "| `accuracy` | 0.7500 |\n| `systems/mfcc/accuracy` | 0.5000 |\n" in card
     assert "chosen" not in card
+    assert "evaluated" not in card
     assert "## Data\n\nTwelve tones.\n" in card
-    assert f'model = atbert_jax.load("{given}")' in card
+    assert 'model = atbert_jax.load("given")' in card
+    assert str(tmp_path) not in card
     assert trained.load(given).config.data.manifest == ""
     assert "give a run and where to" in one_line(run("atbert_jax.push", tone_run))
     for settings, says in (

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from atbert_jax.training import converted, loop
-from atbert_jax.training.checkpoint import CheckpointError, Checkpoints
+from atbert_jax.training import converted, loop, published, trained
+from atbert_jax.training.checkpoint import FOLDER, CheckpointError, Checkpoints
 from atbert_jax.weights import engine
 from tests import ear, tiny, tones
 
@@ -77,6 +77,25 @@ def test_atbert_starts_with_the_network_of_a_run(tagger, tone_manifest, tone_con
         np.testing.assert_array_equal(after[name], value, err_msg=name)
     moved = "model/audio_projection/kernel"
     assert np.abs(after[moved] - found[moved]).max() > 0
+
+
+def test_what_was_given_away_is_heard_with_as_its_run(tagger, tone_manifest, tone_config, tmp_path):
+    """And stays as it is; a folder that was opened as a run's is still none."""
+    given = tmp_path / "given"
+    trained.load(tagger).save(given)
+    config, found = tone_config(tone_manifest(), **ear.CONFIG | ATBERT), []
+    for folder in (tagger, given):
+        config.init.audio = str(folder)
+        arrays, said = start(config, tmp_path / f"from {folder.name}")
+        assert f"from {folder}, step 2: 11 arrays taken over" in said
+        found.append({n: x for n, x in arrays.items() if n.startswith("model/audio_cnn/")})
+    for name, value in found[0].items():
+        np.testing.assert_array_equal(found[1][name], value, err_msg=name)
+    assert not (given / FOLDER).exists()
+    (given / FOLDER).mkdir()
+    assert published.is_one(given)
+    (given / FOLDER / "2").mkdir()
+    assert not published.is_one(given)
 
 
 @pytest.mark.parametrize(

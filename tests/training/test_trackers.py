@@ -64,20 +64,48 @@ def test_another_tracker_is_another_run(tmp_path, monkeypatch):
         start(tmp_path, "wandb")
 
 
-def test_a_tracker_that_fails_later_is_counted_and_survived(tmp_path, monkeypatch, caplog):
-    fake_trackers.mlflow(monkeypatch)
+def unreachable(*_, **__):
+    raise RuntimeError("no\nroute")  # neither an OSError nor one line
+
+
+def test_a_tracker_that_fails_later_is_left_alone_until_the_next_start(
+    tmp_path, monkeypatch, caplog
+):
+    runs = fake_trackers.mlflow(monkeypatch)
     tracker = start(tmp_path, "mlflow")
-
-    def unreachable(*_, **__):
-        raise ConnectionError("no route")
-
-    monkeypatch.setattr(sys.modules["mlflow"].MlflowClient, "log_batch", unreachable)
     with Writer(tmp_path, 0, tracker=tracker) as writer:
-        for step in (1, 2):
-            writer.scalars(step, {"train/loss": 1.0})
-    assert caplog.text.count("no route") == 1
-    assert "lacks 2 rows" in caplog.text
+        with monkeypatch.context() as patch:
+            patch.setattr(sys.modules["mlflow"].MlflowClient, "log_batch", unreachable)
+            writer.scalars(1, {"train/loss": 1.0})
+        writer.scalars(2, {"train/loss": 1.0})
+    assert caplog.text.count("step 1: the tracker takes no numbers (no route)") == 1
+    assert "lacks: 2;" in caplog.text
     assert len(read_metrics(tmp_path)) == 2
+    (told,) = runs.values()
+    assert (told.rows, told.states) == ([], [])
+    start(tmp_path, "mlflow").scalars(3, {"train/loss": 0.5})
+    assert (told.rows, len(runs)) == ([(3, {"train/loss": 0.5})], 1)
+
+
+@pytest.mark.parametrize(("kind", "entry"), [("wandb", "init"), ("mlflow", "MlflowClient")])
+def test_one_that_is_down_refuses_a_new_run_and_stops_no_other(
+    tmp_path, monkeypatch, caplog, kind, entry
+):
+    runs = FAKES[kind](monkeypatch)
+    start(tmp_path, kind).finish("stopped")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[kind], entry, unreachable)
+        way_out = rf"='{kind}' takes no new run \(no route\); .*{kind.upper()}_.*tracker=$"
+        with pytest.raises(ValueError, match=way_out):
+            start(tmp_path / "new", kind)
+        tracker = start(tmp_path, kind)
+        tracker.scalars(1, {"train/loss": 1.0})
+        tracker.finish("stopped")
+    assert f"{tmp_path} (no route); the run goes on without it; see" in caplog.text
+    assert "lacks: 1;" in caplog.text
+    start(tmp_path, kind).scalars(2, {"train/loss": 0.5})
+    ((_, told),) = runs.items()
+    assert told.rows == [(2, {"train/loss": 0.5})]
 
 
 def test_by_default_there_is_none(tmp_path):
