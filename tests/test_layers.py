@@ -22,8 +22,9 @@ LAYERS = (
     {"atbert_jax"},  # the verbs
 )
 RANKS = {package: rank for rank, packages in enumerate(LAYERS) for package in packages}
-# What reads with tf.data, TFDS' own data sets, and TensorFlow's own files.
+# What reads with tf.data, TFDS' own data sets, TensorFlow's own files, and TensorBoard's.
 TENSORFLOW = (
+    "atbert_jax.training.writers",
     "atbert_jax.input_pipeline.batching.",
     "atbert_jax.input_pipeline.corpora.tfds",
     "atbert_jax.weights.tensorflow_checkpoint",
