@@ -40,6 +40,8 @@ def test_the_robustness_set_is_measured_and_shown(tone_run, tmp_path):
             {name: alone["classification"]["audio"][name] for name in found[text]}, abs=1e-6
         )
         assert text in page
+        assert alone["evaluated"]["perturbation"] == text
+        assert alone["evaluated"]["record_ids"] == values["evaluated"]["record_ids"]
         assert alone["loss"] != pytest.approx(values["loss"], abs=1e-6)
 
 
@@ -103,9 +105,10 @@ def test_chunks_are_those_that_are_asked_for(tone_run, tmp_path, monkeypatch, as
         return found
 
     monkeypatch.setattr(validation, "answers", remembering)
-    _, page = evaluate(tone_run, tmp_path / "report", **asked)
+    values, page = evaluate(tone_run, tmp_path / "report", **asked)
     assert np.bincount(records[0]).tolist() == chunks
     assert fact in page
+    assert fact in values["evaluated"]["chunks"]
 
 
 def test_a_model_has_one_rule_of_chunks(tone_run):
