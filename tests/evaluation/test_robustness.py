@@ -31,7 +31,7 @@ def test_the_robustness_set_is_measured_and_shown(tone_run, tmp_path):
     assert list(found) == ["clean", *map(str, ROBUSTNESS)]
     clean = values["classification"]["audio"]
     assert found["clean"] == {name: clean[name] for name in validation.SHOWN["single_label"]}
-    assert page.count("Robustness") == 3  # a table, a picture and its description
+    assert page.count("Robustness") == 5  # a table, a picture, its description, and two links
     assert "compress:film_standard" in page
     # Each is what an evaluation of these clips alone says.
     for text in ("noise:0.4", "stretch:1.41421"):
