@@ -51,8 +51,8 @@ def main(arguments: list[str]) -> None:
             model = index_commands.model_of(index, CHECKPOINT.value)
             query = model.query(arguments[1:], like=LIKE.value)
         session, console = LabelSession(index, file, query, chosen), Terminal()
-        with listening.keys() as read, listening.Player(words) as player:
-            listening.label(session, read, player, console)
+        with listening.keys() as keys, listening.Player(words) as player:
+            listening.label(session, keys, player, console)
         show(session, console)
 
 

@@ -33,6 +33,11 @@ def main(arguments: list[str]) -> None:
     """Answers until it is stopped."""
     if len(arguments) != 1:
         raise ValueError("name the folder of one index, as lib")
+    if LABEL.value and not OUTPUT.value:
+        raise ValueError(
+            f"--label={LABEL.value}: is of a manifest that is labelled into; name it, as --output"
+            " piano.csv, or leave --label out"
+        )
     from atbert_jax.input_pipeline.progress import Terminal
     from atbert_jax.library.embedding_index import Index
     from atbert_jax.library.label_file import LabelFile
@@ -48,6 +53,7 @@ def main(arguments: list[str]) -> None:
         import uvicorn
 
         from atbert_jax.page.answers import Answers
+        from atbert_jax.page.guard import address
         from atbert_jax.page.site import application
         from atbert_jax.page.sounds import Sounds
         from atbert_jax.page.uploads import Limits
@@ -61,7 +67,7 @@ def main(arguments: list[str]) -> None:
         limits = Limits(MEGABYTES.value, SECONDS.value)
         answers = Answers(model, index, uploads, Sounds(played), limits, session)
         app = application(answers, HOST.value)
-        Terminal().print(f"http://{HOST.value}:{PORT.value}  (Ctrl-C ends it)")
+        Terminal().print(f"{address(HOST.value, PORT.value)}  (Ctrl-C ends it)")
         # Uvicorn ends in order, and raises the signal again; what is temporary is removed then.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,21 @@ from atbert_jax.reporting.report import Figure, Report, write_report
 from atbert_jax.reporting.tables import Table, format_range, print_table
 from atbert_jax.training.validation import scalars
 
-FILE = "metrics.json"
+FILE, REPORT = "metrics.json", "report"
 # Of an evaluation, what it was of; parts of it that are no metrics of the model's objectives.
 EVALUATED = "evaluated"
 OTHERS = {EVALUATED, "systems", "verdict", "chosen", "label_curve", "zero_shot", "correlations"}
 OTHERS |= {"robustness", "text_columns", "retrieval"}
 RECALL = "recall_at_10"
 PREFERRED = ("correct_pair/roc_auc",)
+# What reports have to share to be compared, by how it is said; a value of '' is of no matter.
+SHARED = {
+    "on the same records": "{records} of {split}, ids {record_ids}",
+    "on clips that were perturbed alike": "{perturbation}",
+    "in the same chunks": "{chunks}",
+    "with texts of the same column": "{text_column}",
+}
+TOLD = ("records", "split", "record_ids", "perturbation", "chunks", "text_column")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +41,9 @@ class Measured:
     """What one report says.
 
     Attributes:
-        name: Of its folder.
-        about: Of the evaluation: `model`, `checkpoint`, `step`, `split`, `records`, `parameters`;
-            empty in reports of before these were told.
+        name: Of its folder, unlike those of the others.
+        about: Of the evaluation: `model`, `checkpoint`, `step`, `parameters`, and those of `TOLD`;
+            reports of before these were told lack some, or all.
         metrics: Numbers by name as `classification/audio/accuracy`.
         interval: Of the accuracy of the first view, if it has one.
     """
@@ -45,19 +54,52 @@ class Measured:
     interval: tuple[float, float] | None
 
 
-def read(folder: Path) -> Measured:
-    """The report in a folder, or in its folder `report`.
+def find(folder: Path) -> Path:
+    """The file of the report in a folder, or in its folder `report`.
 
     Raises:
-        ValueError: if there is none, or it is damaged.
+        ValueError: if there is none.
     """
-    files = [folder / FILE, folder / "report" / FILE]
+    files = [folder / FILE, folder / REPORT / FILE]
     file = next((each for each in files if each.is_file()), None)
     if file is None:
         raise ValueError(
-            f"{folder}: no {FILE} here or in its folder `report`; make it with `atbert evaluate"
+            f"{folder}: no {FILE} here or in its folder `{REPORT}`; make it with `atbert evaluate"
             f" --checkpoint RUN --output {folder}`"
         )
+    return file
+
+
+def names(folders: Sequence[Path]) -> list[str]:
+    """What tells folders apart: as `a` and `b` of `runs/a/report` and `runs/b/report`.
+
+    Of each path the last part, with as many before it as it takes to be the only one of that name;
+    what all paths end in is left out.
+
+    Args:
+        folders: Two or more, all different.
+    """
+    paths = [folder.resolve().parts for folder in folders]
+    while len({path[-1:] for path in paths}) == 1:
+        paths = [path[:-1] for path in paths]
+    ends = Counter(path[-count:] for path in paths for count in range(1, len(path) + 1))
+    found = []
+    for path in paths:
+        tails = (path[-count:] for count in range(1, len(path) + 1))
+        found.append(str(Path(*next((tail for tail in tails if ends[tail] == 1), path))))
+    return found
+
+
+def read(file: Path, name: str) -> Measured:
+    """A report.
+
+    Args:
+        file: See `find`.
+        name: To call it by.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
     found = whole_file.read_json(file, "evaluate again")
     own = {name: value for name, value in found.items() if name not in OTHERS}
     metrics = {name: value for name, value in scalars(own).items() if "/" in name}
@@ -68,7 +110,7 @@ def read(folder: Path) -> Measured:
             metrics[f"{direction}/{RECALL}"] = best[RECALL]
     first = next(iter(found.get("systems", {}).values()), {})
     interval = first.get(compared_systems.INTERVAL)
-    return Measured(folder.resolve().name, found.get(EVALUATED, {}), metrics, interval)
+    return Measured(name, found.get(EVALUATED, {}), metrics, interval)
 
 
 def compare(
@@ -77,8 +119,8 @@ def compare(
     """Writes `report.html` and `metrics.json` of several reports, and prints their table.
 
     Args:
-        folders: See `read`; two or more.
-        output: Folder of the page.
+        folders: See `find`; two or more.
+        output: Folder of the page; none of those that are read.
         metrics: Names as `classification/audio/macro_f1`; none for the main one of each objective
             and view, and the recall of searches.
         console: Where to talk.
@@ -87,13 +129,15 @@ def compare(
         What the new `metrics.json` holds.
 
     Raises:
-        ValueError: if there are fewer than two, one is no report, or none has one of the metrics.
+        ValueError: if there are fewer than two, one is no report or the same as another, the page
+            would replace one, or none has one of the metrics.
     """
     console = console or Terminal()
     if len(folders) < 2:
         raise ValueError("give two or more folders of `atbert evaluate` to compare")
+    files = _files(folders, output)
     whole_file.claim(output)
-    found = [read(folder) for folder in folders]
+    found = [read(*each) for each in zip(files, names(folders), strict=True)]
     known = sorted({name for each in found for name in each.metrics})
     for metric in metrics:
         choices.require("--metrics", metric, known)
@@ -122,6 +166,24 @@ def compare(
     return values
 
 
+def _files(folders: Sequence[Path], output: Path) -> list[Path]:
+    """The files of the reports, all different, and none in the place of the page."""
+    files: dict[Path, Path] = {}
+    for folder in folders:
+        file = find(folder).resolve()
+        if file in files:
+            raise ValueError(
+                f"{folder}: is the same report as {files[file]}; name each of them once"
+            )
+        files[file] = folder
+        if output.is_dir() and any(map(output.samefile, (folder, file.parent))):
+            raise ValueError(
+                f"--output={output}: is compared itself, and its report would be replaced; name"
+                " another folder"
+            )
+    return list(files)
+
+
 def _table(found: Sequence[Measured], metrics: Sequence[str]) -> Table:
     has_intervals = any(each.interval for each in found)
     rows = []
@@ -136,22 +198,19 @@ def _table(found: Sequence[Measured], metrics: Sequence[str]) -> Table:
 
 def _warnings(found: Sequence[Measured]) -> list[str]:
     """What makes reports hard to compare."""
-    measured_on = {
-        (each.about.get("split"), each.about.get("records")): each.name
-        for each in found
-        if each.about
-    }
+    is_told = {each.name: all(each.about.get(key) is not None for key in TOLD) for each in found}
+    told = [each for each in found if is_told[each.name]]
     warnings = []
-    if len(measured_on) > 1:
-        listed = ", ".join(
-            f"{name} on {records} records of {split}"
-            for (split, records), name in measured_on.items()
-        )
-        warnings.append(f"Not all were measured on the same: {listed}.")
-    if old := [each.name for each in found if not each.about]:
-        warnings.append(
-            f"Of {', '.join(old)} it is not told on what it was measured; evaluate again."
-        )
+    for how, text in SHARED.items():
+        alike: defaultdict[str, list[str]] = defaultdict(list)
+        for each in told:
+            alike[text.format(**each.about)].append(each.name)
+        alike.pop("", None)
+        if len(alike) > 1:
+            listed = "; ".join(f"{', '.join(group)}: {value}" for value, group in alike.items())
+            warnings.append(f"Not all were measured {how} ({listed}).")
+    if old := ", ".join(name for name, is_one in is_told.items() if not is_one):
+        warnings.append(f"Of {old} it is not told how it was measured; evaluate again.")
     return warnings
 
 

@@ -2,6 +2,8 @@
 
 import datetime
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from atbert_jax.input_pipeline.dataset import Dataset
 from atbert_jax.input_pipeline.manifest.perturbation import Perturbation
 from atbert_jax.input_pipeline.progress import Terminal
 from atbert_jax.input_pipeline.text import whole_file
+from atbert_jax.objectives.views import TEXT
 from atbert_jax.reporting import plots
 from atbert_jax.reporting.excerpts import excerpt
 from atbert_jax.reporting.report import Figure, Report, Section, write_report
@@ -181,7 +184,7 @@ def evaluate(
     found = {name: section.values for name, section in sections.items()}
     metrics = compared_systems.numbers(compared) | measured[0] | {"unreadable": unreadable}
     metrics |= ({"chosen": chosen[0]} if chosen[0] else {}) | found
-    metrics[EVALUATED] = _evaluated(model, dataset, split)
+    metrics[EVALUATED] = _evaluated(model, dataset, split, perturbation)
     report = Report(
         title=f"{config.model.name} on {split}",
         facts=_facts(model, dataset, split, perturbation),
@@ -300,14 +303,23 @@ def _show(
     return Section(values, tables, figures)
 
 
-def _evaluated(model: Trained, dataset: Dataset, split: str) -> dict[str, Any]:
-    """What was evaluated, for those who compare."""
+def _evaluated(
+    model: Trained, dataset: Dataset, split: str, perturbation: Perturbation | None
+) -> dict[str, Any]:
+    """What was evaluated, and how, for those who compare."""
+    records = dataset.split(split).records
+    ids = json.dumps(sorted(record.id for record in records)).encode()
+    reads_text = TEXT in model.learner.model.modalities
     return {
         "model": model.config.model.name,
         "checkpoint": str(model.workdir),
         "step": model.step,
         "split": split,
-        "records": len(dataset.split(split).records),
+        "records": len(records),
+        "record_ids": hashlib.blake2b(ids, digest_size=4).hexdigest(),
+        "perturbation": str(perturbation or "none"),
+        "chunks": str(model.contract.segmenting),
+        "text_column": model.config.data.text_column if reads_text else "",
         "parameters": sum(x.size for x in jax.tree.leaves(model.params)),
     }
 

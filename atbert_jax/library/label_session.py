@@ -92,7 +92,7 @@ class LabelSession:
         self._allowed = np.repeat(np.isin(np.arange(len(sizes)), list(self._recordings)), sizes)
         self._paths: dict[str, Path | None] = {}
         self._by_window = {w: said.says for said in self._said for w in self._windows_of(said)}
-        if self._said:  # the second file can be from before the last answer
+        if file.answers.is_file():  # the manifest can be from before the last answer, or undo
             self._write()
 
     def ask(self, query: np.ndarray) -> None:

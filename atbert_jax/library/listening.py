@@ -1,7 +1,9 @@
 """Labelling in a terminal: a window is played, and one key says what it is."""
 
 import contextlib
+import dataclasses
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -32,6 +34,8 @@ ANSWERS = {"y": YES, "n": NO, "s": SKIP}
 AGAIN, UNDO, QUIT = "r", "u", "q"
 HELP = "y yes, n no, s skip, r again, u undo, q quit"
 END_OF_TEXT = "\x04"  # Ctrl-D
+# Without a key, after which none is held down any more; systems repeat one every 0.1 s or faster.
+QUIET_SECONDS = 0.15
 
 
 def find_player(asked: str = "") -> Sequence[str]:
@@ -98,14 +102,29 @@ class Player:
         self._folder.cleanup()
 
 
-@contextlib.contextmanager
-def keys() -> Iterator[Callable[[], str]]:
-    """Reads a key at a time, without Enter; a function that gives '' at the end of the input.
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """What a person types.
 
-    Of what is no terminal it reads letters. The terminal is put back as it was, also at SIGTERM.
+    Attributes:
+        read: Gives a key, '' at the end of the input.
+        forget: Drops what was typed and not read yet, and what a key that is held down goes on to
+            type.
+    """
+
+    read: Callable[[], str]
+    forget: Callable[[], None] = lambda: None
+
+
+@contextlib.contextmanager
+def keys() -> Iterator[Keys]:
+    """Reads a key at a time, without Enter.
+
+    Of what is no terminal it reads letters, and forgets none: they were written for what is asked.
+    The terminal is put back as it was, also at SIGTERM.
     """
     if not sys.stdin.isatty():
-        yield lambda: sys.stdin.read(1)
+        yield Keys(lambda: sys.stdin.read(1))
         return
     import termios
     import tty
@@ -126,20 +145,27 @@ def keys() -> Iterator[Callable[[], str]]:
                 waiting.extend(typed)
         return waiting.pop(0)
 
+    def forget() -> None:
+        waiting.clear()
+        termios.tcflush(terminal, termios.TCIFLUSH)
+        while select.select([terminal], [], [], QUIET_SECONDS)[0]:
+            if not os.read(terminal, 64):
+                return
+
     tty.setcbreak(terminal)
     try:
-        yield read
+        yield Keys(read, forget)
     finally:
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)
         signal.signal(signal.SIGTERM, handler)
 
 
-def label(session: LabelSession, read: Callable[[], str], player: Player, console: Console) -> None:
+def label(session: LabelSession, keys: Keys, player: Player, console: Console) -> None:
     """Asks about one window after the other, until a person has enough or everything is said.
 
     Args:
         session: That is gone on with.
-        read: Gives a key, '' at the end of the input.
+        keys: That a person types; of a window counts what was typed after it was named.
         player: That plays the windows.
         console: Where they are named.
 
@@ -148,9 +174,10 @@ def label(session: LabelSession, read: Callable[[], str], player: Player, consol
     """
     console.print(HELP)
     while offer := session.offer():
+        keys.forget()
         console.print(_line(session, offer))
         _play(player, offer, console)
-        while (key := read().lower()) == AGAIN:
+        while (key := keys.read().lower()) == AGAIN:
             _play(player, offer, console)
         if code := player.stop():
             console.print(f"{player.words[0]} played nothing (exit code {code}); see --player")

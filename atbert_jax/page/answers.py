@@ -33,8 +33,7 @@ def told(function: Callable) -> Callable:
             try:
                 return function(self, *given)
             except (ValueError, OSError) as error:
-                message = str(error).replace(f"{self.uploads.resolve()}{os.sep}", "")
-                return self.refused(function.__name__, message)
+                return self.refused(function.__name__, self.message(error))
 
     return guarded
 
@@ -64,6 +63,10 @@ class Answers:
         self.uploads, self.sounds, self.limits = uploads, sounds, limits
         self.lock = threading.Lock()
 
+    def message(self, error: Exception) -> str:
+        """What an error says, without the folder of the uploads."""
+        return str(error).replace(f"{self.uploads.resolve()}{os.sep}", "")
+
     def refused(self, name: str, message: str) -> Any:
         """What a function gives where it has nothing to give."""
         if name in ("begin", "say", "undo"):
@@ -87,11 +90,14 @@ class Answers:
         try:
             shown.append(markup.taggram(self.model.tag(path, by_time=True), number))
         except ValueError as error:
-            shown += [markup.player(number), markup.note(str(error))]
+            shown += [markup.player(number), markup.note(self.message(error))]
         names = [name.strip() for name in labels.split(COMMA) if name.strip()]
         if names:
-            (found,) = self.model.zero_shot(path, names, template=template or "{}")
-            shown.append(markup.probabilities("Labels of yours", found))
+            try:
+                (found,) = self.model.zero_shot(path, names, template=template or "{}")
+                shown.append(markup.probabilities("Labels of yours", found))
+            except ValueError as error:  # what was found until here is shown all the same
+                shown.append(markup.note(f"Labels of yours: {self.message(error)}"))
         return "".join(shown)
 
     @told

@@ -37,6 +37,11 @@ HEADERS = {
 }
 
 
+def address(host: str, port: int) -> str:
+    """Where a browser finds the page of a server that listens on a name or an address of IP."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class Guard:
     """Stands before an application, and refuses what its page would not ask.
 

@@ -9,10 +9,12 @@ from rich.console import Console
 from atbert_jax.evaluation import compared_reports
 from tests.commands import one_line, run
 
+HOW = {"record_ids": "ab12", "perturbation": "none", "chunks": "of 4 s", "text_column": "text"}
 
-def write(folder, accuracy, *, parameters=10, split="test", **more):
+
+def write(folder, accuracy, *, parameters=10, split="test", how=HOW, **more):
     folder.mkdir(parents=True)
-    about = {"model": "atbert", "split": split, "records": 8, "parameters": parameters}
+    about = {"model": "atbert", "split": split, "records": 8, "parameters": parameters} | how
     entry = {"accuracy": accuracy, "macro_f1": 0.1, "per_class": {"x": {"f1": 0.5}}}
     systems = {"a: audio": {"accuracy": accuracy, "accuracy_interval": [0.25, 0.75]}}
     values = {
@@ -63,21 +65,69 @@ def test_searches_are_compared_by_the_better_order(tmp_path):
 
 def test_other_records_and_old_reports_are_said(tmp_path):
     one, other = write(tmp_path / "one", 0.5), write(tmp_path / "two", 0.5, split="val")
-    old = write(tmp_path / "old", 0.5)
-    values = json.loads((old / "metrics.json").read_text())
-    del values["evaluated"]
-    (old / "metrics.json").write_text(json.dumps(values))
-    _, said, page = compare(one, other, old, output=tmp_path / "all")
+    same, old = write(tmp_path / "same", 0.5), write(tmp_path / "old", 0.5, how={})
+    _, said, page = compare(one, other, same, old, output=tmp_path / "all")
     for text in (said, page):
-        assert "one on 8 records of test, two on 8 records of val" in text
+        assert "(one, same: 8 of test, ids ab12; two: 8 of val, ids ab12)" in text
         assert "Of old it is not told" in text
+        assert text.count("Not all were measured") == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"record_ids": "cd"}, "on the same records (one: 8 of test, ids ab12; two: 8 of test, "),
+        ({"perturbation": "noise:0.4"}, "that were perturbed alike (one: none; two: noise:0.4)"),
+        ({"chunks": "of 9 s"}, "in the same chunks (one: of 4 s; two: of 9 s)"),
+        ({"text_column": "lyrics"}, "texts of the same column (one: text; two: lyrics)"),
+    ],
+)
+def test_what_was_measured_in_another_way_is_said(tmp_path, changed, said):
+    one, two = write(tmp_path / "one", 0.5), write(tmp_path / "two", 0.5, how=HOW | changed)
+    _, printed, _ = compare(one, two, output=tmp_path / "both")
+    assert said in printed
+    assert printed.count("Not all were measured") == 1
+
+
+def test_where_no_text_is_read_its_column_is_of_no_matter(tmp_path):
+    one = write(tmp_path / "one", 0.5)
+    other = write(tmp_path / "audio", 0.5, how=HOW | {"text_column": ""})
+    assert "Not all were measured" not in compare(one, other, output=tmp_path / "both")[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["runs/a/report", "runs/b/report"], ["a", "b"]),
+        (["x/seed", "y/seed", "z"], ["x/seed", "y/seed", "z"]),
+        (["x", "x/x", "y/x/x"], ["{top}", "{top}/x", "y/x"]),
+    ],
+)
+def test_reports_of_one_name_are_told_apart(tmp_path, given, names):
+    folders = [write(tmp_path / each, 0.5, parameters=n + 1) for n, each in enumerate(given)]
+    values, _, _ = compare(*folders, output=tmp_path / "out")
+    expected = [name.format(top=tmp_path.name) for name in names]
+    assert [each["name"] for each in values["runs"]] == expected
+
+
+def test_a_report_is_never_replaced_by_the_comparison(tmp_path):
+    one, other = write(tmp_path / "one", 0.5), write(tmp_path / "two/report", 0.5)
+    before = (one / "metrics.json").read_bytes()
+    (tmp_path / "link").symlink_to(one)
+    for output in (one, tmp_path / "link", other, other.parent):
+        with pytest.raises(ValueError, match="would be replaced; name another folder"):
+            compare(one, other.parent, output=output)
+    with pytest.raises(ValueError, match="is the same report as"):
+        compare(other, other.parent, output=tmp_path / "out")
+    assert (one / "metrics.json").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "one", "two"]
 
 
 def test_what_is_no_report_is_one_line(tmp_path):
-    one = write(tmp_path / "one", 0.5)
+    one, two = write(tmp_path / "one", 0.5), write(tmp_path / "two", 0.5)
     result = run("atbert_jax.compare", "--output", tmp_path / "out", one, tmp_path)
     assert f"{tmp_path}: no metrics.json here" in one_line(result)
     with pytest.raises(ValueError, match="two or more"):
         compare(one, output=tmp_path / "out")
     with pytest.raises(ValueError, match="--metrics"):
-        compare(one, one, output=tmp_path / "out", metrics=["classification/audio/recall"])
+        compare(one, two, output=tmp_path / "out", metrics=["classification/audio/recall"])

@@ -1,6 +1,8 @@
 """An evaluation of tags: thresholds are those of validation data, and each split is read once."""
 
+import hashlib
 import io
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -134,6 +136,10 @@ def test_val_itself_is_read_once_and_said_to_flatter(tagger, tmp_path, reads):
     assert "Thresholds were chosen on this very split" in page
     entry = values["classification"]["audio"]
     assert entry["f1_macro_tuned"] >= entry["f1_macro"]
+    about = values["evaluated"]
+    ids = json.dumps(sorted(f"val{number}" for number in range(6))).encode()
+    assert about["record_ids"] == hashlib.blake2b(ids, digest_size=4).hexdigest()
+    assert (about["records"], about["perturbation"], about["text_column"]) == (6, "none", "text")
 
 
 def test_without_labels_on_val_tags_are_decided_at_one_half(tagger, tmp_path, reads):

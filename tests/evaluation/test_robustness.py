@@ -31,7 +31,7 @@ def test_the_robustness_set_is_measured_and_shown(tone_run, tmp_path):
     assert list(found) == ["clean", *map(str, ROBUSTNESS)]
     clean = values["classification"]["audio"]
     assert found["clean"] == {name: clean[name] for name in validation.SHOWN["single_label"]}
-    assert page.count("Robustness") == 3  # a table, a picture and its description
+    assert page.count("Robustness") == 5  # a table, a picture, its description, and two links
     assert "compress:film_standard" in page
     # Each is what an evaluation of these clips alone says.
     for text in ("noise:0.4", "stretch:1.41421"):
@@ -40,6 +40,8 @@ def test_the_robustness_set_is_measured_and_shown(tone_run, tmp_path):
             {name: alone["classification"]["audio"][name] for name in found[text]}, abs=1e-6
         )
         assert text in page
+        assert alone["evaluated"]["perturbation"] == text
+        assert alone["evaluated"]["record_ids"] == values["evaluated"]["record_ids"]
         assert alone["loss"] != pytest.approx(values["loss"], abs=1e-6)
 
 
@@ -103,9 +105,10 @@ def test_chunks_are_those_that_are_asked_for(tone_run, tmp_path, monkeypatch, as
         return found
 
     monkeypatch.setattr(validation, "answers", remembering)
-    _, page = evaluate(tone_run, tmp_path / "report", **asked)
+    values, page = evaluate(tone_run, tmp_path / "report", **asked)
     assert np.bincount(records[0]).tolist() == chunks
     assert fact in page
+    assert fact in values["evaluated"]["chunks"]
 
 
 def test_a_model_has_one_rule_of_chunks(tone_run):

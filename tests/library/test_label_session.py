@@ -47,6 +47,12 @@ def no_room(*_: object) -> None:
     raise OSError("no room")
 
 
+def skipping(path: Path):
+    """Writes as ever, but not this file: a process that was killed before it."""
+    write = label_file.whole_file.write
+    return lambda to, content: None if to == path else write(to, content)
+
+
 def rows(file: LabelFile) -> list[dict]:
     with file.manifest.open(encoding="utf-8", newline="") as opened:
         return list(csv.DictReader(opened))
@@ -99,6 +105,17 @@ def test_a_manifest_from_before_the_last_answer_is_written_anew(index, file):
     file.manifest.write_text("id,path\n")
     LabelSession(index, file, QUERY)
     assert file.manifest.read_bytes() == whole
+
+
+def test_what_was_taken_back_before_a_kill_has_no_row(index, file, monkeypatch):
+    session = LabelSession(index, file, QUERY)
+    answer(session, "yes")
+    with monkeypatch.context() as patch:
+        patch.setattr(label_file.whole_file, "write", skipping(file.manifest))
+        session.undo()
+    assert len(rows(file)) == 1
+    LabelSession(index, file, QUERY)
+    assert rows(file) == []
 
 
 def test_answers_are_taken_back_one_by_one(index, file):

@@ -16,7 +16,7 @@ from atbert_jax.input_pipeline.manifest.records import Record
 from atbert_jax.library import excerpt, listening
 from atbert_jax.library.label_file import LabelFile
 from atbert_jax.library.label_session import LabelSession
-from atbert_jax.library.listening import Player
+from atbert_jax.library.listening import Keys, Player
 from tests.music_library import index_vectors
 from tests.tones import TONE_RATE
 
@@ -35,7 +35,7 @@ def typed(session, keys: str, words=()) -> str:
     said, letters = io.StringIO(), iter(keys)
     with Player(words) as player:
         console = Console(file=said, markup=False, width=500)
-        listening.label(session, lambda: next(letters, ""), player, console)
+        listening.label(session, Keys(lambda: next(letters, "")), player, console)
     return said.getvalue()
 
 
@@ -83,7 +83,7 @@ def test_a_player_gets_the_window_and_one_that_fails_is_not_asked_again(
             (tmp_path / "heard").unlink()
             return next(letters)
 
-        listening.label(session, read, player, Console(file=io.StringIO()))
+        listening.label(session, Keys(read), player, Console(file=io.StringIO()))
         folder = player._file.parent
     assert not folder.exists()
     with Player(["false"]) as player:
@@ -94,7 +94,7 @@ def test_a_player_gets_the_window_and_one_that_fails_is_not_asked_again(
             return "s" if session.counts.skipped < 2 else "q"
 
         said = io.StringIO()
-        listening.label(session, wait, player, Console(file=said, width=200))
+        listening.label(session, Keys(wait), player, Console(file=said, width=200))
     assert said.getvalue().count("false played nothing (exit code 1)") == 1
 
 
@@ -129,15 +129,49 @@ def test_keys_of_a_terminal_come_without_enter_and_it_is_put_back(monkeypatch):
     before = termios.tcgetattr(terminal)
     with os.fdopen(terminal, encoding="utf-8") as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        with listening.keys() as read:
+        with listening.keys() as keys:
             assert not termios.tcgetattr(terminal)[3] & (termios.ICANON | termios.ECHO)
             os.write(controller, b"yn")
-            assert [read(), read()] == ["y", "n"]
+            assert [keys.read(), keys.read()] == ["y", "n"]
             typed = iter([b"\x1b[A", b"s"])  # an arrow is no key
             monkeypatch.setattr(listening.os, "read", lambda *_: next(typed))
-            assert read() == "s"
+            assert keys.read() == "s"
         assert termios.tcgetattr(terminal) == before
         with pytest.raises(SystemExit), listening.keys():
             os.kill(os.getpid(), listening.signal.SIGTERM)
         assert termios.tcgetattr(terminal) == before
     os.close(controller)
+
+
+def test_keys_of_a_terminal_count_for_the_window_that_is_heard(session, monkeypatch):
+    controller, terminal = pty.openpty()
+    offer, offers = session.offer, []
+
+    def offering():
+        offers.append(offer())
+        os.write(controller, b"yyyy")  # typed before the window is named
+        return offers[-1]
+
+    class Typing(io.StringIO):
+        """Types a no, and another one at once, as soon as a window is named."""
+
+        def write(self, text: str) -> int:
+            if "[" in text:
+                os.write(controller, b"nn" if len(offers) < 3 else b"q")
+            return super().write(text)
+
+    monkeypatch.setattr(session, "offer", offering)
+    with os.fdopen(terminal, encoding="utf-8") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        with listening.keys() as keys, Player(()) as player:
+            listening.label(session, keys, player, Console(file=Typing(), width=500))
+    os.close(controller)
+    assert len(offers) == 3
+    assert (session.counts.yes, session.counts.no) == (0, 2)
+
+
+def test_letters_of_a_pipe_all_count(session, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("ynsq"))
+    with listening.keys() as keys, Player(()) as player:
+        listening.label(session, keys, player, Console(file=io.StringIO()))
+    assert (session.counts.yes, session.counts.no, session.counts.skipped) == (1, 1, 1)

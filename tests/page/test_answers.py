@@ -74,6 +74,15 @@ def test_an_upload_is_heard_by_time_and_by_labels_of_ones_own(answers, model):
     assert len(heard) == pytest.approx(1.3 * rate, abs=1)
 
 
+@pytest.mark.parametrize(("labels", "template"), [("low", "{}"), ("low, high", "a tone")])
+def test_labels_that_cannot_be_compared_leave_the_taggram(answers, labels, template):
+    upload = write_sound(answers.uploads / "whole.wav")
+    page = answers.listen(str(upload), labels, template)
+    assert "<rect" in page
+    assert "<meter" not in page
+    assert ">Labels of yours: " in page
+
+
 def test_cells_of_a_taggram_stand_where_their_chunks_do():
     scores = np.array([[0.01, 0.64], [0.04, 0.36]])
     taggram = Taggram("", ["<a>", "b"], np.array([0.0, 2.0]), 2.0, 4.0, scores, scores.mean(axis=0))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from atbert_jax.page.guard import WORDS, Guard
+from atbert_jax.page.guard import WORDS, Guard, address
 
 LARGEST, NOWHERE = 10 * 2**20, Path("/nowhere")
 JOIN = "/gradio_api/queue/join"
@@ -96,6 +96,11 @@ def test_pages_of_others_are_kept_out():
     assert asked("/", host="evil.example:7860")[0] == 403
     assert asked("/", host="[::1]:7860")[0] == 200
     assert asked("/", "192.168.0.7", host="music.local:7860")[0] == 200
+
+
+def test_an_address_is_one_that_a_browser_takes():
+    assert address("127.0.0.1", 7860) == "http://127.0.0.1:7860"
+    assert address("::1", 7860) == "http://[::1]:7860"
 
 
 def named(*paths: object) -> bytes:

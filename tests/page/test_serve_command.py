@@ -60,6 +60,7 @@ def test_the_page_is_there_until_it_is_ended_and_leaves_nothing_behind(
         ((), "name the folder of one index"),
         (("nowhere",), "nowhere: is no index"),
         (("lib", "--output=x.json"), "extension .csv"),
+        (("lib", "--label=piano"), "--label=piano: is of a manifest that is labelled into"),
     ],
 )
 def test_what_cannot_be_served_is_said(arguments, said):
