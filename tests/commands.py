@@ -75,14 +75,19 @@ def start(
     command: Sequence[str], stdout: Path, stderr: Path, stdin: str = os.devnull
 ) -> multiprocessing.Process:
     """`python -m` of a command in the background, which writes behind what is in the files."""
+    given = command, stdin, (stdout, stderr), ENVIRONMENT
     with mock.patch.dict(os.environ, ENVIRONMENT):
-        process = SERVER.Process(target=_execute, args=(command, stdin, (stdout, stderr)))
+        process = SERVER.Process(target=_execute, args=given)
         process.start()
     return process
 
 
-def _execute(command: Sequence[str], stdin: str, outputs: Sequence[Path]) -> None:
+def _execute(
+    command: Sequence[str], stdin: str, outputs: Sequence[Path], environment: dict[str, str]
+) -> None:
     """Becomes the command, in the forked process."""
+    os.environ.update(environment)  # the server has that of its own start
+    tempfile.tempdir = None  # which it may have asked for already
     os.dup2(os.open(stdin, os.O_RDONLY), 0)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     for number, output in enumerate(outputs, start=1):

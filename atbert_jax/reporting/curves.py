@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, NullLocator
-
 from atbert_jax.reporting.canvas import canvas, encode
 from atbert_jax.reporting.fonts import lettering
 from atbert_jax.reporting.plots import BLUE, COLOURS, GREY, LONGEST_CELL
@@ -35,6 +33,8 @@ def label_curve(
     Raises:
         ValueError: if a system has not one point for each count.
     """
+    from matplotlib.ticker import NullFormatter, NullLocator
+
     for system, points in systems.items():
         if not len(counts) == len(names) == len(points) > 0:
             raise ValueError(f"'{system}' has {len(points)} points for {len(counts)} counts")
@@ -103,6 +103,8 @@ def scatter(points: Mapping[str, tuple[float, float]], across: str, up: str) -> 
     Raises:
         ValueError: if there is no point.
     """
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
+
     if not points:
         raise ValueError(f"no {up} to draw: there is no point")
     with lettering([*points, across, up], LONGEST_CELL) as labels:

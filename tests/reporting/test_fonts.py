@@ -55,7 +55,8 @@ def test_a_report_has_every_name_whether_or_not_it_can_be_drawn(monkeypatch, rec
     (table,), figures = objective.report(outputs, summary, "mean")
     assert [row[0] for row in table.rows] == list(names)
     numbers = ", ".join(f"#{n} {name}" for n, name in enumerate(names) if missing & set(name))
-    for figure in figures[:2]:
+    named = [figure for figure in figures if figure.title != "Calibration"]
+    for figure in named[:2]:
         assert ("No installed font" in figure.note) == bool(missing)
         assert numbers in figure.note
     assert not [str(each.message) for each in recwarn if "Glyph" in str(each.message)]

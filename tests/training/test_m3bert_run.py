@@ -113,7 +113,7 @@ def test_a_pretrained_model_is_reported_with_pictures_and_correlations(pretraine
     # Of two clips of half a second, 63 frames at 125 a second.
     assert values["correlations"]["frames"] == 2 * 63
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
-    assert page.count("What is masked, and what the model tells") == 2 * 3  # title, alt and heading
+    assert page.count("What is masked, and what the model tells") == 3 * 3  # contents, alt, heading
     assert "Hidden units and features" in page
 
 
