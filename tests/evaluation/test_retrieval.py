@@ -161,7 +161,7 @@ def test_each_direction_orders_its_own_first_ones_by_known_scores(monkeypatch):
         asked.append(wanted)
         return np.where(wanted, table, np.nan)
 
-    monkeypatch.setattr(retrieval, "score_pairs", score_pairs)
+    monkeypatch.setattr(retrieval_search, "score_pairs", score_pairs)
     summaries = rng.normal(size=(5 + 7, 3))
     clips = retrieval_search.Clips(np.arange(5), summaries[:5], None, None, np.arange(5))
     orders = retrieval_search.search(None, clips, Stream(None, summaries[5:]), 3)
@@ -215,7 +215,7 @@ def encoded(model, batch, records, monkeypatch):
         mixture=(),
     )
     monkeypatch.setattr(
-        retrieval, "_batches", lambda *_: iter([batch | {"record": np.array(records)}])
+        retrieval_search, "_batches", lambda *_: iter([batch | {"record": np.array(records)}])
     )
     clips = retrieval_search.encode_clips(model, None, part, keep_states=True)
     return clips, *retrieval_search.encode_texts(model, part, clips.rows)
@@ -251,7 +251,7 @@ def test_scores_and_cosines_are_those_of_the_objectives(fusion, monkeypatch):
 
 def test_chunks_of_a_clip_count_by_their_mean(monkeypatch):
     model, batch = trained("mid")
-    monkeypatch.setattr(retrieval, "CHUNKS", 2)
+    monkeypatch.setattr(retrieval_search, "CHUNKS", 2)
     alone, texts, _, _ = encoded(model, batch, range(ROWS), monkeypatch)
     wanted = np.ones((ROWS, ROWS), bool)
     # Where the head looks follows the record, so it is made the same for all here.
