@@ -27,7 +27,8 @@ COPY input_pipeline input_pipeline
 RUN pip install --no-cache-dir --no-deps .
 
 # Caches where anybody may write; and the driver's compute part, for `--gpus`.
-ENV JAX_COMPILATION_CACHE_DIR=/tmp/jax \
+ENV HOME=/tmp \
+    JAX_COMPILATION_CACHE_DIR=/tmp/jax \
     HF_HOME=/tmp/huggingface \
     MPLCONFIGDIR=/tmp/matplotlib \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility

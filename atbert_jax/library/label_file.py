@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from atbert_jax.input_pipeline.text import whole_file
-from atbert_jax.input_pipeline.text.visible import tidy
+from atbert_jax.input_pipeline.text.visible import is_text, tidy
 from atbert_jax.library.active_learning import NO, SKIP, YES
 from atbert_jax.training import lock
 
@@ -71,7 +71,7 @@ class LabelFile:
         self.manifest = manifest
         self.answers = manifest.with_name(manifest.name + ENDING)
         self.label = tidy(label or manifest.stem)
-        if not self.label or set(self.label) & set("|[](){}") or not _is_text(self.label):
+        if not self.label or set(self.label) & set("|[](){}") or not is_text(self.label):
             raise ValueError(
                 f"label {self.label!a} cannot stand in a manifest, where | and brackets are of"
                 " lists; give another with --label"
@@ -148,12 +148,4 @@ class LabelFile:
     def can_name(self, path: Path) -> bool:
         """Whether a table of text can name a file: no bytes that are no text, no outer spaces."""
         name = self.name_of(path)
-        return name == name.strip() and not set(name) & set("\r\n") and _is_text(name)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return name == name.strip() and not set(name) & set("\r\n") and is_text(name)

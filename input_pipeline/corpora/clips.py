@@ -10,6 +10,7 @@ from atbert_jax.input_pipeline.audio import foreign, formats
 from atbert_jax.input_pipeline.corpora.corpus import OUTSIDE
 from atbert_jax.input_pipeline.manifest.places import Root
 from atbert_jax.input_pipeline.manifest.table_file import ManifestError
+from atbert_jax.input_pipeline.text.visible import is_text
 
 # Why a file or folder is left out.
 NO_TEXT = "its name is no UTF-8 text; rename it"
@@ -36,7 +37,7 @@ def audio_files(
             path = f"{folder}{name}"
             if not name.lower().endswith(extensions):
                 left_out[path] = foreign.NEEDED
-            elif not _is_text(path):
+            elif not is_text(path):
                 left_out[path] = NO_TEXT
             elif inside and not inside.holds(inside.path / path):
                 left_out[path] = OUTSIDE
@@ -71,8 +72,8 @@ def folders(
                 continue
             seen.add((status.st_dev, status.st_ino))
             here = "" if here == "." else f"{here}/"
-            left_out |= {f"{here}{name}": NO_TEXT for name in inner if not _is_text(name)}
-            inner[:] = sorted(filter(_is_text, inner))
+            left_out |= {f"{here}{name}": NO_TEXT for name in inner if not is_text(name)}
+            inner[:] = sorted(filter(is_text, inner))
             for name in inner:
                 place = os.path.join(folder, name)  # noqa: PTH118
                 if not os.path.islink(place):  # noqa: PTH114
@@ -82,14 +83,6 @@ def folders(
                 else:
                     waiting.append(place)
             yield here, names
-
-
-def _is_text(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def by_name(root: Path) -> dict[str, str]:

@@ -19,6 +19,15 @@ _UNSEEN = re.compile(
 )
 
 
+def is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8, which a file's need not be."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def visible(text: str) -> str:
     r"""One line in which every character can be seen, as `\x1b` or `\u202e` where it could not.
 

@@ -5,7 +5,13 @@ import os
 
 import pytest
 
-from atbert_jax.input_pipeline.text.visible import tidy, visible, visible_json, visible_lines
+from atbert_jax.input_pipeline.text.visible import (
+    is_text,
+    tidy,
+    visible,
+    visible_json,
+    visible_lines,
+)
 
 
 @pytest.mark.parametrize(
@@ -61,3 +67,8 @@ def test_json_says_the_same_and_acts_on_nothing():
     assert json.loads(line) == given
     assert visible(line) == line
     assert "é" in line
+
+
+def test_a_name_of_other_bytes_is_no_text():
+    assert is_text("räksmörgås 느린.wav")
+    assert not is_text(os.fsdecode(b"caf\xe9.wav"))
